@@ -1,0 +1,51 @@
+# `make demo` and `make test` need nothing but make and Python >= 3.11; both work in virtual environments of their own.
+PYTHON ?= python3
+PIP = -m pip install --quiet --disable-pip-version-check
+PYTEST = -m pytest -q
+
+.PHONY: demo test test-unit test-cpu lint schemas models bench clean
+
+demo: .venv/installed  ## deploy the packaged manifest on real digits
+	@.venv/bin/aegisrt run
+
+test: lint test-unit test-cpu  ## the whole test command
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("AegisRT needs Python 3.11 or later, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) -e '.[onnx,images]'
+	@touch $@
+
+# Everything that runs on a CPU.
+.venv-cpu/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-cpu
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,images,bench,test,models,lint]'
+	@touch $@
+
+# No engine at all.
+.venv-unit/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-unit
+	.venv-unit/bin/python $(PIP) -e '.[test]'
+	@touch $@
+
+lint: .venv-cpu/installed
+	.venv-cpu/bin/ruff check .
+	.venv-cpu/bin/ruff format --check .
+	.venv-cpu/bin/mypy
+	.venv-cpu/bin/lint-imports
+
+test-unit: .venv-unit/installed
+	@! .venv-unit/bin/python -c 'import onnxruntime' 2>/dev/null || { echo 'an engine is installed in .venv-unit'; exit 1; }
+	.venv-unit/bin/python $(PYTEST)
+
+test-cpu: .venv-cpu/installed
+	.venv-cpu/bin/python $(PYTEST) -n 2
+
+schemas: .venv-cpu/installed  ## write schemas/ again
+	.venv-cpu/bin/aegisrt schema --out schemas
+
+bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
+	.venv-cpu/bin/python -m aegisrt.bench.dispatch
+
+clean:
+	rm -rf .venv .venv-cpu .venv-unit

@@ -1,0 +1,62 @@
+"""AegisRT: one YAML manifest, any engine. Public names only, loaded on first use (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from aegisrt.backends.base import RuntimeBackend
+    from aegisrt.backends.mock import MockBackend
+    from aegisrt.backends.onnx import ONNXBackend
+    from aegisrt.backends.tvm import TVMBackend
+    from aegisrt.core.capabilities import Capabilities
+    from aegisrt.core.options import BackendOptions
+    from aegisrt.core.request import ExecutionRequest, ExecutionResult
+    from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
+    from aegisrt.core.tensor import DataType, Signature, TensorSpec
+    from aegisrt.deployment import deploy
+    from aegisrt.devices.cuda_stream import CudaStream
+    from aegisrt.manifest.schema import Manifest
+    from aegisrt.runtime.context import ExecutionContext
+
+_HOME = {
+    "deploy": "aegisrt.deployment",
+    "Manifest": "aegisrt.manifest.schema",
+    "ExecutionContext": "aegisrt.runtime.context",
+    "ExecutionRequest": "aegisrt.core.request",
+    "ExecutionResult": "aegisrt.core.request",
+    "Result": "aegisrt.core.result",
+    "Ok": "aegisrt.core.result",
+    "Err": "aegisrt.core.result",
+    "Error": "aegisrt.core.result",
+    "ErrorCode": "aegisrt.core.result",
+    "ResultError": "aegisrt.core.result",
+    "RuntimeBackend": "aegisrt.backends.base",
+    "Capabilities": "aegisrt.core.capabilities",
+    "BackendOptions": "aegisrt.core.options",
+    "MockBackend": "aegisrt.backends.mock",
+    "ONNXBackend": "aegisrt.backends.onnx",
+    "TVMBackend": "aegisrt.backends.tvm",
+    "CudaStream": "aegisrt.devices.cuda_stream",
+    "DataType": "aegisrt.core.tensor",
+    "Signature": "aegisrt.core.tensor",
+    "TensorSpec": "aegisrt.core.tensor",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module `aegisrt` has no attribute `{name}`")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

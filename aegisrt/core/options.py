@@ -1,0 +1,42 @@
+"""`StrictModel`: the pydantic base of everything that a manifest can say."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""A name in a manifest: lower-case letters, digits, `_` and `-`, so that it is a plain override key."""
+
+
+class StrictModel(BaseModel):
+    """Refuses unknown fields and casts nothing; immutable. Fields are documented by their docstrings."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        ser_json_inf_nan="constants",
+    )
+
+
+class BackendOptions(StrictModel):
+    """Options of one named backend in a manifest. A backend's own options subclass it, and pin `kind` to a Literal."""
+
+    kind: str
+    """Which backend: its entry point's name."""
+    device: Name = "cpu"
+    """The name of a device under `devices`."""
+    stream: Name | None = None
+    """The name of a stream under `streams`; each instance opens its own, unless the stream is `shared`."""
+
+    @classmethod
+    def parse(cls, values: dict[str, Any] | None = None) -> BackendOptions:
+        """Return validated options from plain values, as a manifest has them, with `kind` filled in."""
+        kind = cls.model_fields["kind"].default
+        return cls.model_validate_json(json.dumps({"kind": kind, **(values or {})}, default=str))

@@ -1,0 +1,146 @@
+"""`Sidecar`: what is known of an engine file, in a JSON file beside it: `model.so` has `model.so.json`.
+
+It is written once, with its own digest in it and in one canonical form, so that any changed byte of it is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import DataType, Signature, TensorSpec
+
+FORMAT = "aegisrt-artifact/v1"
+_AGAIN = "delete it and build it again: `aegisrt build`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """What an engine file was made from and how, and what goes in and out of it."""
+
+    source: dict[str, Any]
+    """The model: `name`, `sha256`, and `external` (the sha256 of each file of weights, by name)."""
+    recipe: dict[str, Any]
+    """All else that decides the file: `backend`, `engine` (its version), `options`, `target`."""
+    signature: Signature
+    size_bytes: int = 0
+    """Size of the engine file."""
+    sha256: str = ""
+    """Digest of the engine file."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What the backend wants to know when it loads the file, in plain JSON values."""
+    created: str = ""
+    """When it was built, in UTC, by ISO 8601."""
+
+    @property
+    def key(self) -> str:
+        """Return the digest of source and recipe: equal keys mean files that may stand for each other."""
+        return artifact_key(self.source, self.recipe)
+
+
+def artifact_key(source: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """Return 64 hexadecimal digits; the source's name does not count, its bytes and its weights' do."""
+    content = {"sha256": source["sha256"], "external": source["external"]}
+    return _digest({"format": FORMAT, "source": content, "recipe": recipe})
+
+
+def sidecar_path(file: Path) -> Path:
+    """Return where the sidecar of an engine file lies."""
+    return file.with_name(f"{file.name}.json")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the digest of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_sidecar(file: Path, sidecar: Sidecar) -> Sidecar:
+    """Return the sidecar with the file's own size and digest filled in, as it was written beside `file`."""
+    complete = replace(sidecar, size_bytes=file.stat().st_size, sha256=file_sha256(file))
+    target = sidecar_path(file)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    with fresh.open("w", encoding="utf-8") as stream:
+        stream.write(_text(complete))
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(target)
+    return complete
+
+
+def read_sidecar(file: Path) -> Sidecar | None:
+    """Return the sidecar of an engine file, or None where it has none; raise DATA_LOSS for a damaged one."""
+    path = sidecar_path(file)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        sidecar = _parse(raw)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", _AGAIN, cause=cause) from None
+    return sidecar
+
+
+def check_file(file: Path, sidecar: Sidecar) -> None:
+    """Return None where the engine file is the one that the sidecar tells of; raise DATA_LOSS where it is not."""
+    size = file.stat().st_size
+    if size != sidecar.size_bytes:
+        message = f"{file} has {size} bytes, and {sidecar.size_bytes} were built: it is cut short or another file"
+        raise fail(ErrorCode.DATA_LOSS, message, _AGAIN)
+    if file_sha256(file) != sidecar.sha256:
+        raise fail(ErrorCode.DATA_LOSS, f"{file} is damaged: its sha256 is not the one that was built", _AGAIN)
+
+
+def signature_json(signature: Signature) -> dict[str, Any]:
+    """Return plain values that `signature_of` reads."""
+    return {
+        "inputs": [_spec(item) for item in signature.inputs],
+        "outputs": [_spec(item) for item in signature.outputs],
+    }
+
+
+def signature_of(plain: dict[str, Any]) -> Signature:
+    """Return the signature that `signature_json` wrote; raise KeyError, TypeError or ValueError for anything else."""
+    return Signature(tuple(map(_tensor, plain["inputs"])), tuple(map(_tensor, plain["outputs"])))
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype.value, "shape": None if spec.shape is None else list(spec.shape)}
+
+
+def _tensor(plain: dict[str, Any]) -> TensorSpec:
+    shape = plain["shape"]
+    return TensorSpec(plain["name"], DataType(plain["dtype"]), None if shape is None else tuple(shape))
+
+
+def _text(sidecar: Sidecar) -> str:
+    plain = {"format": FORMAT, "key": sidecar.key, **asdict(sidecar), "signature": signature_json(sidecar.signature)}
+    plain["digest"] = _digest(plain)
+    return _canonical(plain) + "\n"
+
+
+def _parse(raw: bytes) -> Sidecar:
+    plain = json.loads(raw)
+    if plain.pop("format") != FORMAT:
+        raise ValueError("another format")
+    key = plain.pop("key")
+    del plain["digest"]
+    sidecar = Sidecar(**{**plain, "signature": signature_of(plain["signature"])})
+    if sidecar.key != key or _text(sidecar).encode() != raw:
+        raise ValueError("its digest is not that of its content")
+    return sidecar
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(plain).encode()).hexdigest()
+
+
+def _canonical(plain: dict[str, Any]) -> str:
+    return json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=True)
