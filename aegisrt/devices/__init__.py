@@ -1,0 +1,1 @@
+"""Memory, streams and discovery of the devices that models run on."""

@@ -1,0 +1,39 @@
+"""What a manifest can say of a device and of a stream."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from aegisrt.core.options import Name, StrictModel
+
+
+class CpuOptions(StrictModel):
+    """The host's processor."""
+
+    kind: Literal["cpu"]
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Threads that an engine uses inside one call, unless the backend says its own; None leaves it to the engine."""
+
+
+class CudaOptions(StrictModel):
+    """One NVIDIA GPU."""
+
+    kind: Literal["cuda"]
+    ordinal: Annotated[int, Field(ge=0, le=255)] = 0
+    """Which GPU, as CUDA counts them (CUDA_VISIBLE_DEVICES applies)."""
+
+
+DeviceOptions: TypeAlias = Annotated[CpuOptions | CudaOptions, Field(discriminator="kind")]
+
+
+class StreamOptions(StrictModel):
+    """An ordered queue of work on one device; a template, of which each instance opens its own."""
+
+    device: Name
+    """The name of a device under `devices`."""
+    priority: Literal["low", "normal", "high"] = "normal"
+    """Which stream goes first when the device is contended."""
+    shared: bool = False
+    """One queue for all who name this stream, instead of one for each instance."""

@@ -1,0 +1,84 @@
+"""`Composition`: a manifest composed of its files and overrides, not validated yet."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.result import Error, ErrorCode
+from aegisrt.manifest.origin import KeyPath, Origin
+from aegisrt.manifest.tree import Tree
+from aegisrt.manifest.validate import manifest_error
+
+_DEFAULT = Origin("default")
+_BEFORE_INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+
+@dataclass(frozen=True, slots=True)
+class TreeOrigins:
+    """The origins of a composed tree."""
+
+    tree: Tree
+
+    def of(self, path: KeyPath) -> Origin:
+        """Return the origin of the value at `path`; a default's, where nothing set it.
+
+        Of a mapping that several files hold: its place in the manifest, or in the last of them. What came from a
+        mapping in Python has no place.
+        """
+        found = self.tree.get(path)
+        if found is None or found.layer is None:
+            return _DEFAULT
+        layer = found.layer
+        return Origin(layer.source, found.key, found.at, override=layer.override, set_by=layer.set_by)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Plain data, and where each value of it comes from."""
+
+    values: dict[str, Any]
+    """Interpolations are resolved and paths absolute; keys of extra groups (`conformance`) are among them."""
+    origins: TreeOrigins
+    name: str
+    """What to call it in messages: the manifest's path as the user gave it."""
+    fields: tuple[str, ...] = ()
+    """The keys that a manifest has; others are an extra group's, or wrong."""
+    found: tuple[Diagnostic, ...] = ()
+    """What is wrong with it, where it was composed `partly`."""
+    without_base: bool = False
+    """Something of the base configuration was removed."""
+
+    def yaml(self) -> str:
+        """Return the manifest as YAML; saved and deployed again, it gives the same manifest."""
+        import yaml
+        from omegaconf._utils import get_omega_conf_dumper
+
+        values = {key: _escaped(value) for key, value in self.values.items() if key in self.fields}
+        header = "# @base none\n" if self.without_base else ""
+        dumper = get_omega_conf_dumper()
+        text: str = yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**16)
+        return header + text
+
+
+def _escaped(value: Any) -> Any:
+    """Return plain data in which `${` in a text is escaped, so that it is no interpolation when read again."""
+    if isinstance(value, dict):
+        return {key: _escaped(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_escaped(child) for child in value]
+    if isinstance(value, str):
+        return _BEFORE_INTERPOLATION.sub(lambda match: f"{match[1] * 2}\\${{", value)
+    return value
+
+
+_CODES = {"file-not-found": ErrorCode.NOT_FOUND, "unreadable-file": ErrorCode.PERMISSION_DENIED}
+
+
+def composition_error(diagnostics: list[Diagnostic], name: str) -> Error:
+    """Return the error that carries what is wrong with a composition; of files alone, with their code."""
+    codes = {_CODES.get(diagnostic.id, ErrorCode.INVALID_ARGUMENT) for diagnostic in diagnostics}
+    code = codes.pop() if len(codes) == 1 else ErrorCode.INVALID_ARGUMENT
+    return replace(manifest_error(dict.fromkeys(diagnostics), name), code=code)

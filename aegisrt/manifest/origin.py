@@ -1,0 +1,41 @@
+"""`Origin`: which file, override or default gave a value of the composed manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from aegisrt.core.diagnostic import Location
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one key of the composed manifest comes from."""
+
+    source: Literal["file", "override", "default"]
+    key: Location | None = None
+    """The key's place; None for a default, and for an entry of a sequence."""
+    value: Location | None = None
+    """The value's place; None for a default."""
+    override: str | None = None
+    """The override's text, as it stood on the command line."""
+    set_by: str | None = None
+    """What chose the file: `env=prod`, or `backend=tensorrt, chosen in configs/env/prod.yaml:4:5`."""
+
+
+class Origins(Protocol):
+    """The origins of a composition."""
+
+    def of(self, path: KeyPath) -> Origin:
+        """Return the origin of the value at `path`; a default's, where nothing set it."""
+        ...
+
+
+class NoOrigins:
+    """The origins of a manifest that was given as an object: nothing is known."""
+
+    def of(self, path: KeyPath) -> Origin:
+        """Return a default's origin."""
+        return Origin("default")

@@ -1,0 +1,90 @@
+"""`Manifest`: everything that a deployment declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import Field, field_validator
+
+from aegisrt.core.options import BackendOptions, Name, StrictModel
+from aegisrt.core.tensor import DataType
+from aegisrt.devices.options import DeviceOptions, StreamOptions
+
+BackendT = TypeVar("BackendT", bound=BackendOptions)
+
+
+class SampleOptions(StrictModel):
+    """Real inputs that `aegisrt run` uses when it is given none."""
+
+    inputs: Path
+    """A .npz with one array an input, or a .npy for a model of one input."""
+    labels: Path | None = None
+    """A .npy of the right class of each row, shape `(batch,)`, integers; with it `run` prints the accuracy."""
+
+
+class TensorOptions(StrictModel):
+    """The declared dtype and shape of one input or output."""
+
+    dtype: DataType
+    """Element type, by its Open Inference Protocol name."""
+    shape: tuple[Annotated[int, Field(ge=0)] | str | None, ...] | None = None
+    """One entry a dimension: a size, a name for a dynamic one, or null; leave out to declare no shape."""
+
+
+class SignatureOptions(StrictModel):
+    """The inputs and outputs that the user expects of a model; checked against the engine's own when it loads."""
+
+    inputs: dict[str, TensorOptions] = Field(default_factory=dict)
+    """By input name; empty declares nothing."""
+    outputs: dict[str, TensorOptions] = Field(default_factory=dict)
+    """By output name; empty declares nothing."""
+
+
+class ModelOptions(StrictModel):
+    """One model: a file and the backend that runs it."""
+
+    path: Path
+    """The model's file, relative to the file that says so (in an override: to the current folder)."""
+    backend: Name
+    """The name of an option set under `backends`."""
+    sha256: str | None = None
+    """The expected digest of the model's file, 64 hexadecimal digits; another file is refused."""
+    instances: Annotated[int, Field(ge=1, le=1024)] = 1
+    """How many calls of this model may run at once; instances share one set of weights where the engine can."""
+    warmup: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Calls that each instance makes before it serves, on the sample, or on zeros of the declared shape."""
+    signature: SignatureOptions | None = None
+    """Expected inputs and outputs."""
+    sample: SampleOptions | None = None
+    """Real inputs, for `aegisrt run` and for warm-up."""
+
+    @field_validator("sha256")
+    @classmethod
+    def _hexadecimal(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 64 or set(value.lower()) - set("0123456789abcdef")):
+            raise ValueError("a sha256 is 64 hexadecimal digits")
+        return value and value.lower()
+
+
+class Manifest(StrictModel, Generic[BackendT]):
+    """A deployment, composed and valid. Generic in its backends' options; deployment.py forms their union."""
+
+    api_version: Literal["aegisrt/v1"] = "aegisrt/v1"
+    """The version of this format."""
+    devices: dict[Name, DeviceOptions] = Field(default_factory=dict)
+    """Devices, by name."""
+    streams: dict[Name, StreamOptions] = Field(default_factory=dict)
+    """Streams, by name."""
+    backends: dict[Name, BackendT] = Field(default_factory=dict)
+    """Option sets of backends, by name; one that no model uses costs nothing."""
+    models: dict[Name, ModelOptions] = Field(default_factory=dict)
+    """Models, by name."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (dict(self),)
+
+
+def _restore(fields: dict[str, Any]) -> Manifest[Any]:
+    """Return an unpickled manifest; its parts were validated before, so that no registry is needed here."""
+    return Manifest.model_construct(**fields)

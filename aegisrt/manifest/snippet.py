@@ -1,0 +1,91 @@
+"""`snippet`: the lines of a file around a place, with a caret underline of the right width."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from aegisrt.core.diagnostic import Location
+
+Sources: TypeAlias = Callable[[str], Sequence[str] | None]
+OVERRIDE = "override "
+LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_TAB = "    "
+_MAX_COLUMNS = 120
+_BEFORE_CARET = 60
+
+
+def read_lines(file: str) -> list[str] | None:
+    """Return the lines of a file, or of an override's own text, split where YAML splits them; None where unreadable."""
+    if file.startswith(OVERRIDE):
+        return [file.removeprefix(OVERRIDE)]
+    try:
+        return LINE_BREAK.split(Path(file).read_bytes().decode("utf-8-sig", errors="replace"))
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a snippet: the number of its line, or None for the row of carets."""
+
+    number: int | None
+    text: str
+
+
+def snippet(location: Location, lines: Sequence[str]) -> list[Row]:
+    """Return the line of `location`, the one before it, and the carets; empty where the file has no such line."""
+    if not 1 <= location.line <= len(lines):
+        return []
+    line = lines[location.line - 1]
+    left, marked = line[: location.column - 1], line[location.column - 1 : location.end_column - 1]
+    start, width = _columns(left), max(1, _columns(marked))
+    cut = max(0, start - _BEFORE_CARET) if start + width > _MAX_COLUMNS else 0
+    before = lines[location.line - 2] if location.line > 1 else ""
+    is_seen = before.strip() and _columns(before) > cut
+    rows = [Row(location.line - 1, _window(before, cut))] if is_seen else []
+    shown, offset = _window(line, cut), 1 if cut else 0
+    carets = " " * (start - cut + offset) + "^" * min(width, _MAX_COLUMNS - (start - cut))
+    return [*rows, Row(location.line, shown), Row(None, carets)]
+
+
+def printable(text: str) -> str:
+    """Return text of which every character takes a place on a terminal and none controls it; tabs become spaces."""
+    return "".join(_cell(char) for char in text)
+
+
+def _cell(char: str) -> str:
+    if char == "\t":
+        return _TAB
+    if char.isprintable() or unicodedata.category(char) == "Zs":
+        return char
+    return "" if unicodedata.category(char) == "Cf" else "\N{REPLACEMENT CHARACTER}"
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal the text takes: two for a wide character, none for a combining one."""
+    return sum(_width(char) for char in printable(text))
+
+
+def _width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _window(line: str, cut: int) -> str:
+    """Return what a terminal can show of a long line, from column `cut` on; `…` stands for what is left out."""
+    kept, column, text = "", 0, printable(line)
+    for index, char in enumerate(text):
+        if column >= cut + _MAX_COLUMNS:
+            return ("…" if cut else "") + kept + ("…" if text[index:].strip() else "")
+        if column >= cut:
+            kept += char
+        elif column + _width(char) > cut:
+            kept += " "  # half of a wide character
+        column += _width(char)
+    return ("…" if cut else "") + kept

@@ -1,0 +1,45 @@
+"""`nearest`: the known word that a mistyped one was meant to be; and names as messages put them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_CUTOFF = 0.6
+_CUTOFF_SHORT = 0.75
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to `word`, or None where nothing is near; upper and lower case are one.
+
+    A word that starts with a known one counts as near (`onnxruntime` is `onnx`), and one of the same letters (`evn`
+    is `env`).
+    """
+    by_folded = {name.casefold(): name for name in known}
+    folded = word.casefold()
+    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=_CUTOFF if len(word) > 3 else _CUTOFF_SHORT)
+    if not near:
+        letters = sorted(folded)
+        near = [name for name in by_folded if len(name) > 2 and (folded.startswith(name) or sorted(name) == letters)]
+    return by_folded[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return the label `did you mean ...?`, or None where nothing is near."""
+    near = nearest(word, known)
+    return None if near is None else f"did you mean {quoted(near)}?"
+
+
+def quoted(word: object) -> str:
+    """Return a key or a name in backticks, without control characters."""
+    return f"`{escaped(str(word))}`"
+
+
+def listed(words: Iterable[object]) -> str:
+    """Return the words in backticks, separated by commas."""
+    return ", ".join(quoted(word) for word in words)
+
+
+def escaped(text: str) -> str:
+    """Return text with control characters and the like as escapes, as Python writes them."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

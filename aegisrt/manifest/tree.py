@@ -1,0 +1,130 @@
+"""`Tree`: a value of YAML, an override or a mapping, in which every key and value knows its place; and their merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from aegisrt.core.diagnostic import Location
+from aegisrt.manifest.origin import KeyPath
+
+Value: TypeAlias = "dict[str, Tree] | list[Tree] | str | int | float | bool | None"
+MISSING = "???"
+"""Hydra's word for a value that something else must give; merged over a value, it leaves that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One file, override or mapping of a composition."""
+
+    source: Literal["file", "override"]
+    folder: Path
+    """What relative paths in it are relative to."""
+    override: str | None = None
+    set_by: str | None = None
+    is_manifest: bool = False
+    is_packaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One value and the places of its key and itself; None where there is none, as in a mapping from Python."""
+
+    value: Value
+    key: Location | None = None
+    at: Location | None = None
+    layer: Layer | None = None
+    beneath: Tree | None = None
+    """Of a mapping: the interpolation of another one, over which it is laid."""
+
+    @property
+    def is_packaged(self) -> bool:
+        """Return True where a file that this project ships set it; also where nothing did."""
+        return self.layer is None or self.layer.is_packaged
+
+    def plain(self) -> Any:
+        """Return the value as plain data."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def child(self, key: str | int) -> Tree | None:
+        """Return the value under a key, or at an index (a number, or its digits), or None."""
+        if isinstance(self.value, dict):
+            return self.value.get(str(key))
+        if isinstance(self.value, list) and str(key).isdecimal() and int(key) < len(self.value):
+            return self.value[int(key)]
+        return None
+
+    def get(self, path: KeyPath) -> Tree | None:
+        """Return the value at a path, or None."""
+        found: Tree | None = self
+        for key in path:
+            found = found.child(key) if found else None
+        return found
+
+    def walk(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Tree]]:
+        """Yield this value and every one inside it, with its path."""
+        yield path, self
+        if isinstance(self.value, dict):
+            for key, child in self.value.items():
+                yield from child.walk((*path, key))
+        elif isinstance(self.value, list):
+            for index, child in enumerate(self.value):
+                yield from child.walk((*path, index))
+
+    def in_layer(self, layer: Layer) -> Tree:
+        """Return a copy of which every value belongs to `layer`."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: child.in_layer(layer) for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [child.in_layer(layer) for child in value]
+        return replace(self, value=value, layer=layer)
+
+    def under(self, package: str) -> Tree:
+        """Return this tree as the value at a dotted path: `backends.onnx`."""
+        tree = self
+        for key in reversed(package.split(".") if package else []):
+            tree = Tree({key: tree}, at=self.at, layer=self.layer)
+        return tree
+
+
+def merge(below: Tree | None, above: Tree) -> Tree:
+    """Return `above` laid over `below`: mappings key by key, anything else replaced whole, as OmegaConf merges.
+
+    A mapping that both hold keeps the manifest's place, and a file's before an override's.
+    """
+    if below is None or (above.value == MISSING and below.value != MISSING):
+        return below or above
+    if not isinstance(above.value, dict):
+        return above
+    if is_interpolation(below.value):
+        return replace(above, beneath=below)
+    if not isinstance(below.value, dict):
+        return above
+    children = dict(below.value)
+    for key, child in above.value.items():
+        children[key] = merge(children.get(key), child)
+    keeps = below.layer is not None and (
+        below.layer.is_manifest or (above.layer is not None and above.layer.source == "override")
+    )
+    return replace(below if keeps else above, value=children, beneath=below.beneath)
+
+
+def is_interpolation(value: Value) -> bool:
+    """Return True for text that holds `${`."""
+    return isinstance(value, str) and "${" in value
+
+
+def from_plain(value: Any, like: Tree) -> Tree:
+    """Return plain data as a tree of which every value has the place and layer of `like`."""
+    if isinstance(value, Mapping):
+        value = {str(key): from_plain(child, replace(like, key=like.at)) for key, child in value.items()}
+    elif isinstance(value, list | tuple):
+        value = [from_plain(child, replace(like, key=None)) for child in value]
+    return Tree(value, like.key, like.at, like.layer)
