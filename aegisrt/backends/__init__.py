@@ -1,0 +1,1 @@
+"""Stage 4: one file an engine, over one base class that holds the contract."""

@@ -1,0 +1,39 @@
+"""Refuses what a backend does not declare: an engine that half knows a thing may answer a wrong number."""
+
+from __future__ import annotations
+
+from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, Signature, TensorSpec
+
+
+def refuse_undeclared_model(can: Capabilities, signature: Signature) -> None:
+    """Raise UNIMPLEMENTED for a model with a dtype, a scalar or a dynamic dimension that is not declared."""
+    for spec in (*signature.inputs, *signature.outputs):
+        missing = _missing(can, spec)
+        if missing:
+            raise fail(ErrorCode.UNIMPLEMENTED, f"the model has `{spec}`, and this backend does not declare {missing}")
+
+
+def refuse_undeclared_call(
+    can: Capabilities, inputs: dict[str, Array], wanted: tuple[str, ...], all_outputs: tuple[str, ...]
+) -> None:
+    """Raise UNIMPLEMENTED for a call with an empty tensor, or for fewer than all outputs, that is not declared."""
+    if len(wanted) < len(all_outputs) and not can.output_subset:
+        message = "this backend does not declare output_subset: it answers all outputs"
+        raise fail(ErrorCode.UNIMPLEMENTED, message, "leave `outputs` out of the request")
+    if not can.zero_size:
+        for name, value in inputs.items():
+            if not value.size:
+                message = f"input `{name}` has no elements, and this backend does not declare zero_size"
+                raise fail(ErrorCode.UNIMPLEMENTED, message)
+
+
+def _missing(can: Capabilities, spec: TensorSpec) -> str | None:
+    if spec.dtype not in can.dtypes:
+        return f"dtype {spec.dtype}"
+    if spec.shape == () and not can.scalars:
+        return "scalars"
+    if not can.dynamic_shapes and (spec.shape is None or any(not isinstance(dim, int) for dim in spec.shape)):
+        return "dynamic_shapes"
+    return None

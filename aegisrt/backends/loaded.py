@@ -1,0 +1,72 @@
+"""`Loaded`: one loaded model inside a backend, with its slots and the count of the calls in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import InputCheck, Signature, did_you_mean
+
+NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `options={'zipmap': False}`)"
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """The engine's object, and what the base class needs to know of it at each call."""
+
+    engine: Any
+    signature: Signature
+    slots: list[Any]
+    """One an instance: an execution context, a VM, a session binding."""
+    metadata: dict[str, Any]
+    check: InputCheck = field(init=False)
+    output_names: tuple[str, ...] = field(init=False)
+    free: SimpleQueue[Any] = field(init=False)
+    """Slots that no call uses now."""
+    users: int = 0
+    """Calls between entry and exit; guarded by the backend's gate."""
+
+    def __post_init__(self) -> None:
+        self.check = InputCheck(self.signature.inputs)
+        self.output_names = tuple(spec.name for spec in self.signature.outputs)
+        self.free = SimpleQueue()
+        for slot in self.slots:
+            self.free.put(slot)
+
+    def take(self, deadline_ns: int | None) -> Any:
+        """Return a free slot, waiting for one until the deadline; raise DEADLINE_EXCEEDED."""
+        if deadline_ns is None:
+            return self.free.get()
+        try:
+            return self.free.get(timeout=max(0, deadline_ns - time.perf_counter_ns()) / 1e9)
+        except Empty:
+            message = "the deadline passed while the request waited for a free instance"
+            hint = "allow a longer timeout_ms, or declare more `instances`"
+            raise fail(ErrorCode.DEADLINE_EXCEEDED, message, hint) from None
+
+    def select(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """Return the requested output names.
+
+        INVALID_ARGUMENT for none, an unknown or a repeated one; UNIMPLEMENTED for one that is no tensor.
+        """
+        if isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs:
+            message = f"outputs is {outputs!r}, not a sequence of output names"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, "leave it out to get all outputs")
+        for name in outputs:
+            if name not in self.output_names:
+                self._refuse_omitted(name)
+                hint = did_you_mean(str(name), self.output_names, "outputs")
+                raise fail(ErrorCode.INVALID_ARGUMENT, f"`{name}` is not an output of the model", hint)
+        if len(set(outputs)) != len(outputs):
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"outputs names one output twice: {', '.join(outputs)}")
+        return tuple(outputs)
+
+    def _refuse_omitted(self, name: object) -> None:
+        for omitted, kind in self.signature.omitted:
+            if name == omitted:
+                message = f"output `{omitted}` is {kind}, and only tensors are served"
+                raise fail(ErrorCode.UNIMPLEMENTED, message, NO_TENSOR_HINT)

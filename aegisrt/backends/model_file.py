@@ -1,0 +1,86 @@
+"""The checks that every model file passes before an engine sees it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from aegisrt.core.result import ErrorCode, fail
+
+_MAGIC = (
+    (b"\x7fELF", "a native library (ELF)"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x93NUMPY", "a numpy array (.npy)"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+    (b"GGUF", "a GGUF model"),
+    (b"ftrt", "a TensorRT engine"),
+    (b"MZ", "a Windows program"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself (run: git lfs pull)"),
+)
+
+
+def readable_file(path: str | os.PathLike[str]) -> Path:
+    """Return `path` as an existing, non-empty, readable, regular file.
+
+    Raises NOT_FOUND (missing), INVALID_ARGUMENT (a directory or a device, or no path at all), DATA_LOSS (empty),
+    PERMISSION_DENIED (unreadable).
+    """
+    try:
+        file = Path(path)
+        status = file.stat()
+    except FileNotFoundError:
+        raise fail(ErrorCode.NOT_FOUND, f"model file {file} does not exist", _neighbours(file)) from None
+    except (TypeError, ValueError) as error:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path!r} is not a path", cause=str(error)) from None
+    except NotADirectoryError as error:
+        message = f"model file {path} does not exist: a part of its path is a file"
+        raise fail(ErrorCode.NOT_FOUND, message, cause=str(error)) from None
+    except PermissionError as error:
+        raise fail(ErrorCode.PERMISSION_DENIED, f"model file {path} may not be reached", cause=str(error)) from None
+    except OSError as error:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"model file {path} cannot be opened", cause=str(error)) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"model path {file} is a directory", "name the model's file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"model path {file} is not a regular file")
+    if status.st_size == 0:
+        raise fail(ErrorCode.DATA_LOSS, f"model file {file} is empty", "export or copy it again")
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        hint = f"let the user of this process read it: chmod +r {file}"
+        raise fail(ErrorCode.PERMISSION_DENIED, f"model file {file} may not be read", hint, cause=str(error)) from None
+    return file
+
+
+def known_format(path: Path) -> str | None:
+    """Return what the file is by its first bytes, in words, or None where they say nothing."""
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if head[:1] in b"{[<#" or head.lstrip()[:1] in (b"{", b"<"):
+        return "a text file (JSON, XML or YAML)" if _is_text(head) else None
+    return "a text file" if _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
+
+
+def _neighbours(file: Path) -> str | None:
+    if not file.parent.is_dir():
+        return f"the folder {file.parent} does not exist either"
+    same = sorted(other.name for other in file.parent.glob(f"*{file.suffix}") if other.is_file())[:5]
+    return f"the folder has {', '.join(same)}" if same else None

@@ -1,0 +1,118 @@
+"""`ONNXBackend`: ONNX models on ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.onnx_errors import execute_error, is_from_engine, load_error
+from aegisrt.backends.onnx_options import ONNXOptions, session_options
+from aegisrt.backends.onnx_providers import CPU, Chosen, choose, refuse_fallback
+from aegisrt.backends.onnx_signature import check_free_dimensions, session_signature
+from aegisrt.backends.onnx_tensors import Conversion
+from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.result import Error, ResultError
+from aegisrt.core.tensor import Array, DataType, Signature
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Engine:
+    session: Any
+    """An `onnxruntime.InferenceSession`; its `run` may be called by several threads at once."""
+    run: Any
+    """The session's own `run`, or `Conversion.run` around it: `(outputs, inputs) -> values`."""
+    signature: Signature
+    metadata: dict[str, Any]
+
+
+class ONNXBackend(RuntimeBackend[ONNXOptions]):
+    """Runs ONNX (`.onnx`, weights inside or beside) and ORT-format (`.ort`) models; all instances share one session.
+
+    Results hold arrays that ONNX Runtime allocated for this call alone, and that stay valid after `unload`. The whole
+    graph is computed, whichever outputs are asked for. Outputs that are no tensors (sequences, maps) are not served:
+    the signature names them in `omitted`. A weight that is also declared as an input is not an input here.
+
+    ONNX Runtime before 1.26 is refused, because our tests fail on it: 1.25.1 on an input that is also an output, 1.20.1
+    on weights outside the model's folder and by an integer division by zero that ends the process.
+    """
+
+    kind = "onnx"
+    Options: ClassVar[type[BackendOptions]] = ONNXOptions
+    requirement = Requirement(
+        "onnxruntime",
+        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
+        "onnx",
+        minimum=(1, 26),
+    )
+    capabilities = Capabilities(
+        devices=("cpu",),
+        formats=(".onnx", ".ort"),
+        dtypes=frozenset(DataType),
+        dynamic_shapes=True,
+        zero_size=True,
+        scalars=True,
+        external_data=True,
+    )
+
+    @property
+    def session(self) -> Any:
+        """The open `onnxruntime.InferenceSession`, to measure or inspect; None while nothing is loaded."""
+        loaded = self._loaded
+        return loaded.engine.session if loaded else None
+
+    def _load(self, path: Path) -> _Engine:
+        ort = require(self.requirement)
+        asked = choose(ort, self.options, self.device)
+        session = self._session(ort, path, asked)
+        signature = session_signature(session, path)
+        check_free_dimensions(self.options.free_dimensions, path)
+        conversion = Conversion(ort, signature)
+        run = partial(conversion.run, session) if conversion.needed else session.run
+        metadata = {"engine": f"onnxruntime {ort.__version__}", "providers": tuple(session.get_providers())}
+        return _Engine(session, run, signature, metadata)
+
+    def _session(self, ort: Any, path: Path, asked: Chosen) -> Any:
+        options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in asked)
+        try:
+            session = _open(ort, path, asked, options)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if self.options.fallback == "forbid" or tuple(asked) == (CPU,):
+                raise ResultError(load_error(error, path)) from error
+            _log.info("%s does not load on %s, falling back to the CPU: %s", path, ", ".join(asked), error)
+            return self._session(ort, path, {CPU: {}})
+        refuse_fallback(tuple(asked), session.get_providers(), self.options)
+        return session
+
+    def _signature(self, engine: _Engine) -> Signature:
+        return engine.signature
+
+    def _metadata(self, engine: _Engine) -> dict[str, Any]:
+        return engine.metadata
+
+    def _execute(self, slot: _Engine, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        return slot.run(outputs, inputs)  # type: ignore[no-any-return]
+
+    def _unload(self, engine: _Engine) -> None:
+        session = engine.session
+        engine.session = engine.run = None
+        if self.options.profile_folder is not None:
+            session.end_profiling()
+
+    def _classify(self, error: Exception) -> Error | None:
+        return execute_error(error) if is_from_engine(error) else None
+
+
+def _open(ort: Any, path: Path, providers: Chosen, options: Any) -> Any:
+    """Return an `InferenceSession`; with `enable_fallback=0`, else it replaces a provider that fails, with a print."""
+    return ort.InferenceSession(str(path), options, providers=list(providers.items()), enable_fallback=0)

@@ -1,0 +1,204 @@
+"""`read_onnx`: the signature of an ONNX file, read with no package at all.
+
+It walks the protobuf wire format of `onnx.proto` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) down to the
+graph's inputs and outputs, and skips the weights. So a mock, the graph and the cache know a model's inputs, outputs
+and external files where neither `onnx` nor an engine is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
+
+_ELEMENT = {
+    1: DataType.FP32, 2: DataType.UINT8, 3: DataType.INT8, 4: DataType.UINT16, 5: DataType.INT16, 6: DataType.INT32,
+    7: DataType.INT64, 8: DataType.BYTES, 9: DataType.BOOL, 10: DataType.FP16, 11: DataType.FP64,
+    12: DataType.UINT32, 13: DataType.UINT64, 16: DataType.BF16,
+}  # fmt: skip
+
+_NO_TENSOR = {4: "a sequence", 5: "a map", 7: "opaque", 8: "a sparse tensor", 9: "an optional"}
+
+_Field: TypeAlias = tuple[int, int | memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """What an ONNX file says of itself."""
+
+    ir_version: int
+    opset: int
+    """Version of the default operator set; 0 where the model imports none."""
+    signature: Signature
+    external_files: tuple[str, ...]
+    """Files with weights, relative to the model's folder, sorted."""
+
+
+class _DamageError(Exception):
+    """The bytes are not protobuf."""
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Return what the ONNX file at `path` says of itself.
+
+    INVALID_ARGUMENT where it is no ONNX file, DATA_LOSS where it is one that is cut short or damaged, UNIMPLEMENTED
+    where an input is no tensor, or has an element type outside `DataType`; outputs of that sort are `omitted`.
+    """
+    content = path.read_bytes()
+    try:
+        return _model(memoryview(content), path)
+    except _DamageError as error:
+        if looks_like_onnx(content):
+            hint = "copy or export it again"
+            raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", hint, cause=str(error)) from None
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not an ONNX model", cause=str(error)) from None
+
+
+def looks_like_onnx(head: bytes) -> bool:
+    """Return whether bytes begin as exporters begin an ONNX file: field 1 (`ir_version`), a small varint."""
+    return len(head) >= 2 and head[0] == 0x08 and 1 <= head[1] < 32
+
+
+def _model(view: memoryview, path: Path) -> OnnxFile:
+    ir_version, opset, graph = 0, 0, None
+    for number, value in _fields(view):
+        if number == 1:
+            ir_version = _int(value)
+        elif number == 7:
+            graph = _bytes(value)
+        elif number == 8:
+            domain, version = "", 0
+            for inner, entry in _fields(_bytes(value)):
+                if inner == 1:
+                    domain = _text(entry)
+                elif inner == 2:
+                    version = _int(entry)
+            opset = version if domain in ("", "ai.onnx") else opset
+    if graph is None:
+        raise _DamageError("no graph in it")
+    inputs: list[memoryview] = []
+    outputs: list[memoryview] = []
+    weights: set[str] = set()
+    external: set[str] = set()
+    for number, value in _fields(graph):
+        if number == 5:
+            _weight(_bytes(value), weights, external)
+        elif number == 11:
+            inputs.append(_bytes(value))
+        elif number == 12:
+            outputs.append(_bytes(value))
+    takes = [info for info in map(_value_info, inputs) if _name(info) not in weights]
+    answers = [_value_info(item) for item in outputs]
+    for info in takes:
+        if not isinstance(info, TensorSpec):
+            raise fail(ErrorCode.UNIMPLEMENTED, f"input `{info[0]}` of {path} is {info[1]}")
+    signature = Signature(
+        tuple(info for info in takes if isinstance(info, TensorSpec)),
+        tuple(info for info in answers if isinstance(info, TensorSpec)),
+        tuple(info for info in answers if not isinstance(info, TensorSpec)),
+    )
+    return OnnxFile(ir_version, opset, signature, tuple(sorted(external)))
+
+
+def _weight(view: memoryview, weights: set[str], external: set[str]) -> None:
+    for number, value in _fields(view):
+        if number == 8:
+            weights.add(_text(value))
+        elif number == 13:
+            entry = {inner: _text(text) for inner, text in _fields(_bytes(value))}
+            if entry.get(1) == "location":
+                external.add(entry.get(2, ""))
+
+
+def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:
+    """Return a tensor's spec, or the name and the type of what is no tensor that `DataType` knows."""
+    name, kind, tensor = "", 0, None
+    for number, value in _fields(view):
+        if number == 1:
+            name = _text(value)
+        elif number == 2:
+            for kind, inner in _fields(_bytes(value)):
+                tensor = _bytes(inner) if kind == 1 else tensor
+                if kind in (1, *_NO_TENSOR):
+                    break
+    if tensor is None or kind != 1:
+        return name, _NO_TENSOR.get(kind, "of no type")
+    element, shape = 0, None
+    for number, value in _fields(tensor):
+        if number == 1:
+            element = _int(value)
+        elif number == 2:
+            shape = tuple(_dimension(_bytes(dim)) for inner, dim in _fields(_bytes(value)) if inner == 1)
+    if element not in _ELEMENT:
+        return name, f"a tensor of element type {element} of onnx.TensorProto"
+    return TensorSpec(name, _ELEMENT[element], shape)
+
+
+def _name(info: TensorSpec | tuple[str, str]) -> str:
+    return info.name if isinstance(info, TensorSpec) else info[0]
+
+
+def _dimension(view: memoryview) -> Dim:
+    for number, value in _fields(view):
+        if number == 1:
+            return _int(value)
+        if number == 2:
+            return _text(value) or None
+    return None
+
+
+def _fields(view: memoryview) -> Iterator[_Field]:
+    """Yield each field's number and value: an int for varints, the bytes for the rest."""
+    at, end = 0, len(view)
+    while at < end:
+        tag, at = _varint(view, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value, at = _varint(view, at)
+            yield number, value
+            continue
+        if wire == 2:
+            size, at = _varint(view, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise _DamageError(f"wire type {wire} at byte {at}")
+        if number == 0 or at + size > end:
+            raise _DamageError(f"a field of {size} bytes ends past byte {end}")
+        yield number, view[at : at + size]
+        at += size
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(view) and shift < 70:
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise _DamageError(f"a number that does not end at byte {at}")
+
+
+def _int(value: int | memoryview) -> int:
+    if isinstance(value, int):
+        return value
+    raise _DamageError("bytes where a number belongs")
+
+
+def _bytes(value: int | memoryview) -> memoryview:
+    if isinstance(value, memoryview):
+        return value
+    raise _DamageError("a number where bytes belong")
+
+
+def _text(value: int | memoryview) -> str:
+    try:
+        return str(_bytes(value), "utf-8")
+    except UnicodeDecodeError as error:
+        raise _DamageError(str(error)) from None

@@ -1,0 +1,164 @@
+"""`ONNXOptions`: what a manifest can say of ONNX Runtime, and the session options that follow from it.
+
+Names and defaults are ONNX Runtime's own (https://onnxruntime.ai/docs/api/python/api_summary.html#sessionoptions,
+https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h).
+Custom operator libraries are no option: they are native code, and data never chooses code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, field_validator
+
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.devices.base import Device
+
+Threads: TypeAlias = Annotated[int, Field(ge=1, le=4096)] | None
+Setting: TypeAlias = str | int | float | bool
+ConfigKey: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+$", max_length=1024)]
+
+_OWN_OPTION = {
+    "session.intra_op.allow_spinning": "allow_spinning",
+    "session.inter_op.allow_spinning": "allow_spinning",
+    "session.set_denormal_as_zero": "flush_denormals",
+    "session.disable_prepacking": "prepack",
+    "session.disable_cpu_ep_fallback": "fallback",
+}
+_REFUSED = {
+    "trt_extra_plugin_lib_paths": "it names native code to load",
+    "backend_path": "it names native code to load",
+    "user_compute_stream": "it is an address; name a stream of the manifest under `stream`",
+    "has_user_compute_stream": "it is an address; name a stream of the manifest under `stream`",
+    "gpu_external_alloc": "it is the address of a function",
+    "gpu_external_free": "it is the address of a function",
+    "gpu_external_empty_cache": "it is the address of a function",
+}
+
+
+class ONNXOptions(BackendOptions):
+    """Options of ONNX Runtime."""
+
+    kind: Literal["onnx"] = "onnx"
+    """Always `onnx`."""
+    providers: dict[str, dict[str, Setting]] | None = None
+    """Execution providers by name, the first one preferred, each with its own options; none given: the device's own."""
+    fallback: Literal["forbid", "allow"] = "forbid"
+    """What happens where a provider cannot be had, or leaves nodes to a CPU provider that is not named: an error, or
+    the next provider takes over."""
+    intra_op_threads: Threads = None
+    """Threads inside one operator; left out: the device's `threads`, else one a core."""
+    inter_op_threads: Threads = None
+    """Threads across operators, with `execution_mode: parallel`; left out: the device's `threads`, else one a core."""
+    execution_mode: Literal["sequential", "parallel"] = "sequential"
+    """Whether operators that do not depend on each other run at once."""
+    allow_spinning: bool = True
+    """Idle threads spin for a while: faster, and they use a core. Turn it off where models share cores."""
+    graph_optimization: Literal["disabled", "basic", "extended", "layout", "all"] = "all"
+    """How far the graph is rewritten at load."""
+    cpu_memory_arena: bool = True
+    """Keep freed CPU memory for the next call; off, memory goes back to the system after each."""
+    memory_pattern: bool = True
+    """Plan one block of memory for calls of equal shapes."""
+    memory_reuse: bool = True
+    """Let tensors of one call share memory when their lives do not overlap."""
+    prepack: bool = True
+    """Rearrange constant weights at load: faster calls, more memory."""
+    deterministic: bool = False
+    """Ask for kernels that give equal bits each time."""
+    flush_denormals: bool = False
+    """Treat denormal floats as zero."""
+    free_dimensions: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Sizes for dynamic dimensions, by their names in the model."""
+    optimized_folder: str | None = None
+    """A folder that exists; the optimized model is written there as `NAME.optimized.onnx`."""
+    profile_folder: str | None = None
+    """A folder that exists; a Chrome trace of all calls is written there when the model is unloaded."""
+    log_severity: Literal["verbose", "info", "warning", "error", "fatal"] = "fatal"
+    """What ONNX Runtime writes to stderr; errors come back as results at any level."""
+    session_config: dict[ConfigKey, Setting] = Field(default_factory=dict)
+    """Session configuration entries that have no option here, by their keys, such as `session.dynamic_block_base`."""
+
+    @field_validator("session_config")
+    @classmethod
+    def _not_owned(cls, entries: dict[str, Setting]) -> dict[str, Setting]:
+        for key in entries:
+            if key in _OWN_OPTION:
+                raise ValueError(f"`{key}` has an option of its own: `{_OWN_OPTION[key]}`")
+        return entries
+
+    @field_validator("providers")
+    @classmethod
+    def _harmless(cls, providers: dict[str, dict[str, Setting]] | None) -> dict[str, dict[str, Setting]] | None:
+        for name, options in (providers or {}).items():
+            for key in options:
+                if key in _REFUSED:
+                    raise ValueError(f"option `{key}` of `{name}` cannot stand in a manifest: {_REFUSED[key]}")
+            if name == "CPUExecutionProvider" and options:
+                raise ValueError("`CPUExecutionProvider` takes no options: `cpu_memory_arena` and the others are here")
+        return providers
+
+
+def session_options(ort: Any, options: ONNXOptions, device: Device, model: Path, *, cpu_is_named: bool) -> Any:
+    """Return the `onnxruntime.SessionOptions` for one model; raise NOT_FOUND for a folder that does not exist."""
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = options.intra_op_threads or device.threads or 0
+    made.inter_op_num_threads = options.inter_op_threads or device.threads or 0
+    made.execution_mode = getattr(ort.ExecutionMode, f"ORT_{options.execution_mode.upper()}")
+    made.graph_optimization_level = _optimization(ort, options.graph_optimization)
+    made.enable_cpu_mem_arena = options.cpu_memory_arena
+    made.enable_mem_pattern = options.memory_pattern
+    made.enable_mem_reuse = options.memory_reuse
+    made.use_deterministic_compute = options.deterministic
+    made.log_severity_level = ("verbose", "info", "warning", "error", "fatal").index(options.log_severity)
+    made.logid = model.name
+    for name, size in options.free_dimensions.items():
+        made.add_free_dimension_override_by_name(name, size)
+    if options.optimized_folder is not None:
+        folder = _folder("optimized_folder", options.optimized_folder)
+        made.optimized_model_filepath = str(folder / f"{model.stem}.optimized.onnx")
+    if options.profile_folder is not None:
+        made.enable_profiling = True
+        made.profile_file_prefix = str(_folder("profile_folder", options.profile_folder) / model.stem)
+    for key, value in _entries(options, cpu_is_named).items():
+        made.add_session_config_entry(key, value)
+    return made
+
+
+def setting_text(value: Setting) -> str:
+    """Return a setting as ONNX Runtime reads it: `1` and `0` for booleans."""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _entries(options: ONNXOptions, cpu_is_named: bool) -> dict[str, str]:
+    entries = {
+        "session.intra_op.allow_spinning": setting_text(options.allow_spinning),
+        "session.inter_op.allow_spinning": setting_text(options.allow_spinning),
+        "session.set_denormal_as_zero": setting_text(options.flush_denormals),
+        "session.disable_prepacking": setting_text(not options.prepack),
+    }
+    if options.fallback == "forbid" and not cpu_is_named:
+        entries["session.disable_cpu_ep_fallback"] = "1"
+    return {**entries, **{key: setting_text(value) for key, value in options.session_config.items()}}
+
+
+def _optimization(ort: Any, level: str) -> Any:
+    name = "ORT_DISABLE_ALL" if level == "disabled" else f"ORT_ENABLE_{level.upper()}"
+    found = getattr(ort.GraphOptimizationLevel, name, None)
+    if found is None:
+        message = f"onnxruntime {ort.__version__} has no graph optimization level `{level}`"
+        raise fail(
+            ErrorCode.FAILED_PRECONDITION, message, "use `extended` or `all`, or run: pip install -U onnxruntime"
+        )
+    return found
+
+
+def _folder(option: str, text: str) -> Path:
+    folder = Path(text)
+    if not folder.is_dir():
+        raise fail(
+            ErrorCode.NOT_FOUND, f"`{option}` names a folder that does not exist: {folder}", f"mkdir -p {folder}"
+        )
+    return folder
