@@ -1,0 +1,1 @@
+"""Benchmarks that print a ratio against the bare engine in the same run."""

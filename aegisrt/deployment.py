@@ -1,0 +1,84 @@
+"""From a manifest to running models, top to bottom: compose, validate, graph, build. Read this file first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.registry import options_by_kind
+from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.result import Err, Ok, Result
+from aegisrt.graph.build import build_graph
+from aegisrt.graph.check import check_graph
+from aegisrt.graph.nodes import Graph
+from aegisrt.manifest.compose import compose
+from aegisrt.manifest.composition import Composition
+from aegisrt.manifest.origin import NoOrigins, Origins
+from aegisrt.manifest.schema import Manifest
+from aegisrt.manifest.validate import manifest_error, validate
+from aegisrt.runtime.context import ExecutionContext
+from aegisrt.runtime.factory import build_backends
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A valid deployment that is not running yet."""
+
+    manifest: Manifest[Any]
+    graph: Graph
+    origins: Origins
+    composition: Composition | None = None
+    """None where a `Manifest` was given, which was composed before."""
+    warnings: tuple[Diagnostic, ...] = ()
+
+
+def deploy(
+    manifest: Path | str | Mapping[str, Any] | Manifest[Any] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: Path | str | None = None,
+) -> Result[ExecutionContext]:
+    """Return the running models of a manifest; close the context, or use it in a `with`.
+
+    `manifest` is a YAML file, the same as a mapping, a validated `Manifest`, or None for the packaged demo.
+    `overrides` are in Hydra's grammar. `config_dir` holds the user's own configuration groups. A manifest's errors
+    are in the error's `diagnostics`; an engine's have the location of the manifest's line that asked for it.
+    """
+    resolved = resolve(manifest, overrides, config_dir=config_dir)
+    return run(resolved.value) if isinstance(resolved, Ok) else resolved
+
+
+def resolve(
+    manifest: Path | str | Mapping[str, Any] | Manifest[Any] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: Path | str | None = None,
+) -> Result[Resolved]:
+    """Return a manifest composed and checked, and the graph of it; loads no engine."""
+    if isinstance(manifest, Manifest):
+        if not overrides:
+            return Ok(Resolved(manifest, build_graph(manifest), NoOrigins()))
+        manifest = manifest.model_dump(mode="json", serialize_as_any=True)
+    kinds = options_by_kind()
+    if isinstance(kinds, Err):
+        return kinds
+    composed = compose(manifest, overrides, config_dir=config_dir, kinds=kinds.value, partly=True)
+    if isinstance(composed, Err):
+        return composed
+    composition = composed.value
+    valid = validate(composition, kinds.value)
+    if isinstance(valid, Err):
+        return valid
+    graph = build_graph(valid.value)
+    found = check_graph(graph, composition.origins)
+    if any(item.severity == "error" for item in found):
+        return Err(manifest_error(found, composition.name))
+    return Ok(Resolved(valid.value, graph, composition.origins, composition, found))
+
+
+def run(resolved: Resolved, progress: Callable[[str], None] | None = None) -> Result[ExecutionContext]:
+    """Return the running models of a resolved manifest."""
+    built = build_backends(resolved.graph, resolved.origins, progress)
+    return Ok(ExecutionContext(resolved.graph, built.value)) if isinstance(built, Ok) else built

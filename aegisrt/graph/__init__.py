@@ -1,0 +1,1 @@
+"""Stage 2, what will run where: pure data, no engine."""

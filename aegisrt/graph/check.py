@@ -1,0 +1,30 @@
+"""`check_graph`: what a graph says that its user should know before it runs."""
+
+from __future__ import annotations
+
+from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.graph.nodes import Graph
+from aegisrt.manifest.origin import Origins
+
+_IDS = {"not_installed": "not-installed", "unsupported": "unsupported-device"}
+
+
+def check_graph(graph: Graph, origins: Origins) -> tuple[Diagnostic, ...]:
+    """Return a warning for each model whose engine is not here, and an error for each that its device cannot run."""
+    found = []
+    for node in graph.models:
+        if node.state not in _IDS:
+            continue
+        path = ("models", node.name, "backend")
+        origin = origins.of(path)
+        found.append(
+            Diagnostic(
+                id=_IDS[node.state],
+                message=f"model `{node.name}` cannot run here: {node.reason}",
+                location=origin.value or Location("<defaults>", 1, 1, 1),
+                path=".".join(path),
+                set_by=origin.set_by,
+                severity="warning" if node.state == "not_installed" else "error",
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,63 @@
+"""`Graph`: what will run where, as plain data that pickles."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from aegisrt.manifest.schema import Manifest
+
+NodeKind = Literal["model", "backend", "stream", "device"]
+State = Literal["ready", "needs_build", "not_installed", "unsupported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A model, or something that it runs on."""
+
+    id: str
+    """`KIND:NAME`, unique in the graph."""
+    kind: NodeKind
+    name: str
+    """The name in the manifest."""
+    fingerprint: str
+    """Digest of the node's declaration, of its file's content, and of the nodes that it runs on."""
+    model: str | None = None
+    backend: str | None = None
+    device: str | None = None
+    stream: str | None = None
+    instances: int | None = None
+    state: State = "ready"
+    reason: str | None = None
+    """Why the state is not `ready`, and what to do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as `aegisrt graph --json` shows them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`source` runs on `target`; both are node ids."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The models of a manifest and what they run on; what no model uses is not in it."""
+
+    manifest: Manifest[Any]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def models(self) -> tuple[Node, ...]:
+        """The model nodes, in manifest order."""
+        return tuple(node for node in self.nodes if node.kind == "model")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"nodes": [...], "edges": [{"from", "to"}]}`."""
+        edges = [{"from": edge.source, "to": edge.target} for edge in self.edges]
+        return {"nodes": [node.to_json() for node in self.nodes], "edges": edges}

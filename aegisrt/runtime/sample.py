@@ -1,0 +1,66 @@
+"""A model's sample, and inputs of zeros where it has none."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, DataType, Signature
+from aegisrt.manifest.schema import SampleOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Inputs by name, and the right class of each row where it is known."""
+
+    inputs: dict[str, Array]
+    labels: Array | None = None
+
+
+def read_sample(options: SampleOptions, signature: Signature) -> Sample:
+    """Return the arrays of a sample's files; raise NOT_FOUND, INVALID_ARGUMENT or DATA_LOSS that names the file."""
+    found = read_arrays(options.inputs)
+    names = [spec.name for spec in signature.inputs]
+    if isinstance(found, np.ndarray):
+        if len(names) != 1:
+            message = f"{options.inputs} holds one array, the model takes {len(names)}: {', '.join(names)}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, "save them by name: numpy.savez")
+        found = {names[0]: found}
+    labels = None
+    if options.labels is not None:
+        read = read_arrays(options.labels)
+        if not isinstance(read, np.ndarray):
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"{options.labels} is a .npz, labels are one array in a .npy")
+        labels = read
+    return Sample(found, labels)
+
+
+def read_arrays(path: Path) -> Array | dict[str, Array]:
+    """Return the array of a .npy, or the arrays by name of a .npz; pickled objects are refused."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError:
+        raise fail(ErrorCode.NOT_FOUND, f"{path} does not exist") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+        message = f"{path} is not a readable .npy or .npz file"
+        raise fail(
+            ErrorCode.INVALID_ARGUMENT, message, "write it with numpy.save or numpy.savez", cause=str(error)
+        ) from None
+
+
+def zeros(signature: Signature) -> dict[str, Array]:
+    """Return inputs of zeros (empty strings) of the declared shapes, 1 for each dynamic dimension."""
+    inputs = {}
+    for spec in signature.inputs:
+        shape = tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ())
+        fill = "" if spec.dtype is DataType.BYTES else 0
+        inputs[spec.name] = np.full(shape, fill, spec.dtype.numpy)
+    return inputs

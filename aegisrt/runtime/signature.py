@@ -1,0 +1,47 @@
+"""The check of a manifest's declared signature against the engine's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aegisrt.core.tensor import Dim, Signature, TensorSpec, did_you_mean, shape_text
+from aegisrt.manifest.schema import SignatureOptions, TensorOptions
+
+
+def mismatch(declared: SignatureOptions, actual: Signature) -> tuple[tuple[str, ...], str] | None:
+    """Return the first difference as its key path under `signature` and a sentence, or None where they agree."""
+    sides = (("inputs", declared.inputs, actual.inputs), ("outputs", declared.outputs, actual.outputs))
+    for side, wanted, found in sides:
+        problem = _side(side, wanted, found) if wanted else None
+        if problem:
+            return problem
+    return None
+
+
+def _side(
+    side: str, wanted: Mapping[str, TensorOptions], found: Sequence[TensorSpec]
+) -> tuple[tuple[str, ...], str] | None:
+    by_name = {spec.name: spec for spec in found}
+    for name, options in wanted.items():
+        spec = by_name.get(name)
+        if spec is None:
+            return (side, name), f"the model has no {side[:-1]} `{name}`; {did_you_mean(name, list(by_name), side)}"
+        if options.dtype is not spec.dtype:
+            return (side, name, "dtype"), f"`{name}` is declared {options.dtype}, the model has {spec.dtype}"
+        if options.shape is not None and not _fits(options.shape, spec.shape):
+            declared, actual = shape_text(options.shape), shape_text(spec.shape)
+            return (side, name, "shape"), f"`{name}` is declared {declared}, the model has {actual}"
+    missing = [name for name in by_name if name not in wanted]
+    if missing and side == "inputs":
+        return (side,), f"the model also takes `{missing[0]}`, which the signature does not declare"
+    return None
+
+
+def _fits(declared: Sequence[Dim], actual: Sequence[Dim] | None) -> bool:
+    """Sizes must be equal; a dynamic dimension must be dynamic in the model, whatever its name."""
+    if actual is None:
+        return True
+    return len(declared) == len(actual) and all(
+        want == have if isinstance(want, int) and isinstance(have, int) else want is None or not isinstance(have, int)
+        for want, have in zip(declared, actual, strict=True)
+    )

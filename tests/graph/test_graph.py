@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from aegisrt.graph.build import build_graph
+from aegisrt.graph.render import to_mermaid, to_text
+from tests.runtime.models import affine, manifest
+
+
+@pytest.fixture
+def declared(tmp_path):
+    return manifest({"m": {"path": affine(tmp_path), "instances": 2}}, stream="default")
+
+
+def test_the_graph_says_what_runs_where_and_nothing_that_no_model_uses(declared):
+    plain = build_graph(declared).to_json()
+    assert [node["id"] for node in plain["nodes"]] == ["model:m", "backend:mock", "stream:default", "device:cpu"]
+    model = plain["nodes"][0]
+    assert (model["backend"], model["device"], model["stream"], model["instances"]) == ("mock", "cpu", "default", 2)
+    assert model["state"] == "ready"
+    edges = {(edge["from"], edge["to"]) for edge in plain["edges"]}
+    assert edges == {("model:m", "backend:mock"), ("backend:mock", "stream:default"), ("stream:default", "device:cpu")}
+
+
+def fingerprints(declared) -> dict[str, str]:
+    return {node.id: node.fingerprint for node in build_graph(declared).nodes}
+
+
+def test_a_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
+    (tmp_path / "other").mkdir()
+    here, there = affine(tmp_path), affine(tmp_path / "other")
+    assert fingerprints(manifest({"m": {"path": here}})) == fingerprints(manifest({"m": {"path": there}}))
+
+
+def test_a_fingerprint_changes_with_the_file_the_options_and_what_is_below(tmp_path):
+    base = fingerprints(manifest({"m": {"path": affine(tmp_path)}}))
+    other_file = fingerprints(manifest({"m": {"path": affine(tmp_path, "b", 5.0)}}))
+    assert base["model:m"] != other_file["model:m"]
+    assert base["backend:mock"] == other_file["backend:mock"]
+    other_options = fingerprints(manifest({"m": {"path": affine(tmp_path)}}, delay_ms=1.0))
+    assert base["backend:mock"] != other_options["backend:mock"]
+    assert base["model:m"] != other_options["model:m"]
+    assert base["device:cpu"] == other_options["device:cpu"]
+
+
+def test_text_and_mermaid(declared):
+    graph = build_graph(declared)
+    assert to_text(graph) == "m x2 -> mock -> cpu on stream default  [ready]\n"
+    assert to_mermaid(graph).splitlines()[:2] == ["flowchart LR", '    n0["model m x2"]']
+    json.dumps(graph.to_json())
+
+
+def test_a_device_that_the_backend_does_not_run_on_is_unsupported(declared):
+    cuda = declared.model_dump(mode="json", serialize_as_any=True)
+    cuda["devices"]["cpu"] = {"kind": "cuda"}
+    cuda["backends"]["mock"]["stream"] = None
+    model = build_graph(type(declared).model_validate_json(json.dumps(cuda))).models[0]
+    assert model.state == "unsupported"
+    assert "runs on cpu, not on `cuda`" in model.reason

@@ -1,0 +1,87 @@
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+from aegisrt import Err, ErrorCode, ExecutionRequest, Ok
+from aegisrt.graph.build import build_graph
+from aegisrt.manifest.origin import NoOrigins
+from aegisrt.runtime.context import ExecutionContext
+from aegisrt.runtime.factory import build_backends
+from tests.runtime.models import affine, manifest
+
+X = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+def context_of(declared) -> ExecutionContext:
+    graph = build_graph(declared)
+    return ExecutionContext(graph, build_backends(graph, NoOrigins()).unwrap())
+
+
+@pytest.fixture
+def two(tmp_path):
+    models = {"double": {"path": affine(tmp_path, "a", 2.0)}, "triple": {"path": affine(tmp_path, "b", 3.0)}}
+    with context_of(manifest(models)) as context:
+        yield context
+
+
+def test_each_request_reaches_its_model(two):
+    for name, scale in (("double", 2), ("triple", 3)):
+        result = two.execute(ExecutionRequest(model=name, inputs={"x": X})).unwrap()
+        np.testing.assert_array_equal(result.outputs["y"], X * scale)
+        assert (result.model, result.backend, result.device) == (name, "mock", "cpu")
+
+
+def test_without_a_model_several_are_ambiguous_and_one_is_not(two, tmp_path):
+    error = two.execute(ExecutionRequest(inputs={"x": X})).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "double, triple" in error.hint
+    with context_of(manifest({"only": {"path": affine(tmp_path)}})) as context:
+        assert context.execute(ExecutionRequest(inputs={"x": X})).is_ok()
+
+
+def test_an_unknown_model_is_not_found_with_the_near_one(two):
+    error = two.execute(ExecutionRequest(model="doubel", inputs={"x": X})).unwrap_err()
+    assert error.code is ErrorCode.NOT_FOUND
+    assert error.hint == "did you mean `double`?"
+
+
+def test_a_closed_context_says_not_loaded_and_closes_again(tmp_path):
+    context = context_of(manifest({"m": {"path": affine(tmp_path)}}))
+    assert context.close() == Ok(None)
+    assert context.close() == Ok(None)
+    assert context.execute(ExecutionRequest(inputs={"x": X})).unwrap_err().code is ErrorCode.NOT_LOADED
+
+
+def test_what_crosses_processes_pickles(two):
+    request = ExecutionRequest(model="double", inputs={"x": X}, timeout_ms=50, id="7")
+    result = two.execute(pickle.loads(pickle.dumps(request))).unwrap()
+    assert result.metadata["request_id"] == "7"
+    again = pickle.loads(pickle.dumps(result))
+    np.testing.assert_array_equal(again.outputs["y"], X * 2)
+    error = two.execute(ExecutionRequest(model="double", inputs={})).unwrap_err()
+    assert pickle.loads(pickle.dumps(Err(error))) == Err(error)
+    graph = two.graph
+    assert pickle.loads(pickle.dumps(graph)) == graph
+    assert pickle.loads(pickle.dumps(graph.manifest)).backends["mock"] == graph.manifest.backends["mock"]
+
+
+def test_sixteen_threads_get_every_answer_right(tmp_path):
+    context = context_of(manifest({"m": {"path": affine(tmp_path), "instances": 3}}))
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        for index in range(200):
+            x = np.full((1, 4), seed * 1000 + index, np.float32)
+            result = context.execute(ExecutionRequest(inputs={"x": x}))
+            if result.is_err() or not np.array_equal(result.unwrap().outputs["y"], x * 2):
+                wrong.append(result)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    context.close()
+    assert not wrong
