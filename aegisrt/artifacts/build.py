@@ -1,0 +1,60 @@
+"""`engine_file`: from a model that its backend cannot load as it is, to the cached file that it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.artifacts.cache import ArtifactCache, Policy
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.model_file import readable_file
+from aegisrt.backends.source import source_of
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
+from aegisrt.core.sidecar import artifact_key
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFile:
+    """A file that a backend can load."""
+
+    path: Path
+    key: str
+    built: bool
+    """Whether it was built now; else it was in the cache."""
+
+
+def engine_file(
+    backend: RuntimeBackend[Any],
+    source: Path,
+    cache: ArtifactCache | None = None,
+    *,
+    force: bool = False,
+    on_damage: Policy = "rebuild",
+    progress: Callable[[str], None] | None = None,
+) -> Result[EngineFile]:
+    """Return the cached engine file of the model at `source` for this backend's options, engine version and target.
+
+    It is built where it is not there yet, or with `force`, or where it is damaged and the policy is to rebuild. As
+    `RuntimeBackend.build`; DATA_LOSS for a damaged one where the policy is to fail, PERMISSION_DENIED for a cache that
+    others can write to.
+    """
+    recipe = backend.recipe()
+    if isinstance(recipe, Err):
+        return recipe
+    cache = cache or ArtifactCache()
+
+    def make(target: Path) -> None:
+        backend.build(source, target, progress=progress).unwrap()
+
+    try:
+        key = artifact_key(source_of(readable_file(source)), recipe.value)
+        suffix = backend.capabilities.formats[0]
+        path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, tell=progress)
+    except ResultError as failure:
+        return Err(failure.error)
+    except OSError as error:
+        message = f"the cache {cache.root} cannot be used: {error.strerror or error}"
+        return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, "free space there, or name another: AEGISRT_CACHE_DIR"))
+    return Ok(EngineFile(path, key, built))

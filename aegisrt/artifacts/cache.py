@@ -1,0 +1,210 @@
+"""`ArtifactCache`: engine files by the content that they were made from.
+
+An entry is a folder that appears whole, by one rename: whatever kills a builder leaves no entry or a complete one. A
+lock on each key makes concurrent builders build once; the system drops it when its holder dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from filelock import FileLock, Timeout
+
+from aegisrt.artifacts.entry import STEM, Entry
+from aegisrt.artifacts.location import cache_root, make_private
+from aegisrt.core.result import Error, ErrorCode, ResultError, fail
+
+Policy: TypeAlias = Literal["rebuild", "fail"]
+Tell: TypeAlias = Callable[[str], None]
+
+_KEY_LENGTH = 64
+_RECORDS = ".records"
+"""How the name ends of what a backend keeps beside its file to go on from, such as the records of a search."""
+_log = logging.getLogger(__name__)
+
+
+class ArtifactCache:
+    """One folder of engine files, shared by all processes of a user. Thread-safe."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Name the folder, by default that of `cache_root()`; nothing is made or read yet."""
+        self.root = root or cache_root()
+        self._entries = self.root / "artifacts"
+        self._locks = self.root / "locks"
+        self._logs = self.root / "logs"
+
+    def get(
+        self,
+        key: str,
+        suffix: str,
+        make: Callable[[Path], None],
+        *,
+        force: bool = False,
+        on_damage: Policy = "rebuild",
+        tell: Tell | None = None,
+    ) -> tuple[Path, bool]:
+        """Return the verified file of `key`, and whether `make(path)` was called for it.
+
+        `make` writes the file and its sidecar. Raises what it raises; DATA_LOSS for a damaged entry, where the policy
+        is to fail; PERMISSION_DENIED for a cache that others can write to.
+        """
+        make_private(self.root)
+        if not force:
+            found = self._verified(key, on_damage)
+            if found is not None:
+                return found, False
+        with self._lock(key, tell):
+            # Another process may have built it while this one waited.
+            found = None if force else self._verified(key, on_damage)
+            if found is not None:
+                return found, False
+            return self._build(key, suffix, make), True
+
+    def contains(self, path: Path) -> bool:
+        """Return whether `path` is the file of one of this cache's entries, and is as it was built."""
+        folder = path.resolve().parent
+        if folder.parent != self._entries.resolve():
+            return False
+        make_private(self.root)
+        return Entry(folder).damage() is None and Entry(folder).file() == path.resolve()
+
+    def entries(self) -> list[Entry]:
+        """Return the entries, the one last used first; damaged ones too."""
+        found = [Entry(path) for path in self._folders() if len(path.name) == _KEY_LENGTH]
+        return sorted(found, key=Entry.last_used_s, reverse=True)
+
+    def prune(self, *, max_bytes: int | None = None, max_age_s: float | None = None) -> list[Entry]:
+        """Return the entries that were deleted: damaged ones, those not used for `max_age_s`, then the least
+        recently used ones until the rest has at most `max_bytes`. What a builder works on stays.
+        """
+        kept_bytes, now, gone = 0, time.time(), []
+        for entry in self.entries():
+            size = entry.size_bytes()
+            too_old = max_age_s is not None and now - entry.last_used_s() > max_age_s
+            too_much = max_bytes is not None and kept_bytes + size > max_bytes
+            if (too_old or too_much or entry.damage()) and self._delete(entry):
+                gone.append(entry)
+            else:
+                kept_bytes += size
+        self._delete_leftovers()
+        return gone
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _folders(self) -> Iterator[Path]:
+        if self._entries.is_dir():
+            yield from (path for path in self._entries.iterdir() if path.is_dir())
+
+    def _verified(self, key: str, on_damage: Policy) -> Path | None:
+        entry = Entry(self._entries / key)
+        if not entry.folder.is_dir():
+            return None
+        try:
+            file = entry.verified()
+        except (ResultError, FileNotFoundError) as problem:
+            if on_damage == "fail" and isinstance(problem, ResultError):
+                raise
+            _log.warning("a damaged cache entry is built again: %s", problem)
+            return None
+        entry.touch()
+        return file
+
+    def _build(self, key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+        entry, building = Entry(self._entries / key), self._building(key)
+        _keep_records(entry.folder, building)
+        file = building / f"{STEM}{suffix}"
+        try:
+            make(file)
+            made = Entry(building).file()
+        except ResultError as problem:
+            raise ResultError(self._with_log(problem, file, key)) from problem
+        self._publish(building, entry.folder)
+        return entry.folder / made.name if entry.damage() is None else self._refuse(entry)
+
+    def _refuse(self, entry: Entry) -> Path:
+        """Raise for a fresh entry that is not what its key says: its source changed while it was built."""
+        problem = entry.damage()
+        self._remove(entry.folder)
+        message = f"what was built is not what was asked for: {problem}"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "the model's file changed meanwhile: try again")
+
+    def _publish(self, building: Path, target: Path) -> None:
+        if target.exists():
+            self._remove(target)
+        building.rename(target)
+
+    def _remove(self, folder: Path) -> None:
+        """Delete a folder so that no other process ever sees a part of it as an entry."""
+        hidden = folder.with_name(f".gone-{folder.name}-{time.time_ns()}")
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+    def _building(self, key: str) -> Path:
+        return self._entries / f".building-{key}"
+
+    def _with_log(self, problem: ResultError, file: Path, key: str) -> Error:
+        """Return the error with the build's log at a place that stays."""
+        log = file.with_name(f"{file.name}.log")
+        if not log.exists():
+            return problem.error
+        self._logs.mkdir(exist_ok=True)
+        kept = self._logs / f"{key}.log"
+        shutil.copyfile(log, kept)
+        hint = problem.error.hint and problem.error.hint.replace(str(log), str(kept))
+        return replace(problem.error, hint=hint)
+
+    @contextmanager
+    def _lock(self, key: str, tell: Tell | None) -> Iterator[None]:
+        self._locks.mkdir(exist_ok=True)
+        lock = FileLock(self._locks / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if tell is not None:
+                tell("waiting for another process that builds it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _delete(self, entry: Entry) -> bool:
+        self._locks.mkdir(exist_ok=True)
+        try:
+            with FileLock(self._locks / f"{entry.key}.lock", timeout=0):
+                self._remove(entry.folder)
+        except (Timeout, OSError):
+            return False
+        return True
+
+    def _delete_leftovers(self) -> None:
+        """Delete what killed builders left, and the logs of failed builds."""
+        shutil.rmtree(self._logs, ignore_errors=True)
+        for folder in list(self._folders()):
+            if folder.name.startswith(".gone-"):
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name.startswith(".building-"):
+                key = folder.name.removeprefix(".building-")
+                try:
+                    with FileLock(self._locks / f"{key}.lock", timeout=0):
+                        shutil.rmtree(folder, ignore_errors=True)
+                except (Timeout, OSError):
+                    continue
+
+
+def _keep_records(old: Path, building: Path) -> None:
+    """Empty the folder to build in, but for a killed builder's records, or else those of the entry to replace."""
+    building.mkdir(parents=True, exist_ok=True)
+    for path in building.iterdir():
+        if not path.name.endswith(_RECORDS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not any(building.iterdir()) and old.is_dir():
+        for path in old.glob(f"*{_RECORDS}"):
+            shutil.copytree(path, building / path.name)

@@ -1,0 +1,96 @@
+"""`Entry`: one engine file in the cache, and whether it is still what was built."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar
+
+STEM = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A folder of the cache, named by the key of the file in it."""
+
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Return the key that the folder's name says."""
+        return self.folder.name
+
+    def file(self) -> Path:
+        """Return the engine file; raise DATA_LOSS where there is not exactly one."""
+        found = [path for path in self.folder.glob(f"{STEM}.*") if len(path.suffixes) == 1]
+        if len(found) != 1:
+            raise fail(ErrorCode.DATA_LOSS, f"{self.folder} has no engine file", "delete it: `aegisrt artifacts prune`")
+        return found[0]
+
+    def sidecar(self) -> Sidecar:
+        """Return what is known of the file; raise DATA_LOSS where that is missing, damaged or of another file."""
+        file = self.file()
+        sidecar = read_sidecar(file)
+        if sidecar is None:
+            raise fail(ErrorCode.DATA_LOSS, f"{file} has lost its sidecar", "delete it: `aegisrt artifacts prune`")
+        if sidecar.key != self.key:
+            message = f"{file} was swapped: its sidecar is of the key {sidecar.key[:12]}"
+            raise fail(ErrorCode.DATA_LOSS, message, "delete it: `aegisrt artifacts prune`")
+        return sidecar
+
+    def verified(self) -> Path:
+        """Return the engine file after reading all of it; raise DATA_LOSS where one byte is not as it was built."""
+        file = self.file()
+        check_file(file, self.sidecar())
+        return file
+
+    def damage(self) -> str | None:
+        """Return what is wrong with the entry, or None."""
+        try:
+            self.verified()
+        except ResultError as problem:
+            return problem.error.message
+        except OSError as error:
+            return str(error)
+        return None
+
+    def size_bytes(self) -> int:
+        """Return what the entry takes on the disk."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                total += path.lstat().st_size
+        return total
+
+    def last_used_s(self) -> float:
+        """Return when it was last loaded or built, in seconds since the epoch; 0 for one that is gone."""
+        try:
+            return self.folder.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def touch(self) -> None:
+        """Note that it is used now; a cache that may not be written is fine."""
+        with suppress(OSError):
+            os.utime(self.folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as `aegisrt artifacts list --json` shows them."""
+        plain: dict[str, Any] = {
+            "key": self.key,
+            "path": str(self.folder),
+            "bytes": self.size_bytes(),
+            "last_used_s": round(self.last_used_s()),
+        }
+        try:
+            sidecar = self.sidecar()
+        except ResultError as problem:
+            return {**plain, "ok": False, "problem": problem.error.message}
+        told = {name: sidecar.recipe.get(name) for name in ("backend", "engine", "options", "target")}
+        plain |= {"file": str(self.file()), "model": sidecar.source["name"], **told, "created": sidecar.created}
+        return {**plain, "ok": True, "problem": None}

@@ -1,0 +1,183 @@
+"""`run_child`: work that may hang, crash or eat the memory, in a process of its own with limits.
+
+The child is `python -m MODULE`; it reads one JSON job from the file named by its argument and writes one JSON answer
+beside it. It ends when its parent does: it watches its standard input, which only the parent holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.core.result import Error, ErrorCode, ResultError, fail
+
+PROGRESS = "@progress "
+_LOG_TAIL_LINES = 5
+_NO_MEMORY = ("bad_alloc", "alloc failed", "cannot allocate memory", "out of memory", "memoryerror")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child may use."""
+
+    timeout_s: float
+    memory_bytes: int
+
+
+def run_child(
+    module: str,
+    job: dict[str, Any],
+    folder: Path,
+    *,
+    limits: Limits,
+    log: Path,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Return the child's answer; its output goes to `log`, save lines of `PROGRESS`, which go to `progress`.
+
+    The child's own error is raised as it is. DEADLINE_EXCEEDED where it takes longer than its limit,
+    RESOURCE_EXHAUSTED where it runs out of memory, INTERNAL where it dies. All errors name the log.
+    """
+    question, answer = folder / "job.json", folder / "answer.json"
+    question.write_text(json.dumps({**job, "memory_bytes": limits.memory_bytes}), encoding="utf-8")
+    process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+        [sys.executable, "-P", "-m", module, str(question), str(answer)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": _search_path()},
+        start_new_session=True,
+    )
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        _kill(process)
+
+    alarm = threading.Timer(limits.timeout_s, expire)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        _copy_output(process, log, progress)
+        status = process.wait()
+    finally:
+        alarm.cancel()
+        _kill(process)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+    if expired.is_set():
+        hint = f"allow more time, or read what it did in {log}"
+        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"it was stopped after {limits.timeout_s:g} s", hint)
+    return _read_answer(answer, status, limits, log)
+
+
+def _search_path() -> str:
+    """Return a PYTHONPATH on which the child finds this package, wherever the parent found it."""
+    own = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
+
+
+def _copy_output(process: subprocess.Popen[bytes], log: Path, progress: Callable[[str], None] | None) -> None:
+    assert process.stdout is not None
+    with log.open("ab") as stream:
+        for line in process.stdout:
+            if line.startswith(PROGRESS.encode()):
+                if progress is not None:
+                    progress(line[len(PROGRESS) :].decode(errors="replace").strip())
+            else:
+                stream.write(line)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the child and what it started, unless it has ended; it leads a session of its own."""
+    if process.poll() is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _read_answer(answer: Path, status: int, limits: Limits, log: Path) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        raise _died(status, limits, log) from None
+    error = plain.get("error")
+    if error is not None:
+        hint = f"{error['hint']}; the log is {log}" if error["hint"] else f"the log is {log}"
+        raise ResultError(Error(ErrorCode(error["code"]), error["message"], hint, cause=error["cause"]))
+    return plain
+
+
+def _died(status: int, limits: Limits, log: Path) -> ResultError:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:]
+    cause = "\n".join(lines) or None
+    if status == -signal.SIGKILL or any(word in (cause or "").lower() for word in _NO_MEMORY):
+        message = f"it ran out of memory (its limit is {limits.memory_bytes / 2**30:.1f} GiB)"
+        hint = f"allow more memory, or read the log: {log}"
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=cause)
+    how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
+    return fail(ErrorCode.INTERNAL, f"it died {how}", f"read the log: {log}", cause=cause)
+
+
+# -- in the child ----------------------------------------------------------------------------------------------------
+
+
+def child_main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer one job with `work`, under the job's limits; the whole of a child module's main."""
+    _limit_and_watch()
+    question, answer = Path(sys.argv[1]), Path(sys.argv[2])
+    job = json.loads(question.read_text(encoding="utf-8"))
+    _limit_memory(job["memory_bytes"])
+    try:
+        plain = work(job)
+    except ResultError as known:
+        plain = {"error": _plain(known.error)}
+    except MemoryError:
+        plain = {"error": _plain(Error(ErrorCode.RESOURCE_EXHAUSTED, "it ran out of memory", "allow more memory"))}
+    fresh = answer.with_suffix(".part")
+    fresh.write_text(json.dumps(plain), encoding="utf-8")
+    fresh.replace(answer)
+
+
+def tell(text: str) -> None:
+    """Say from within a child how far it is."""
+    sys.stdout.write(f"{PROGRESS}{text}\n")
+    sys.stdout.flush()
+
+
+def _plain(error: Error) -> dict[str, Any]:
+    plain = asdict(error)
+    return {name: plain[name] for name in ("code", "message", "hint", "cause")}
+
+
+def _limit_and_watch() -> None:
+    stdin = sys.stdin.buffer.fileno()
+
+    def watch() -> None:
+        while os.read(stdin, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Limit what the child allocates; mapped libraries do not count (setrlimit(2), RLIMIT_DATA)."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
