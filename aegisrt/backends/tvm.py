@@ -1,0 +1,185 @@
+"""`TVMBackend`: models on Apache TVM, as shared libraries that it builds from ONNX or that were built elsewhere.
+
+Written for apache-tvm 0.27 (Relax); a library is loaded by the version that built it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.child import Limits, run_child
+from aegisrt.backends.declared import refuse_undeclared_model
+from aegisrt.backends.elf import check_elf
+from aegisrt.backends.onnx_file import looks_like_onnx, read_onnx
+from aegisrt.backends.source import source_of
+from aegisrt.backends.tvm_library import Library, Slot, find_entry, open_library
+from aegisrt.backends.tvm_options import LibrarySignature, TensorDeclaration, TVMOptions
+from aegisrt.backends.tvm_target import check_runs_here, cpu_target
+from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sidecar
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
+
+_REBUILD = "build it again: `aegisrt build`, or `TVMBackend().build(model, library)`"
+
+
+class TVMBackend(RuntimeBackend[TVMOptions]):
+    """Calls a compiled library: a Relax VM executable, or a plain library of operators."""
+
+    kind = "tvm"
+    Options: ClassVar[type[BackendOptions]] = TVMOptions
+    requirement = Requirement("tvm", ("apache-tvm",), "tvm")
+    capabilities = Capabilities(
+        formats=(".so",),
+        builds_from=(".onnx",),
+        dtypes=frozenset(DataType) - {DataType.BYTES},
+        dynamic_shapes=True,
+        zero_size=True,
+        scalars=True,
+        external_data=True,
+        native_code=True,
+    )
+
+    # -- loading -----------------------------------------------------------------------------------------------
+
+    def _load(self, path: Path) -> Library:
+        _refuse_source(path)
+        engine = require(self.requirement)
+        sidecar = read_sidecar(path)
+        if sidecar is not None:
+            self._check(path, sidecar, engine.__version__)
+        check_elf(path)
+        module = open_library(path)
+        described = sidecar.metadata if sidecar is not None else {}
+        variants = {tuple(map(tuple, f["shapes"])): f["name"] for f in described.get("functions", ()) if f["shapes"]}
+        names = [f["name"] for f in described.get("functions", ())]
+        asked = self.options.entry
+        entry = find_entry(module, asked, path) if asked or not names or "main" in names else None
+        return Library(
+            module,
+            path,
+            sidecar.signature if sidecar is not None else self._declared(path),
+            entry,
+            {} if asked else variants,
+            described.get("computed", []),
+            self.options.threads or self.device.threads,
+            {"engine": engine.__version__, "tuned": described.get("tuned", False)},
+        )
+
+    def _check(self, path: Path, sidecar: Sidecar, version: str) -> None:
+        """Raise where the file is not the one that was built, or was not built for here; nothing runs before."""
+        recipe = sidecar.recipe
+        if recipe["backend"] != self.kind:
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} was built for backend kind `{recipe['backend']}`")
+        check_file(path, sidecar)
+        if recipe["engine"] != version:
+            message = f"{path} was built by TVM {recipe['engine']}, and this is TVM {version}"
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, _REBUILD)
+        check_runs_here(recipe["target"], str(path))
+
+    def _declared(self, path: Path) -> Signature:
+        declared = self.options.signature
+        if declared is None:
+            message = f"{path} has no sidecar ({path.name}.json), so that its inputs and outputs are not known"
+            hint = "copy the sidecar with it, or declare `signature` in the backend's options"
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+        return _signature(declared)
+
+    def _signature(self, engine: Library) -> Signature:
+        return engine.signature
+
+    def _metadata(self, engine: Library) -> dict[str, Any]:
+        return engine.metadata
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def _open(self, engine: Library, stream: Any) -> Slot:
+        return engine.slot()
+
+    def _execute(self, slot: Slot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
+        return slot.call(inputs, outputs)
+
+    def _classify(self, error: Exception) -> ErrorCode | None:
+        text = str(error)
+        if "Failed to load dynamic shared library" in text:
+            return ErrorCode.FAILED_PRECONDITION
+        if "ErrorContext(fn=" in text or text.startswith("Mismatched"):
+            return ErrorCode.INVALID_ARGUMENT
+        return None
+
+    # -- building ----------------------------------------------------------------------------------------------
+
+    def _recipe(self) -> dict[str, Any]:
+        engine = require(self.requirement)
+        target = cpu_target(self.options.target, self.options.threads or self.device.threads)
+        return {
+            "backend": self.kind,
+            "engine": engine.__version__,
+            "options": self.options.for_build(),
+            "target": target,
+        }
+
+    def _build(self, source: Path, target: Path) -> None:
+        recipe = self._recipe()
+        signature = _with_sizes(read_onnx(source).signature, self.options.free_dimensions)
+        refuse_undeclared_model(self.capabilities, signature)
+        described = source_of(source)
+        log = target.with_name(f"{target.name}.log")
+        log.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
+            library = Path(folder, target.name)
+            answer = run_child(
+                "aegisrt.backends.tvm_build",
+                {
+                    "source": str(source.absolute()),
+                    "library": str(library.absolute()),
+                    "target": recipe["target"],
+                    "free_dimensions": self.options.free_dimensions,
+                    "shapes": self.options.variants,
+                },
+                Path(folder),
+                limits=Limits(self.options.build.timeout_s, self.options.build.memory_bytes),
+                log=log,
+                progress=self._progress,
+            )
+            library.replace(target)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_sidecar(
+            target, Sidecar(source=described, recipe=recipe, signature=signature, metadata=answer, created=now)
+        )
+
+
+def _refuse_source(path: Path) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if looks_like_onnx(head):
+        hint = (
+            f"build it first: `TVMBackend().build({path.name!r}, {path.stem + '.so'!r})`; a deployment does it itself"
+        )
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is an ONNX model, not a compiled library", hint)
+
+
+def _signature(declared: LibrarySignature) -> Signature:
+    return Signature(_specs(declared.inputs), _specs(declared.outputs))
+
+
+def _specs(declared: dict[str, TensorDeclaration]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, item.dtype, item.shape) for name, item in declared.items())
+
+
+def _with_sizes(signature: Signature, sizes: dict[str, int]) -> Signature:
+    """Return the signature with named dimensions replaced by their sizes."""
+
+    def sized(spec: TensorSpec) -> TensorSpec:
+        shape = spec.shape and tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape)
+        return replace(spec, shape=shape)
+
+    return replace(signature, inputs=tuple(map(sized, signature.inputs)), outputs=tuple(map(sized, signature.outputs)))

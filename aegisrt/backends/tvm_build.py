@@ -1,0 +1,164 @@
+"""The compiler's process: ONNX -> Relax -> shared library. `python -m aegisrt.backends.tvm_build JOB ANSWER`.
+
+It imports TVM, which nothing of the caller's process needs for a build; LLVM may hang or crash here and harm nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.child import child_main, tell
+from aegisrt.backends.tvm_import import (
+    ELSEWHERE,
+    ImportFailedError,
+    computed_outputs,
+    folded,
+    frozen,
+    has_unnamed_dimensions,
+    imported,
+    input_shapes,
+    read_model,
+)
+from aegisrt.core.result import ErrorCode, ResultError, fail
+
+_RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One function of the library: its name, and the model that it is made from."""
+
+    function: str
+    model: Any
+    shapes: list[list[int]] | None
+    """The shapes that it takes, in the order of the inputs; None where some dimension is dynamic."""
+
+
+def build(job: dict[str, Any]) -> dict[str, Any]:
+    """Return which functions the library has, after writing it to the job's `library`."""
+    model = read_model(Path(job["source"]))
+    variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
+    failures: list[ResultError] = []
+    for attempt in _attempts(variants):
+        try:
+            made = _compiled(attempt, job)
+        except ResultError as failure:
+            failures.append(failure)
+            print(failure)
+            continue
+        return {**made, "computed": computed_outputs(model)}
+    raise failures[1] if len(failures) > 1 else failures[0]
+
+
+def _variants(model: Any, sizes: dict[str, int], shapes: Sequence[dict[str, list[int]]]) -> Iterator[Variant]:
+    main = frozen(model, sizes, {})
+    static = _static_shapes(main)
+    yield Variant("main", main, static)
+    for index, chosen in enumerate(shapes):
+        made = frozen(main, {}, chosen)
+        found = _static_shapes(made)
+        if found is None:
+            left = next(name for name, shape in input_shapes(made).items() if not _is_static(shape))
+            message = f"`shapes` leaves input `{left}` with a dynamic dimension"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, f"add the shapes of `{left}` to `shapes`")
+        if found != static:
+            yield Variant(f"shape_{index}", made, found)
+
+
+def _static_shapes(model: Any) -> list[list[int]] | None:
+    shapes = list(input_shapes(model).values())
+    return [[int(dim or 0) for dim in shape] for shape in shapes] if all(map(_is_static, shapes)) else None
+
+
+def _is_static(shape: Sequence[int | str | None]) -> bool:
+    return all(isinstance(dim, int) for dim in shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to compile the model."""
+
+    variants: list[Variant]
+    fold: bool = False
+    unnamed_are_equal: bool = False
+
+
+def _attempts(variants: list[Variant]) -> Iterator[Attempt]:
+    """Yield what to try, best first: the model as it is or folded, and the function of dynamic shape given up last."""
+    yield Attempt(variants)
+    yield Attempt(variants, fold=True)
+    if has_unnamed_dimensions(variants[0].model):
+        yield Attempt(variants, unnamed_are_equal=True)
+        yield Attempt(variants, fold=True, unnamed_are_equal=True)
+    fixed = [variant for variant in variants if variant.shapes is not None]
+    if fixed and len(fixed) < len(variants):
+        yield Attempt(fixed)
+        yield Attempt(fixed, fold=True)
+
+
+def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
+    import tvm
+    from tvm.target import Target
+
+    target = Target(job["target"])
+    module = None
+    for variant in attempt.variants:
+        tell(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
+        own = _import(variant, attempt)
+        if module is None and variant.function == "main":
+            module = own
+        else:
+            module = module or tvm.IRModule()
+            module[variant.function] = own["main"].with_attr("global_symbol", variant.function)
+    tell("compiling " + ", ".join(variant.function for variant in attempt.variants))
+    try:
+        executable = tvm.compile(module, target)
+    except Exception as error:
+        raise _not_compiled(error) from error
+    tell("linking")
+    _export(executable, job["library"])
+    functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
+    return {"functions": functions, "folded": attempt.fold, "tuned": False}
+
+
+def _import(variant: Variant, attempt: Attempt) -> Any:
+    model = folded(variant.model) if attempt.fold else variant.model
+    if model is None:
+        raise fail(ErrorCode.UNAVAILABLE, "constants could not be folded", "run: pip install onnxruntime")
+    try:
+        return imported(model, unnamed_are_equal=attempt.unnamed_are_equal)
+    except ImportFailedError as error:
+        names = ", ".join(f"`{name}`" for name in error.operators)
+        message = f"TVM cannot take {'operator' if len(error.operators) == 1 else 'operators'} {names} of the model"
+        dynamic = variant.shapes is None
+        hint = f"fix its sizes with `free_dimensions` or `shapes`, or {ELSEWHERE}" if dynamic else ELSEWHERE
+        raise fail(ErrorCode.UNIMPLEMENTED, message, hint, cause=error.cause) from error
+    except ResultError:
+        raise
+    except Exception as error:
+        raise _not_compiled(error) from error
+
+
+def _not_compiled(error: Exception) -> ResultError:
+    text = str(error).strip()
+    names = list(dict.fromkeys(_RELAX_OPERATOR.findall(text)))[:3]
+    first = text.splitlines()[0][:200] if text else type(error).__name__
+    what = f" at {', '.join(f'`{name}`' for name in names)}" if names else ""
+    cause = f"{type(error).__name__}: {text[-2000:]}"
+    return fail(ErrorCode.UNIMPLEMENTED, f"TVM cannot compile the model{what}: {first}", ELSEWHERE, cause=cause)
+
+
+def _export(executable: Any, library: str) -> None:
+    from tvm.support import cc
+
+    if cc.get_cc() is None:
+        raise fail(ErrorCode.UNAVAILABLE, "there is no C++ compiler to link with", "install g++, or set CXX to one")
+    executable.export_library(library, options=["-s"])
+
+
+if __name__ == "__main__":
+    child_main(build)

@@ -1,0 +1,184 @@
+"""A compiled library in this process: its functions, and the slots that call them, one VM each.
+
+A VM in two threads at once kills the process; several VMs over one library share its code and weights. Facts of TVM
+0.27: https://tvm.apache.org/docs/reference/api/python/relax/relax.html#tvm.relax.VirtualMachine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.tvm_tensors import Handover, Stage, aligned
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.sidecar import file_sha256
+from aegisrt.core.tensor import Array, Signature, TensorSpec, shape_text
+
+ENTRIES = ("main", "default", "default_function")
+_VM_KIND = "relax.VMExecutable"
+Shapes = tuple[tuple[int, ...], ...]
+
+_opened: dict[str, str] = {}
+_opening = threading.Lock()
+
+
+def open_library(path: Path) -> Any:
+    """Return the module of the library at `path`; it is unmapped when the last reference goes.
+
+    The linker knows a library by its path, so that one which replaced another is opened under a name of its own.
+    """
+    import tvm  # noqa: F401  (it registers the loader of VM executables)
+    import tvm_ffi
+
+    real = os.path.realpath(path)
+    digest = file_sha256(path)
+    with _opening:
+        if _opened.setdefault(real, digest) == digest:
+            return tvm_ffi.load_module(real, keep_module_alive=False)
+        with tempfile.TemporaryDirectory(prefix="aegisrt-") as folder:
+            copy = Path(folder, f"{digest}{path.suffix}")
+            shutil.copyfile(path, copy)
+            return tvm_ffi.load_module(str(copy), keep_module_alive=False)
+
+
+def find_entry(module: Any, asked: str | None, path: Path) -> str:
+    """Return the name of the function to call; raise INVALID_ARGUMENT where the library does not have it."""
+    virtual = module["vm_load_executable"]() if is_vm(module) else module
+    for name in (asked,) if asked else ENTRIES:
+        if virtual.implements_function(name):
+            return name
+    wanted = f"`{asked}`" if asked else "or ".join(f"`{name}` " for name in ENTRIES).strip()
+    hint = "name another with `entry` in the backend's options" if asked else "name one with `entry`"
+    raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} has no function {wanted}", hint)
+
+
+def is_vm(module: Any) -> bool:
+    """Return whether the library is a Relax VM executable; else it has plain operators."""
+    return str(module.kind) == _VM_KIND
+
+
+@dataclass(slots=True, eq=False)
+class Library:
+    """An open library, and what is known of its functions."""
+
+    module: Any
+    path: Path
+    signature: Signature
+    entry: str | None
+    """The function for every shape that has none of its own; None where there is none."""
+    variants: dict[Shapes, str] = field(default_factory=dict)
+    """Functions of fixed shape, by the shapes of the inputs in order."""
+    computed: list[bool] = field(default_factory=list)
+    """For each output, whether it is certainly made anew by each call; empty: for none."""
+    threads: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def slot(self) -> Slot:
+        """Return what one call at a time needs."""
+        return VirtualMachineSlot(self) if is_vm(self.module) else OperatorSlot(self)
+
+
+class Slot:
+    """Calls the library; in one thread at a time."""
+
+    def __init__(self, library: Library) -> None:
+        self._threads = library.threads
+        self._signature = library.signature
+        self._stages = [(spec.name, Stage(spec)) for spec in library.signature.inputs]
+        outputs = library.signature.outputs
+        self._handover = Handover(outputs, library.computed or [False] * len(outputs))
+
+    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
+        """Return the wanted outputs."""
+        raise NotImplementedError
+
+
+class VirtualMachineSlot(Slot):
+    """A Relax VM over the library."""
+
+    def __init__(self, library: Library) -> None:
+        super().__init__(library)
+        import tvm
+        from tvm import relax
+
+        self._vm = relax.VirtualMachine(library.module, tvm.cpu())
+        self._default = self._vm[library.entry] if library.entry else None
+        self._variants = {shapes: self._vm[name] for shapes, name in library.variants.items()}
+        self._single = len(library.signature.outputs) == 1
+
+    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
+        """Return the wanted outputs."""
+        function = self._default
+        if self._variants:
+            shapes = tuple([array.shape for array in inputs.values()])
+            function = self._variants.get(shapes, function)
+            if function is None:
+                raise self._no_function(inputs)
+        taken = [stage(inputs[name]) for name, stage in self._stages]
+        use_threads(self._threads)
+        answer = function(*taken)  # type: ignore[misc]
+        return self._handover([answer] if self._single else answer, taken, wanted)
+
+    def _no_function(self, inputs: dict[str, Array]) -> Exception:
+        asked = ", ".join(f"`{name}` {shape_text(array.shape)}" for name, array in inputs.items())
+        known = "; ".join(
+            ", ".join(f"`{name}` {shape_text(shape)}" for name, shape in zip(inputs, shapes, strict=True))
+            for shapes in self._variants
+        )
+        message = f"the library has no function for {asked}, and none of dynamic shape"
+        return fail(ErrorCode.INVALID_ARGUMENT, message, f"it takes {known}")
+
+
+class OperatorSlot(Slot):
+    """One operator of a plain library, which writes into outputs that it is given."""
+
+    def __init__(self, library: Library) -> None:
+        super().__init__(library)
+        self._function: Callable[..., Any] = library.module[library.entry]
+
+    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
+        """Return the wanted outputs."""
+        import tvm_ffi
+
+        taken = [stage(inputs[name]) for name, stage in self._stages]
+        sizes = _sizes(self._signature.inputs, inputs)
+        made = {spec.name: aligned(_shape(spec, sizes), spec.dtype.numpy) for spec in self._signature.outputs}
+        use_threads(self._threads)
+        self._function(*taken, *(tvm_ffi.from_dlpack(array) for array in made.values()))
+        return [made[name] for name in wanted]
+
+
+def _sizes(specs: Sequence[TensorSpec], inputs: dict[str, Array]) -> dict[str, int]:
+    return {
+        dim: size
+        for spec in specs
+        for dim, size in zip(spec.shape or (), inputs[spec.name].shape, strict=False)
+        if isinstance(dim, str)
+    }
+
+
+def _shape(spec: TensorSpec, sizes: dict[str, int]) -> tuple[int, ...]:
+    try:
+        return tuple(dim if isinstance(dim, int) else sizes[str(dim)] for dim in spec.shape or ())
+    except KeyError as error:
+        message = f"the size of dimension {error} of output `{spec.name}` is not known: no input has it"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "name a dimension of an input, or give its size") from None
+
+
+_thread = threading.local()
+
+
+def use_threads(count: int | None) -> None:
+    """Let parallel loops of calls from this thread use `count` threads; TVM keeps a pool for each calling thread."""
+    if count is None or getattr(_thread, "count", None) == count:
+        return
+    import tvm_ffi
+
+    tvm_ffi.get_global_func("runtime.config_threadpool")(1, count)
+    _thread.count = count
