@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aegisrt.backends.base import RuntimeBackend
     from aegisrt.backends.mock import MockBackend
     from aegisrt.backends.onnx import ONNXBackend
+    from aegisrt.backends.tensorrt import TensorRTBackend
     from aegisrt.backends.tvm import TVMBackend
     from aegisrt.core.capabilities import Capabilities
     from aegisrt.core.options import BackendOptions
@@ -40,6 +41,7 @@ _HOME = {
     "MockBackend": "aegisrt.backends.mock",
     "ONNXBackend": "aegisrt.backends.onnx",
     "TVMBackend": "aegisrt.backends.tvm",
+    "TensorRTBackend": "aegisrt.backends.tensorrt",
     "CudaStream": "aegisrt.devices.cuda_stream",
     "DataType": "aegisrt.core.tensor",
     "Signature": "aegisrt.core.tensor",

@@ -72,9 +72,9 @@ class ONNXOptions(BackendOptions):
     """Treat denormal floats as zero."""
     free_dimensions: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Sizes for dynamic dimensions, by their names in the model."""
-    optimized_folder: str | None = None
+    optimized_folder: Path | None = None
     """A folder that exists; the optimized model is written there as `NAME.optimized.onnx`."""
-    profile_folder: str | None = None
+    profile_folder: Path | None = None
     """A folder that exists; a Chrome trace of all calls is written there when the model is unloaded."""
     log_severity: Literal["verbose", "info", "warning", "error", "fatal"] = "fatal"
     """What ONNX Runtime writes to stderr; errors come back as results at any level."""
@@ -155,8 +155,7 @@ def _optimization(ort: Any, level: str) -> Any:
     return found
 
 
-def _folder(option: str, text: str) -> Path:
-    folder = Path(text)
+def _folder(option: str, folder: Path) -> Path:
     if not folder.is_dir():
         raise fail(
             ErrorCode.NOT_FOUND, f"`{option}` names a folder that does not exist: {folder}", f"mkdir -p {folder}"

@@ -14,7 +14,7 @@ class CpuOptions(StrictModel):
 
     kind: Literal["cpu"]
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Threads that an engine uses inside one call, unless the backend says its own; None leaves it to the engine."""
+    """Threads that an engine uses inside one call, unless the backend says its own; left out, the engine decides."""
 
 
 class CudaOptions(StrictModel):

@@ -1,0 +1,51 @@
+"""`aegisrt backends`: every known backend, available or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.output import print_error, print_json
+
+DESCRIPTION = """List every known backend kind: available, or the reason and the exact install command.
+
+exit codes: 0 fine, 1 the registry is broken (two distributions claim one kind)."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, or 1 where the registry is broken."""
+    arguments = parse(verb_parser("backends", DESCRIPTION), words)
+    from aegisrt.backends.registry import entries
+    from aegisrt.core.result import Err
+
+    found = entries()
+    if isinstance(found, Err):
+        return print_error(found.error, arguments.format)
+    rows = [_row(kind) for kind in found.value]
+    if arguments.format == "json":
+        print_json(rows)
+    else:
+        from aegisrt.cli.render import print_table
+
+        print_table(("kind", "available", "version", "runs on", "reason", "install"), [_cells(row) for row in rows])
+    return 0
+
+
+def _row(kind: str) -> dict[str, Any]:
+    from aegisrt.backends.registry import backend_class
+    from aegisrt.core.result import Err
+
+    backend = backend_class(kind)
+    row: dict[str, Any] = {"kind": kind, "available": False, "version": None, "reason": None, "install": None}
+    if isinstance(backend, Err):
+        return row | {"reason": str(backend.error), "install": backend.error.hint, "capabilities": None}
+    state = backend.value.availability(probe=True)
+    row |= {name: getattr(state, name) for name in ("available", "version", "reason", "install")}
+    return row | {"capabilities": backend.value.capabilities.to_json()}
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    devices = ", ".join(row["capabilities"]["devices"]) if row["capabilities"] else ""
+    yes = "yes" if row["available"] else "no"
+    return row["kind"], yes, row["version"] or "", devices, row["reason"] or "", row["install"] or ""

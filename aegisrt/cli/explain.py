@@ -1,0 +1,50 @@
+"""`aegisrt explain`: which file, line or override set each value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.output import print_error, print_json
+
+DESCRIPTION = """Show each value of the composed manifest, and the file:line or the override that set it.
+KEY.PATH, such as `models.digits`, shows that part alone.
+
+exit codes: 0 fine, 2 a manifest with errors, or an unknown key."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, or 2 for a manifest with errors or an unknown key."""
+    parser = verb_parser("explain", DESCRIPTION)
+    parser.usage = "aegisrt explain [MANIFEST] [KEY.PATH] [OVERRIDE...] [options]"
+    arguments = parse(parser, words, takes_key=True)
+    from aegisrt.core.result import Err
+    from aegisrt.deployment import resolve
+    from aegisrt.manifest.explain import explain
+
+    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    if isinstance(resolved, Err):
+        return print_error(resolved.error, arguments.format)
+    composition = resolved.value.composition
+    assert composition is not None
+    rows = explain(composition, resolved.value.manifest, arguments.key)
+    if isinstance(rows, Err):
+        return max(2, print_error(rows.error, arguments.format))
+    if arguments.format == "json":
+        print_json(rows.value)
+    else:
+        from aegisrt.cli.render import print_table
+
+        shown = [
+            (row["path"], json.dumps(row["value"], ensure_ascii=False, default=str), _source(row)) for row in rows.value
+        ]
+        print_table(("key", "value", "set by"), shown)
+    return 0
+
+
+def _source(row: Mapping[str, Any]) -> str:
+    if row["source"] == "file":
+        return f"{row['file']}:{row['line']}:{row['column']}"
+    return f"override {row['override']}" if row["source"] == "override" else "default"

@@ -1,0 +1,31 @@
+"""`aegisrt graph`: what would run where."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.output import print_error, print_json
+
+DESCRIPTION = """Show what would run where, and whether it could here; load no engine.
+
+exit codes: 0 fine, 2 a manifest with errors."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, or 2 for a manifest with errors."""
+    arguments = parse(verb_parser("graph", DESCRIPTION, ("text", "json", "mermaid")), words)
+    from aegisrt.core.result import Err
+    from aegisrt.deployment import resolve
+    from aegisrt.graph.render import to_mermaid, to_text
+
+    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    if isinstance(resolved, Err):
+        return print_error(resolved.error, arguments.format)
+    graph = resolved.value.graph
+    if arguments.format == "json":
+        print_json(graph.to_json())
+    else:
+        sys.stdout.write(to_mermaid(graph) if arguments.format == "mermaid" else to_text(graph))
+    return 0

@@ -1,0 +1,81 @@
+"""`aegisrt`: finds the verb, and imports only what that verb needs."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from aegisrt import __version__
+
+VERBS = {
+    "run": "run a model of a manifest, and print what it answers",
+    "validate": "check a manifest: every error at once, each with its place",
+    "build": "build every engine file that a manifest needs",
+    "graph": "show what would run where, as text, JSON or Mermaid",
+    "explain": "show which file, line or override set each value",
+    "config": "print the composed manifest as YAML",
+    "artifacts": "list, verify and prune the cache of engine files",
+    "backends": "list every known backend: available, or why not and what to install",
+    "devices": "list the devices of this machine: usable, or why not",
+    "schema": "write the JSON Schemas for editors and checkers",
+    "conformance": "prove that a backend keeps the contract",
+}
+
+
+def usage() -> str:
+    """Return the help of the whole command."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in VERBS.items())
+    return f"""usage: aegisrt VERB [MANIFEST] [OVERRIDE...] [options]
+
+One YAML manifest, any engine.
+
+verbs:
+{verbs}
+
+MANIFEST is a file that ends in .yaml or .yml; without one, the packaged digits demo is meant.
+OVERRIDE is Hydra's grammar: `models.digits.backend=mock`, `env=prod`, `+models.x.path=x.onnx`, `~models.x`.
+Exit codes: 0 fine, 1 it ran and something failed, 2 usage or manifest.
+
+`aegisrt VERB --help` says more of a verb; `aegisrt --version` prints the version.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 fine, 1 it ran and something failed, 2 usage or manifest."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        sys.stdout.write(f"aegisrt {__version__}\n")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
+        sys.stderr.write(f"aegisrt: `{verb}` is not a verb; {hint}\n")
+        return 2
+    try:
+        code: int = importlib.import_module(f"aegisrt.cli.{verb}").main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        sys.stderr.write("aegisrt: interrupted\n")
+        return 128 + signal.SIGINT
+    return code
+
+
+def entry() -> None:
+    """Run the command and exit with its code; the console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

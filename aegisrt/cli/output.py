@@ -1,0 +1,71 @@
+"""What a verb prints: one JSON document, or text; errors in the form that was asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from typing import Any, TextIO
+
+from aegisrt.core.result import Error
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON document to stdout; NaN and infinities become the strings that protobuf's JSON has for them."""
+    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, default=str) + "\n")
+
+
+def print_error(error: Error, format: str) -> int:  # noqa: A002
+    """Print an error, and return the exit code: 2 for what a manifest or a command line says, else 1."""
+    code = 2 if error.diagnostics else 1
+    if error.diagnostics and format == "github":
+        from aegisrt.manifest.report import render_github
+
+        sys.stdout.write(render_github(error.diagnostics))
+    elif format == "json":
+        print_json({"ok": False, "error": error_json(error)})
+    elif error.diagnostics:
+        from aegisrt.manifest.report import render_text
+
+        sys.stderr.write(render_text(error.diagnostics, color=wants_color(sys.stderr)))
+    else:
+        sys.stderr.write(f"{_where(error)}error[{error.code}]: {error.message}\n")
+        if error.cause:
+            sys.stderr.write(f"   = cause: {error.cause.strip().splitlines()[0]}\n")
+        if error.hint:
+            sys.stderr.write(f"\nhint: {error.hint}\n")
+    return code
+
+
+def error_json(error: Error) -> dict[str, Any]:
+    """Return the `error` of a JSON document."""
+    plain: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "location": str(error.location) if error.location else None,
+        "cause": error.cause,
+    }
+    if error.diagnostics:
+        plain["diagnostics"] = [item.to_json() for item in error.diagnostics]
+    return plain
+
+
+def wants_color(stream: TextIO) -> bool:
+    """Return whether to colour: on a terminal only, and never with NO_COLOR (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _where(error: Error) -> str:
+    return f"{error.location}: " if error.location else ""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,69 @@
+"""Tables and progress on a terminal; the only importer of rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aegisrt.cli.output import wants_color
+
+_UNBOUNDED = 100_000
+"""Columns of what is no terminal, so that no cell is broken over lines."""
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """Print rows under columns to stdout; on something that is no terminal, without colour and cut off nowhere."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)
+
+
+def console() -> Console:
+    """Return a console on stdout."""
+    terminal = sys.stdout.isatty()
+    color = wants_color(sys.stdout)
+    return Console(
+        file=sys.stdout,
+        no_color=not color,
+        force_terminal=terminal and color,
+        width=None if terminal else _UNBOUNDED,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not terminal,
+    )
+
+
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    """Show a spinner on stderr while the block runs, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with Console(file=sys.stderr).status(text):
+        yield
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield a function of (done, total, what runs now) that moves a bar on stderr, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    now = TextColumn("{task.fields[now]}", markup=False)
+    color = wants_color(sys.stderr)
+    with Progress(*columns, now, console=Console(file=sys.stderr, no_color=not color), transient=True) as bar:
+        task = bar.add_task(title, total=None, now="")
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, now=text)

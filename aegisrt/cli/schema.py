@@ -1,0 +1,52 @@
+"""`aegisrt schema`: writes the JSON Schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.output import print_error, print_json
+
+DESCRIPTION = """Write the JSON Schemas of a manifest, of one file of a composition, of the conformance kit, and of each
+backend kind that is installed here, third parties' included. In an editor, begin a file with
+    # yaml-language-server: $schema=schemas/fragment.schema.json
+
+exit codes: 0 written, 1 the folder cannot be written."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, or 1 where a file cannot be written."""
+    parser = verb_parser("schema", DESCRIPTION)
+    parser.usage = "aegisrt schema [--out DIR] [options]"
+    parser.add_argument("--out", metavar="DIR", default="schemas", help="where to write (default: schemas)")
+    arguments = parse(parser, words)
+    if arguments.manifest or arguments.overrides:
+        parser.error("it takes no manifest and no overrides")
+    from aegisrt.backends.registry import options_by_kind
+    from aegisrt.conformance.schemas import conformance_schemas
+    from aegisrt.core.result import Err, Error, ErrorCode
+    from aegisrt.manifest.json_schema import all_schemas
+
+    kinds = options_by_kind()
+    if isinstance(kinds, Err):
+        return print_error(kinds.error, arguments.format)
+    folder = Path(arguments.out)
+    written = []
+    try:
+        for name, schema in {**all_schemas(kinds.value), **conformance_schemas()}.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            written.append(str(file))
+    except OSError as error:
+        message = f"{error.filename or folder} cannot be written: {error.strerror}"
+        return print_error(
+            Error(ErrorCode.PERMISSION_DENIED, message, "name another folder: --out DIR"), arguments.format
+        )
+    if arguments.format == "json":
+        print_json({"ok": True, "files": written})
+    else:
+        print("\n".join(written))
+    return 0
