@@ -41,8 +41,9 @@ test-unit: .venv-unit/installed
 test-cpu: .venv-cpu/installed
 	.venv-cpu/bin/python $(PYTEST) -n 2
 
-schemas: .venv-cpu/installed  ## write schemas/ again
+schemas: .venv-cpu/installed  ## write again what is made from the code: schemas/, and the tables in docs/
 	.venv-cpu/bin/aegisrt schema --out schemas
+	.venv-cpu/bin/python -m tests.docs.reference
 
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
 	.venv-cpu/bin/python -m aegisrt.bench.dispatch
