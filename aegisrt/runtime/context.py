@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base import RuntimeBackend, not_a_request
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import Signature, did_you_mean
@@ -36,8 +36,11 @@ class ExecutionContext:
         NOT_FOUND for an unknown model; INVALID_ARGUMENT where the request names none and there are several;
         NOT_LOADED after `close()`; else as `RuntimeBackend.execute`.
         """
-        name = request.model
-        backend = self._only if name is None else self._backends.get(name)
+        try:
+            name = request.model
+            backend = self._only if name is None else self._backends.get(name)
+        except (AttributeError, TypeError):
+            return _undispatchable(request)
         if backend is None:
             return self._no_model(name)
         return backend.execute(request)
@@ -58,7 +61,7 @@ class ExecutionContext:
     def _no_model(self, name: str | None) -> Err:
         known = list(self._backends)
         if name is not None:
-            hint = did_you_mean(name, known, "models")
+            hint = did_you_mean(str(name), known, "models")
             return Err(Error(ErrorCode.NOT_FOUND, f"`{name}` is not a model of this deployment", hint))
         if not known:
             return Err(
@@ -66,3 +69,10 @@ class ExecutionContext:
             )
         message = "the request names no model, and this deployment has several"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
+
+
+def _undispatchable(request: Any) -> Err:
+    if isinstance(request, ExecutionRequest):
+        message = f"`model` of the request is a {type(request.model).__name__}, not the name of a model"
+        return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "give it as text"))
+    return not_a_request(request)

@@ -164,6 +164,13 @@ def test_the_hint_lists_the_fields_of_that_kind():
     assert found.path == "backends.b.precison"
 
 
+@pytest.mark.parametrize("value", ["digits.onnx", "[digits.onnx, onnx]", "5"])
+def test_one_value_where_fields_are_expected_is_told_the_fields(value):
+    found = only(f"models:\n  digits: {value}\n")
+    assert found.id == "wrong-type"
+    assert found.hint.startswith("fields are `path`, `backend`, ")
+
+
 def test_set_by_is_what_chose_the_file():
     chosen = composed(backend("zzz: 1"), set_by="backend=mock")
     assert validate(chosen, KINDS, files=False).unwrap_err().diagnostics[0].set_by == "backend=mock"
