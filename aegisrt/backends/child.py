@@ -7,11 +7,13 @@ beside it. It ends when its parent does: it watches its standard input, which on
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ class Limits:
 
     timeout_s: float
     memory_bytes: int
+    silence_s: float = math.inf
+    """Seconds that it may go on without a line of output."""
 
 
 def run_child(
@@ -43,11 +47,12 @@ def run_child(
 ) -> dict[str, Any]:
     """Return the child's answer; its output goes to `log`, save lines of `PROGRESS`, which go to `progress`.
 
-    The child's own error is raised as it is. DEADLINE_EXCEEDED where it takes longer than its limit,
+    The child's own error is raised as it is. DEADLINE_EXCEEDED where it takes longer than its limits,
     RESOURCE_EXHAUSTED where it runs out of memory, INTERNAL where it dies. All errors name the log.
     """
     question, answer = folder / "job.json", folder / "answer.json"
     question.write_text(json.dumps({**job, "memory_bytes": limits.memory_bytes}), encoding="utf-8")
+    answer.unlink(missing_ok=True)
     process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
         [sys.executable, "-P", "-m", module, str(question), str(answer)],
         stdin=subprocess.PIPE,
@@ -56,29 +61,55 @@ def run_child(
         env={**os.environ, "PYTHONPATH": _search_path()},
         start_new_session=True,
     )
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        _kill(process)
-
-    alarm = threading.Timer(limits.timeout_s, expire)
-    alarm.daemon = True
-    alarm.start()
+    watch = _Watch(process, limits)
     try:
-        _copy_output(process, log, progress)
+        _copy_output(process, log, progress, watch)
         status = process.wait()
     finally:
-        alarm.cancel()
+        watch.stop()
         _kill(process)
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-    if expired.is_set():
+    if watch.expired:
         hint = f"allow more time, or read what it did in {log}"
-        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"it was stopped after {limits.timeout_s:g} s", hint)
+        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"it was stopped: {watch.expired}", hint)
     return _read_answer(answer, status, limits, log)
+
+
+class _Watch:
+    """Kills a child that exceeds its limits, from a thread of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
+        self.expired: str | None = None
+        """Which limit was exceeded, in words."""
+        self._process, self._limits = process, limits
+        self._started = self._heard = time.monotonic()
+        self._done = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def hear(self) -> None:
+        """Note that the child has said something."""
+        self._heard = time.monotonic()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._done.set()
+
+    def _run(self) -> None:
+        limits = self._limits
+        while True:
+            now = time.monotonic()
+            left_s = min(self._started + limits.timeout_s - now, self._heard + limits.silence_s - now)
+            if left_s <= 0:
+                break
+            if self._done.wait(min(left_s, threading.TIMEOUT_MAX)):
+                return
+        took_too_long = now - self._started >= limits.timeout_s
+        silent = f"it said nothing for {limits.silence_s:g} s"
+        self.expired = f"it took longer than {limits.timeout_s:g} s" if took_too_long else silent
+        _kill(self._process)
 
 
 def _search_path() -> str:
@@ -87,10 +118,13 @@ def _search_path() -> str:
     return os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
 
 
-def _copy_output(process: subprocess.Popen[bytes], log: Path, progress: Callable[[str], None] | None) -> None:
+def _copy_output(
+    process: subprocess.Popen[bytes], log: Path, progress: Callable[[str], None] | None, watch: _Watch
+) -> None:
     assert process.stdout is not None
     with log.open("ab") as stream:
         for line in process.stdout:
+            watch.hear()
             if line.startswith(PROGRESS.encode()):
                 if progress is not None:
                     progress(line[len(PROGRESS) :].decode(errors="replace").strip())

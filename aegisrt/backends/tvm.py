@@ -18,6 +18,7 @@ from aegisrt.backends.declared import refuse_undeclared_model
 from aegisrt.backends.elf import check_elf
 from aegisrt.backends.onnx_file import looks_like_onnx, read_onnx
 from aegisrt.backends.source import source_of
+from aegisrt.backends.tvm_introspect import derived_signature
 from aegisrt.backends.tvm_library import Library, Slot, find_entry, open_library
 from aegisrt.backends.tvm_options import LibrarySignature, TensorDeclaration, TVMOptions
 from aegisrt.backends.tvm_target import check_runs_here, cpu_target
@@ -28,6 +29,7 @@ from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sidecar
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 
+_COMPILER = "aegisrt.backends.tvm_build"
 _REBUILD = "build it again: `aegisrt build`, or `TVMBackend().build(model, library)`"
 
 
@@ -48,6 +50,12 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         native_code=True,
     )
 
+    @classmethod
+    def build_note(cls, options: TVMOptions) -> str | None:
+        """Return that the code is slow where nothing tunes it."""
+        slow = "untuned: right, and 20 to 120 times slower than ONNX Runtime; add `tuning` to its backend"
+        return None if options.tuning else slow
+
     # -- loading -----------------------------------------------------------------------------------------------
 
     def _load(self, path: Path) -> Library:
@@ -66,7 +74,7 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         return Library(
             module,
             path,
-            sidecar.signature if sidecar is not None else self._declared(path),
+            sidecar.signature if sidecar is not None else self._asked(module, entry or "main", path),
             entry,
             {} if asked else variants,
             described.get("computed", []),
@@ -85,13 +93,10 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
             raise fail(ErrorCode.FAILED_PRECONDITION, message, _REBUILD)
         check_runs_here(recipe["target"], str(path))
 
-    def _declared(self, path: Path) -> Signature:
+    def _asked(self, module: Any, entry: str, path: Path) -> Signature:
+        """Return the signature of a library without sidecar: what the options declare, else what it tells itself."""
         declared = self.options.signature
-        if declared is None:
-            message = f"{path} has no sidecar ({path.name}.json), so that its inputs and outputs are not known"
-            hint = "copy the sidecar with it, or declare `signature` in the backend's options"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
-        return _signature(declared)
+        return _signature(declared) if declared is not None else derived_signature(module, entry, path)
 
     def _signature(self, engine: Library) -> Signature:
         return engine.signature
@@ -136,25 +141,33 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         log.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
             library = Path(folder, target.name)
-            answer = run_child(
-                "aegisrt.backends.tvm_build",
-                {
-                    "source": str(source.absolute()),
-                    "library": str(library.absolute()),
-                    "target": recipe["target"],
-                    "free_dimensions": self.options.free_dimensions,
-                    "shapes": self.options.variants,
-                },
-                Path(folder),
-                limits=Limits(self.options.build.timeout_s, self.options.build.memory_bytes),
-                log=log,
-                progress=self._progress,
-            )
+            job = {
+                "source": str(source.absolute()),
+                "library": str(library.absolute()),
+                "records": str(target.with_name(f"{target.name}.records").absolute()),
+                "target": recipe["target"],
+                "free_dimensions": self.options.free_dimensions,
+                "shapes": self.options.variants,
+                "tuning": self._tuning(recipe["target"]),
+            }
+            progress, limits = self._progress, self._limits()
+            answer = run_child(_COMPILER, job, Path(folder), limits=limits, log=log, progress=progress)
             library.replace(target)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_sidecar(
             target, Sidecar(source=described, recipe=recipe, signature=signature, metadata=answer, created=now)
         )
+
+    def _limits(self) -> Limits:
+        search_s = self.options.tuning.timeout_s if self.options.tuning else 0.0
+        return Limits(self.options.build.timeout_s + search_s, self.options.build.memory_bytes)
+
+    def _tuning(self, target: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the search is told, or None where there is none."""
+        if self.options.tuning is None:
+            return None
+        settings = self.options.tuning.model_dump(mode="json")
+        return {**settings, "target": target, "memory_bytes": self.options.build.memory_bytes}
 
 
 def _refuse_source(path: Path) -> None:

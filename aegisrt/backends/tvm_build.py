@@ -23,6 +23,7 @@ from aegisrt.backends.tvm_import import (
     input_shapes,
     read_model,
 )
+from aegisrt.backends.tvm_tune import refuse_dynamic, tuned
 from aegisrt.core.result import ErrorCode, ResultError, fail
 
 _RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
@@ -42,6 +43,8 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     """Return which functions the library has, after writing it to the job's `library`."""
     model = read_model(Path(job["source"]))
     variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
+    if job["tuning"] is not None:
+        refuse_dynamic([variant.shapes for variant in variants])
     failures: list[ResultError] = []
     for attempt in _attempts(variants):
         try:
@@ -51,13 +54,15 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
             print(failure)
             continue
         return {**made, "computed": computed_outputs(model)}
-    raise failures[1] if len(failures) > 1 else failures[0]
+    raise next(
+        (failure for failure in reversed(failures) if failure.error.code is not ErrorCode.UNAVAILABLE), failures[0]
+    )
 
 
 def _variants(model: Any, sizes: dict[str, int], shapes: Sequence[dict[str, list[int]]]) -> Iterator[Variant]:
+    """Yield the functions to make; `main` comes last, since the importer calls each by that name first."""
     main = frozen(model, sizes, {})
     static = _static_shapes(main)
-    yield Variant("main", main, static)
     for index, chosen in enumerate(shapes):
         made = frozen(main, {}, chosen)
         found = _static_shapes(made)
@@ -67,6 +72,7 @@ def _variants(model: Any, sizes: dict[str, int], shapes: Sequence[dict[str, list
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"add the shapes of `{left}` to `shapes`")
         if found != static:
             yield Variant(f"shape_{index}", made, found)
+    yield Variant("main", main, static)
 
 
 def _static_shapes(model: Any) -> list[list[int]] | None:
@@ -101,40 +107,69 @@ def _attempts(variants: list[Variant]) -> Iterator[Attempt]:
 
 
 def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
-    import tvm
     from tvm.target import Target
 
     target = Target(job["target"])
     module = None
     for variant in attempt.variants:
         tell(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
-        own = _import(variant, attempt)
-        if module is None and variant.function == "main":
-            module = own
-        else:
-            module = module or tvm.IRModule()
-            module[variant.function] = own["main"].with_attr("global_symbol", variant.function)
-    tell("compiling " + ", ".join(variant.function for variant in attempt.variants))
-    try:
-        executable = tvm.compile(module, target)
-    except Exception as error:
-        raise _not_compiled(error) from error
+        module = _import(variant, module, attempt)
+    executable, known = _executable(module, target, job)
     tell("linking")
     _export(executable, job["library"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
-    return {"functions": functions, "folded": attempt.fold, "tuned": False}
+    return {"functions": functions, "folded": attempt.fold, **known}
 
 
-def _import(variant: Variant, attempt: Attempt) -> Any:
+def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what TVM compiled, and whether it is tuned; code that tuning broke is compiled without."""
+    import tvm
+
+    try:
+        if job["tuning"] is not None:
+            try:
+                best, known = tuned(module, target, job["tuning"], Path(job["records"]))
+                tell("compiling tuned code")
+                return tvm.compile(best, target, relax_pipeline=_pipeline()), known
+            except Exception as error:  # noqa: BLE001  (the untuned code is still right)
+                print(f"tuned code cannot be compiled: {error}")
+                tell("tuned code cannot be compiled; going on without")
+        tell("compiling")
+        return tvm.compile(module, target, relax_pipeline=_pipeline()), {"tuned": False}
+    except Exception as error:
+        raise _not_compiled(error) from error
+
+
+def _pipeline() -> Any:
+    """Return TVM's default passes, and one that keeps LLVM's knowledge that buffers do not overlap.
+
+    TVM drops that for a whole library where one function does not promise it, and the function that computes dynamic
+    shapes does not: others then run up to 10 times slower. It has one argument, which overlaps with nothing.
+    """
+    import tvm
+    from tvm import relax
+    from tvm.tirx import PrimFunc
+
+    @tvm.transform.module_pass(opt_level=0, name="PromiseNoOverlap")  # type: ignore[untyped-decorator]
+    def promise(module: Any, _context: Any) -> Any:
+        for name, function in module.functions_items():
+            if isinstance(function, PrimFunc) and len(function.params) <= 1:
+                module.update_func(name, function.with_attr("tirx.noalias", True))
+        return module
+
+    return tvm.transform.Sequential([relax.get_pipeline("default"), promise])
+
+
+def _import(variant: Variant, into: Any, attempt: Attempt) -> Any:
     model = folded(variant.model) if attempt.fold else variant.model
     if model is None:
         raise fail(ErrorCode.UNAVAILABLE, "constants could not be folded", "run: pip install onnxruntime")
     try:
-        return imported(model, unnamed_are_equal=attempt.unnamed_are_equal)
+        return imported(model, variant.function, into, unnamed_are_equal=attempt.unnamed_are_equal)
     except ImportFailedError as error:
         names = ", ".join(f"`{name}`" for name in error.operators)
         message = f"TVM cannot take {'operator' if len(error.operators) == 1 else 'operators'} {names} of the model"
-        dynamic = variant.shapes is None
+        dynamic = variant.shapes is None and not error.unknown
         hint = f"fix its sizes with `free_dimensions` or `shapes`, or {ELSEWHERE}" if dynamic else ELSEWHERE
         raise fail(ErrorCode.UNIMPLEMENTED, message, hint, cause=error.cause) from error
     except ResultError:

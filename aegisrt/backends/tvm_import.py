@@ -7,7 +7,7 @@ import only once ONNX Runtime has folded what depends on no input, such as shape
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import did_you_mean, shape_text
 
 _STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_MAIN = "main"
+_NO_NAMES = ("", "?")
+_WITHOUT_CONVERTER = ("If", "Constant")
+"""What the importer takes by itself."""
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _OF_SHAPES_ALONE = ("Shape", "Size", "ConstantOfShape", "Constant", "EyeLike")
 ELSEWHERE = "run this model on `backend: onnx`, or export it without that operator"
@@ -23,10 +27,12 @@ ELSEWHERE = "run this model on `backend: onnx`, or export it without that operat
 class ImportFailedError(Exception):
     """TVM's importer has no way to take an operator, or failed at one."""
 
-    def __init__(self, operators: Sequence[str], cause: str) -> None:
+    def __init__(self, operators: Sequence[str], cause: str, *, unknown: bool = False) -> None:
         super().__init__(", ".join(operators))
         self.operators = operators
         self.cause = cause
+        self.unknown = unknown
+        """No shapes will help."""
 
 
 def read_model(path: Path) -> Any:
@@ -37,13 +43,22 @@ def read_model(path: Path) -> Any:
 
 
 def input_shapes(model: Any) -> dict[str, list[int | str | None]]:
-    """Return the declared shape of each input that no initializer feeds, by name, in order."""
+    """Return the declared shape of each input that no initializer feeds, by name, in order.
+
+    A size of 0 or -1 is what some exporters write for a dynamic one.
+    """
     fed = {tensor.name for tensor in model.graph.initializer}
     return {
-        value.name: [dim.dim_value or dim.dim_param or None for dim in value.type.tensor_type.shape.dim]
+        value.name: [_dimension(dim) for dim in value.type.tensor_type.shape.dim]
         for value in model.graph.input
         if value.name not in fed
     }
+
+
+def _dimension(dim: Any) -> int | str | None:
+    if dim.dim_value > 0:
+        return int(dim.dim_value)
+    return None if dim.dim_param in _NO_NAMES else str(dim.dim_param)
 
 
 def frozen(model: Any, sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]) -> Any:
@@ -109,7 +124,7 @@ def folded(model: Any) -> Any | None:
         options.optimized_model_filepath = str(after)
         options.log_severity_level = 4
         try:
-            onnx.save(model, str(before), save_as_external_data=True, location="before.weights")
+            before.write_bytes(model.SerializeToString())
             onnxruntime.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
             return onnx.load(str(after))
         except Exception as error:  # noqa: BLE001  (it is an attempt: the model is tried as it is)
@@ -117,15 +132,19 @@ def folded(model: Any) -> Any | None:
             return None
 
 
-def imported(model: Any, *, unnamed_are_equal: bool = False) -> Any:
-    """Return the Relax module whose `main` is the model; raise ImportFailedError that names the operators.
+def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_equal: bool = False) -> Any:
+    """Return a Relax module with the model as `function`, and with the functions of `into`.
 
-    `unnamed_are_equal` is as in `with_safe_names`.
+    `unnamed_are_equal` is as in `with_safe_names`. Raises ImportFailedError that names the operators.
     """
-    from tvm.error import OpNotImplemented
+    from tvm import relax
     from tvm.relax.frontend.onnx import onnx_frontend
 
     class Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.bb = relax.BlockBuilder(into)
+
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             try:
                 return super()._convert_operator(op_name, inputs, attrs, opset)
@@ -134,19 +153,31 @@ def imported(model: Any, *, unnamed_are_equal: bool = False) -> Any:
             except Exception as error:
                 raise ImportFailedError([op_name], f"{type(error).__name__}: {error}") from error
 
-    _refuse_foreign_operators(model.graph)
+    _refuse_unknown_operators(model.graph, {*onnx_frontend._get_convert_map(), *_WITHOUT_CONVERTER})
     onnx_frontend.ONNXGraphImporter = Importer
-    try:
-        return onnx_frontend.from_onnx(with_safe_names(model, unnamed_are_equal=unnamed_are_equal))
-    except OpNotImplemented as error:
-        operators = sorted(str(error).rpartition(": ")[2].split(", "))
-        raise ImportFailedError(operators, str(error)) from error
+    module = onnx_frontend.from_onnx(with_safe_names(model, unnamed_are_equal=unnamed_are_equal))
+    return module if function == _MAIN else _with_main_as(module, function)
 
 
-def _refuse_foreign_operators(graph: Any) -> None:
-    foreign = {f"{node.domain}.{node.op_type}" for node in _nodes(graph) if node.domain not in _STANDARD_DOMAINS}
-    if foreign:
-        raise ImportFailedError(sorted(foreign), "operators of another domain than ai.onnx")
+def _with_main_as(module: Any, function: str) -> Any:
+    """Return the module with its `main` under another name, which no function of it calls."""
+    import tvm
+
+    kept = {name: body for name, body in module.functions_items() if name.name_hint != _MAIN}
+    renamed = tvm.IRModule(kept, attrs=module.attrs)
+    renamed[function] = module[_MAIN].with_attr("global_symbol", function)
+    return renamed
+
+
+def _refuse_unknown_operators(graph: Any, known: Container[str]) -> None:
+    """Raise ImportFailedError for operators without a converter; the importer looks at the outermost graph alone."""
+    unknown = {
+        f"{node.domain}.{node.op_type}" if node.domain not in _STANDARD_DOMAINS else node.op_type
+        for node in _nodes(graph)
+        if node.domain not in _STANDARD_DOMAINS or node.op_type not in known
+    }
+    if unknown:
+        raise ImportFailedError(sorted(unknown), "TVM has no converter for it", unknown=True)
 
 
 def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
@@ -171,8 +202,9 @@ def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
             node.output[:] = [tensors.setdefault(name, f"t{len(tensors)}") for name in node.output]
         for value in (*graph.input, *graph.output):
             for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-                if not dim.dim_value:
-                    text = dim.dim_param or f" {axis if unnamed_are_equal else len(dims)}"
+                found = _dimension(dim)
+                if not isinstance(found, int):
+                    text = found or f" {axis if unnamed_are_equal else len(dims)}"
                     dim.dim_param = dims.setdefault(text, f"d{len(dims)}")
     return copy
 

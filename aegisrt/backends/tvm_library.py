@@ -32,7 +32,9 @@ def open_library(path: Path) -> Any:
     """Return the module of the library at `path`; it is unmapped when the last reference goes.
 
     The linker knows a library by its path, so that one which replaced another is opened under a name of its own.
+    TVM is kept from pinning the caller's thread to one core for ever, which it does on its first parallel loop.
     """
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
     import tvm  # noqa: F401  (it registers the loader of VM executables)
     import tvm_ffi
 

@@ -34,8 +34,8 @@ class TuningOptions(StrictModel):
     """Candidates that are compiled and timed for each matrix product and each convolution."""
     timeout_s: Annotated[float, Field(gt=0, le=7 * 86_400)] = 600.0
     """Seconds that the whole search may take; what it found until then is used."""
-    trial_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
-    """Seconds that one round of a task may go on past its last finished candidate, before its worker is killed."""
+    trial_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Seconds that may go by without a finished candidate, before the worker is killed and another one started."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the search."""
 
@@ -68,10 +68,9 @@ class TVMOptions(BackendOptions):
     signature: LibrarySignature | None = None
     """Inputs and outputs of a library that was built elsewhere and has no sidecar; else they are known."""
     target: dict[str, TargetValue] | None = None
-    """What code is compiled for, as attributes of a TVM target; left out: this machine's processor or the GPU."""
+    """What code is compiled for, as attributes of a TVM target; left out: this machine's processor."""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Threads inside one call of tuned code; left out: the device's `threads`, else one a core. One number counts for
-    the whole process."""
+    """Threads inside one call of tuned code; left out: the device's `threads`, else what TVM takes."""
     free_dimensions: dict[str, Size] = Field(default_factory=dict)
     """Sizes for dynamic dimensions, by their names in the model; fewer dynamic ones compile to faster code, and some
     models compile only without."""
@@ -86,8 +85,8 @@ class TVMOptions(BackendOptions):
     @field_validator("target")
     @classmethod
     def _has_kind(cls, target: dict[str, TargetValue] | None) -> dict[str, TargetValue] | None:
-        if target is not None and target.get("kind") not in ("llvm", "cuda"):
-            raise ValueError("a target says `kind: llvm` or `kind: cuda`")
+        if target is not None and target.get("kind") != "llvm":
+            raise ValueError("a target for the CPU says `kind: llvm`")
         return target
 
     @model_validator(mode="after")

@@ -12,6 +12,9 @@ from typing import Any
 
 from aegisrt.core.result import ErrorCode, fail
 
+_SLOWING = {"prefer-256-bit"}
+"""Habits of LLVM that suit code with few vector instructions, which a network's is not."""
+
 
 def cpu_target(declared: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
     """Return a TVM target's attributes: what was declared, else this machine's processor; imports TVM."""
@@ -19,9 +22,9 @@ def cpu_target(declared: dict[str, Any] | None, threads: int | None) -> dict[str
         return {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
     processor = _ask("target.llvm_get_system_cpu")
     target: dict[str, Any] = {"kind": "llvm", "mcpu": processor, "num-cores": threads or usable_cores()}
-    here = _features_here()
-    hidden = sorted(name for name in _features_of(processor, ()) if not here.get(name, True))
-    return {**target, "mattr": [f"-{name}" for name in hidden]} if hidden else target
+    here, assumed = _features_here(), _features_of(processor, ())
+    off = {name for name in assumed if not here.get(name, True)} | (assumed & _SLOWING)
+    return {**target, "mattr": [f"-{name}" for name in sorted(off)]} if off else target
 
 
 def check_runs_here(target: dict[str, Any], what: str) -> None:

@@ -19,20 +19,27 @@ _ALIGNMENT = 64
 class Stage:
     """Brings one input of a slot to TVM; holds a buffer for arrays that cannot be handed over."""
 
-    __slots__ = ("_array", "_dtype", "_from_dlpack", "_is_bf16", "_shape", "_tensor")
+    __slots__ = ("_array", "_dtype", "_empty", "_from_dlpack", "_is_bf16", "_name", "_shape", "_tensor")
 
     def __init__(self, spec: TensorSpec) -> None:
+        import tvm.runtime
         import tvm_ffi
 
-        self._from_dlpack = tvm_ffi.from_dlpack
+        self._from_dlpack, self._empty = tvm_ffi.from_dlpack, tvm.runtime.empty
         self._dtype = spec.dtype.numpy
+        self._name = self._dtype.name
         self._is_bf16 = spec.dtype is DataType.BF16
         self._shape: tuple[int, ...] | None = None
         self._array: Array
         self._tensor: Any
 
     def __call__(self, array: Array) -> Any:
-        """Return a TVM tensor of the array's values: over its memory, or over the buffer, where they were copied to."""
+        """Return a TVM tensor of the array's values: over its memory, or over the buffer, where they were copied to.
+
+        An array without elements may have any strides, of which TVM takes one sort alone: it gets a tensor of TVM's.
+        """
+        if not array.size:
+            return self._empty(array.shape, self._name)
         if not self._is_bf16 and array.flags.writeable:
             tensor = self._from_dlpack(array)
             if tensor.data_ptr() % _ALIGNMENT == 0:
@@ -43,10 +50,8 @@ class Stage:
         return self._tensor
 
     def _make_room(self, shape: tuple[int, ...]) -> None:
-        import tvm.runtime
-
         if self._is_bf16:
-            plain = tvm.runtime.empty(shape, "uint16")
+            plain = self._empty(shape, "uint16")
             self._array = np.from_dlpack(plain).view(self._dtype)
             self._tensor = plain._create_view(shape, "bfloat16")
         else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,8 +21,8 @@ MODULE = "tests.backends.child_jobs"
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
 
-    def run(what, timeout_s=20.0, progress=None, **job):
-        limits = Limits(timeout_s, 2**30)
+    def run(what, timeout_s=20.0, silence_s=math.inf, progress=None, **job):
+        limits = Limits(timeout_s, 2**30, silence_s)
         log = tmp_path / "log"
         return run_child(MODULE, {"what": what, **job}, tmp_path, limits=limits, log=log, progress=progress)
 
@@ -60,16 +63,44 @@ def test_a_hang_is_stopped_at_the_limit_with_all_that_it_started(ask, tmp_path):
     started = time.monotonic()
     assert error(ask, "hang", timeout_s=1.5, folder=str(tmp_path)).code is ErrorCode.DEADLINE_EXCEEDED
     assert time.monotonic() - started < 10
-    grandchild = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 5
-    while alive(grandchild):
-        assert time.monotonic() < deadline, "the child's own child lives on"
+    assert_ends(int((tmp_path / "pid").read_text()))
+
+
+def test_a_child_that_says_nothing_is_stopped(ask, tmp_path):
+    found = error(ask, "hang", silence_s=1.5, folder=str(tmp_path))
+    assert found.code is ErrorCode.DEADLINE_EXCEEDED
+    assert "said nothing" in found.message
+
+
+def test_a_child_ends_with_its_parent_even_one_that_is_killed(tmp_path):
+    program = (
+        "from pathlib import Path; from aegisrt.backends.child import Limits, run_child; folder = Path({0!r});"
+        "job = dict(what='hang', folder={0!r});"
+        "run_child({1!r}, job, folder, limits=Limits(60, 2**30), log=folder / 'log')"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program.format(str(tmp_path), MODULE)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline, "the child did not start"
         time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    assert_ends(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux alone")
 def test_memory_is_limited(ask):
     assert error(ask, "eat").code is ErrorCode.RESOURCE_EXHAUSTED
+
+
+def assert_ends(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while alive(pid):
+        assert time.monotonic() < deadline, "the child's own child lives on"
+        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -157,6 +158,38 @@ def test_a_view_of_a_staged_input_is_not_overwritten_by_the_next_call(tmp_path):
     np.testing.assert_array_equal(first, [1, 1, 1, 1])
 
 
+def aligned_at_64(size: int) -> np.ndarray:
+    room = np.zeros(size * 4 + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size * 4].view(np.float32)
+
+
+def test_strides_of_axes_that_nothing_walks_along_do_not_matter(tmp_path):
+    """numpy calls an array contiguous whatever the strides of axes of one element, or of any where there is none."""
+    source = made.save(
+        tmp_path,
+        made.model(
+            [node("MatMul", "x w", "m"), node("Relu", "m", "y")],
+            [tensor("x", FLOAT, ("n", 4))],
+            [tensor("y", FLOAT, ("n", 2))],
+            [weight("w", np.ones((4, 2), np.float32))],
+        ),
+    )
+    backend = TVMBackend()
+    backend.load(build(source)).unwrap()
+    base = aligned_at_64(64).reshape(4, 16)
+    base[...] = 1
+    odd = {
+        "one row": base[:1, :4],
+        "no rows": base[:0, :4],
+        "no rows of a step": base[2:0:3, :4],
+    }
+    for name, x in odd.items():
+        assert x.flags.c_contiguous, name
+        y = backend.execute(ExecutionRequest(inputs={"x": x})).unwrap().outputs["y"]
+        np.testing.assert_array_equal(y, np.full((len(x), 2), 4), err_msg=name)
+
+
 def test_a_shape_as_output_is_a_tensor(tmp_path):
     source = made.save(
         tmp_path,
@@ -296,16 +329,38 @@ def rewrite(library: Path, name: str, value) -> None:
     write_sidecar(library, replace(sidecar, recipe={**sidecar.recipe, name: value}))
 
 
-def test_a_library_without_sidecar_needs_a_declared_signature(copied):
+def test_a_library_without_sidecar_tells_its_inputs_and_has_numbered_outputs(copied):
     sidecar_path(copied).unlink()
-    error = TVMBackend().load(copied).unwrap_err()
-    assert error.code is ErrorCode.FAILED_PRECONDITION
-    assert "signature" in error.hint
+    backend = TVMBackend()
+    backend.load(copied).unwrap()
+    (taken,), (given,) = backend.signature.inputs, backend.signature.outputs
+    assert (taken.dtype, taken.shape[1:]) == (DataType.FP32, (1, 8, 8))
+    assert (given.name, given.dtype, given.shape) == ("output_0", DataType.FP32, (None, None))
+    images = np.load(MODELS / "digits.images.npy")[:4]
+    outputs = backend.execute(ExecutionRequest(inputs={taken.name: images})).unwrap().outputs
+    assert outputs["output_0"].shape == (4, 10)
+
+
+def test_a_library_without_sidecar_has_the_signature_that_the_options_declare(copied):
+    sidecar_path(copied).unlink()
     declared = json.loads(
         '{"inputs": {"image": {"dtype": "FP32", "shape": ["b", 1, 8, 8]}}, "outputs": {"p": {"dtype": "FP32"}}}'
     )
     y = serve(copied, {"image": np.zeros((2, 1, 8, 8), np.float32)}, signature=declared).outputs["p"]
     assert y.shape == (2, 10)
+
+
+def test_several_inputs_of_a_library_without_sidecar_are_told(tmp_path):
+    ends = [tensor("a", FLOAT, ("n", 3)), tensor("b", INT64, (2,)), tensor("c", made.BOOL, ())]
+    nodes = [node("Neg", "a", "x"), node("Neg", "b", "y"), node("Not", "c", "z")]
+    outputs = [tensor("x", FLOAT, ("n", 3)), tensor("y", INT64, (2,)), tensor("z", made.BOOL, ())]
+    library = build(made.save(tmp_path, made.model(nodes, ends, outputs)))
+    sidecar_path(library).unlink()
+    backend = TVMBackend()
+    backend.load(library).unwrap()
+    found = [(spec.dtype, spec.shape and spec.shape[1:]) for spec in backend.signature.inputs]
+    assert found == [(DataType.FP32, (3,)), (DataType.INT64, ()), (DataType.BOOL, ())]
+    assert [spec.dtype for spec in backend.signature.outputs] == [DataType.FP32, DataType.INT64, DataType.BOOL]
 
 
 def test_an_entry_that_is_not_there_is_an_invalid_argument(digits):
@@ -364,5 +419,16 @@ def test_a_plain_library_of_operators_is_called(tmp_path):
     spec = {"dtype": "FP32", "shape": ["n"]}
     declared = {"inputs": {"a": spec, "b": spec}, "outputs": {"c": spec}}
     x = np.arange(5, dtype=np.float32)
-    y = serve(library, {"a": x, "b": x}, signature=declared).outputs["c"]
-    np.testing.assert_array_equal(y, x + x)
+    for options in ({}, {"signature": declared}):
+        y = serve(library, {"a": x, "b": x}, **options).outputs["c"]
+        np.testing.assert_array_equal(y, x + x)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="this system does not tell on which cores a thread runs"
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_does_not_pin_the_caller_to_a_core(digits, threads):
+    before = os.sched_getaffinity(0)
+    serve(digits, {"image": np.zeros((1, 1, 8, 8), np.float32)}, threads=threads)
+    assert os.sched_getaffinity(0) == before
