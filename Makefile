@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
 
-.PHONY: demo test test-unit test-cpu lint schemas models bench clean
+.PHONY: demo test test-unit test-cpu lint schemas bench clean
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
@@ -19,7 +19,7 @@ test: lint test-unit test-cpu  ## the whole test command
 # Everything that runs on a CPU.
 .venv-cpu/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,tensorrt-rtx,images,bench,test,models,lint]'
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,bench,test,models,lint]'
 	@touch $@
 
 # No engine at all.

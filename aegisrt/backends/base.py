@@ -25,7 +25,7 @@ from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
-from aegisrt.core.tensor import Array, Signature
+from aegisrt.core.tensor import Array, DeviceView, Signature
 from aegisrt.core.timing import StepTimes
 from aegisrt.devices.base import Device
 
@@ -63,6 +63,8 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
     """The name of its entry point."""
     capabilities: ClassVar[Capabilities]
     Options: ClassVar[type[BackendOptions]]
+    conformance_options: ClassVar[Mapping[str, Any]] = {}
+    """Options with which the conformance kit judges it, unless told others: where its defaults limit what it serves."""
     requirement: ClassVar[Requirement | None] = None
     """The package that its engine needs; None where numpy is enough."""
 
@@ -121,6 +123,11 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         files = (folder / f"{name}{ending}" for ending in cls.capabilities.formats)
         return next((file for file in files if file.is_file()), None)
 
+    @classmethod
+    def build_note(cls, options: OptionsT) -> str | None:  # noqa: ARG003
+        """Return what a user should know of the engine files that are built with these options, or None."""
+        return None
+
     @property
     def signature(self) -> Signature | None:
         """The loaded model's inputs and outputs; None while nothing is loaded."""
@@ -151,11 +158,11 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         """
         entered = perf_counter_ns()
         if not isinstance(request, ExecutionRequest):
-            return _not_a_request(request)
+            return not_a_request(request)
         with self._gate:
             loaded = self._loaded
             if loaded is None:
-                return _NOT_LOADED
+                return self._not_loaded()
             loaded.users += 1
         try:
             return self._run(loaded, request, entered)
@@ -209,7 +216,7 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         """Return the bytes that the loaded model holds on its device; UNIMPLEMENTED where the engine does not tell."""
         with self._gate:
             if self._loaded is None:
-                return _NOT_LOADED
+                return self._not_loaded()
         try:
             return Ok(self._memory())
         except Exception as error:  # noqa: BLE001
@@ -224,6 +231,12 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
                 f"backend `{self.kind}` does not run on a device of kind `{self.device.kind}`",
                 f"it runs on {', '.join(self.capabilities.devices)}",
             )
+
+    def _not_loaded(self) -> Err:
+        if self._model is None:
+            return _NOT_LOADED
+        message = f"model `{self._model}` is unloaded: its deployment is closed"
+        return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
 
     def _run(self, loaded: Loaded, request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
         deadline = None if request.timeout_ms is None else _deadline(request.timeout_ms, entered)
@@ -258,7 +271,7 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
             refuse_undeclared_model(self.capabilities, signature)
             for _ in range(self.instances):
                 slots.append(self._open(engine, self.stream))
-            return Loaded(engine, signature, slots, self._metadata(engine))
+            return Loaded(engine, signature, slots, self._metadata(engine), self._device_view(engine))
         except BaseException:
             self._release(engine, slots)
             raise
@@ -329,6 +342,10 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         """Return what every result's `metadata` says of the loaded model."""
         return {}
 
+    def _device_view(self, engine: Any) -> DeviceView | None:
+        """Return what tells inputs on the engine's own device, which `_execute` then gets as they are; None: none."""
+        return None
+
     def _classify(self, error: Exception) -> ErrorCode | Error | None:
         """Return the code of an engine's exception, or the whole error; None leaves it to the base class."""
         return None
@@ -365,7 +382,8 @@ def _deadline(timeout_ms: float, entered: int) -> int:
     return entered + int(min(timeout_ms, 1e12) * 1e6)
 
 
-def _not_a_request(value: object) -> Err:
+def not_a_request(value: object) -> Err:
+    """Return the error of something else that was given where a request belongs."""
     message = f"execute takes an ExecutionRequest, not a {type(value).__name__}"
     return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "wrap it: `ExecutionRequest(inputs={...})`"))
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import InputCheck, Signature, did_you_mean
+from aegisrt.core.tensor import DeviceView, InputCheck, Signature, did_you_mean
 
 NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `options={'zipmap': False}`)"
 
@@ -23,6 +23,8 @@ class Loaded:
     slots: list[Any]
     """One an instance: an execution context, a VM, a session binding."""
     metadata: dict[str, Any]
+    device_view: DeviceView | None = None
+    """Tells inputs that lie on the engine's own device."""
     check: InputCheck = field(init=False)
     output_names: tuple[str, ...] = field(init=False)
     free: SimpleQueue[Any] = field(init=False)
@@ -31,7 +33,7 @@ class Loaded:
     """Calls between entry and exit; guarded by the backend's gate."""
 
     def __post_init__(self) -> None:
-        self.check = InputCheck(self.signature.inputs)
+        self.check = InputCheck(self.signature.inputs, self.device_view)
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
         self.free = SimpleQueue()
         for slot in self.slots:

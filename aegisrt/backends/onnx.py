@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.onnx_cuda import CudaSlot, runs_bound
 from aegisrt.backends.onnx_errors import execute_error, is_from_engine, load_error
 from aegisrt.backends.onnx_options import ONNXOptions, session_options
-from aegisrt.backends.onnx_providers import CPU, Chosen, choose, refuse_fallback
+from aegisrt.backends.onnx_providers import CPU, CUDA, Chosen, choose, refuse_fallback
+from aegisrt.backends.onnx_sessions import CudaSessions, cuda_settings, open_on_gpu, preload, quiet
 from aegisrt.backends.onnx_signature import check_free_dimensions, session_signature
 from aegisrt.backends.onnx_tensors import Conversion
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Error, ResultError
-from aegisrt.core.tensor import Array, DataType, Signature
+from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
+from aegisrt.devices.cuda_arrays import device_array
+from aegisrt.devices.cuda_stream import CudaStream
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +37,16 @@ class _Engine:
     """The session's own `run`, or `Conversion.run` around it: `(outputs, inputs) -> values`."""
     signature: Signature
     metadata: dict[str, Any]
+    sessions: CudaSessions | None = None
+    """On a GPU: what opens a session for each instance."""
+    bound: bool = False
+    """Whether the instances bind memory on the GPU, instead of calling `run`."""
 
 
 class ONNXBackend(RuntimeBackend[ONNXOptions]):
-    """Runs ONNX (`.onnx`, weights inside or beside) and ORT-format (`.ort`) models; all instances share one session.
+    """Runs ONNX (`.onnx`, weights inside or beside) and ORT-format (`.ort`) models.
+
+    On the CPU all instances share one session; on a GPU each has its own, on a stream of its own.
 
     Results hold arrays that ONNX Runtime allocated for this call alone, and that stay valid after `unload`. The whole
     graph is computed, whichever outputs are asked for. Outputs that are no tensors (sequences, maps) are not served:
@@ -54,7 +65,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         minimum=(1, 26),
     )
     capabilities = Capabilities(
-        devices=("cpu",),
+        devices=("cpu", "cuda"),
         formats=(".onnx", ".ort"),
         dtypes=frozenset(DataType),
         dynamic_shapes=True,
@@ -72,13 +83,31 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     def _load(self, path: Path) -> _Engine:
         ort = require(self.requirement)
         asked = choose(ort, self.options, self.device)
-        session = self._session(ort, path, asked)
-        signature = session_signature(session, path)
-        check_free_dimensions(self.options.free_dimensions, path)
-        conversion = Conversion(ort, signature)
+        metadata: dict[str, Any] = {"engine": f"onnxruntime {ort.__version__}"}
+        if self.device.kind == "cuda":
+            preload(ort)
+        sessions = self._sessions(ort, path, asked, metadata) if self.device.kind == "cuda" and CUDA in asked else None
+        session = open_on_gpu(sessions) if sessions is not None else self._session(ort, path, asked)
+        try:
+            signature = session_signature(session, path)
+            check_free_dimensions(self.options.free_dimensions, path)
+            conversion = Conversion(ort, signature)
+        except BaseException:
+            del session
+            if sessions is not None:
+                sessions.close()
+            raise
         run = partial(conversion.run, session) if conversion.needed else session.run
-        metadata = {"engine": f"onnxruntime {ort.__version__}", "providers": tuple(session.get_providers())}
-        return _Engine(session, run, signature, metadata)
+        metadata["providers"] = tuple(session.get_providers())
+        bound = sessions is not None and CUDA in metadata["providers"] and runs_bound(signature)
+        return _Engine(session, run, signature, metadata, sessions, bound)
+
+    def _sessions(self, ort: Any, path: Path, asked: Chosen, metadata: dict[str, Any]) -> CudaSessions:
+        def opened(stream: CudaStream, *, graph: bool) -> Any:
+            settings = cuda_settings(self.options, stream, graph=graph)
+            return self._session(ort, path, {**asked, CUDA: {**settings, **asked[CUDA]}})
+
+        return CudaSessions(opened, self.device, self.stream, self.options.cuda_graph, metadata)
 
     def _session(self, ort: Any, path: Path, asked: Chosen) -> Any:
         options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in asked)
@@ -100,7 +129,21 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     def _metadata(self, engine: _Engine) -> dict[str, Any]:
         return engine.metadata
 
-    def _execute(self, slot: _Engine, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+    def _device_view(self, engine: _Engine) -> DeviceView | None:
+        return device_array if engine.bound else None
+
+    def _open(self, engine: _Engine, stream: Any) -> _Engine | CudaSlot:
+        if engine.sessions is None or not engine.bound:
+            return engine
+        return CudaSlot(require(self.requirement), engine.sessions, engine.signature, self.options)
+
+    def _close(self, slot: _Engine | CudaSlot) -> None:
+        if isinstance(slot, CudaSlot):
+            slot.close()
+
+    def _execute(self, slot: _Engine | CudaSlot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        if isinstance(slot, CudaSlot):
+            return slot.call(inputs, outputs)
         return slot.run(outputs, inputs)  # type: ignore[no-any-return]
 
     def _unload(self, engine: _Engine) -> None:
@@ -108,6 +151,9 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         engine.session = engine.run = None
         if self.options.profile_folder is not None:
             session.end_profiling()
+        del session
+        if engine.sessions is not None:
+            engine.sessions.close()
 
     def _classify(self, error: Exception) -> Error | None:
         return execute_error(error) if is_from_engine(error) else None
@@ -115,4 +161,5 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
 
 def _open(ort: Any, path: Path, providers: Chosen, options: Any) -> Any:
     """Return an `InferenceSession`; with `enable_fallback=0`, else it replaces a provider that fails, with a print."""
-    return ort.InferenceSession(str(path), options, providers=list(providers.items()), enable_fallback=0)
+    with quiet(ort, options.log_severity_level) if CUDA in providers else nullcontext():
+        return ort.InferenceSession(str(path), options, providers=list(providers.items()), enable_fallback=0)

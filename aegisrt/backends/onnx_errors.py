@@ -21,16 +21,24 @@ _BY_CLASS = {
     "ModelLoadCanceled": ErrorCode.CANCELLED,
     "DeviceReset": ErrorCode.UNAVAILABLE,
 }
-_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+    r"|Available memory of \d+ is smaller than requested bytes",
+    re.IGNORECASE,
+)
 _MISFIT = re.compile(r"shape|dimension|broadcast|bounds|overflow|division by zero|rank", re.IGNORECASE)
 
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : -?\d+ : \w+ : (?:Load model from .*? failed:)?")
-_NESTED = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
-_FULL_WHERE = re.compile(
-    rf"\S*[\\/]\S+\.(?:cc|h|cpp|hpp|cu|cuh):\d+ [^()]*{_NESTED}(?:[^\s()]*{_NESTED})*(?: const)?(?: \[with [^\]]*\])? "
-    r"(?:[^\n]*? was false\. ?)?"
+_PREFIX = re.compile(
+    r"^(?:Error in execution: )?(?:\[ONNXRuntimeError\] : -?\d+ : \w+ : (?:Load model from .*? failed:)?)?"
 )
-_SHORT_WHERE = re.compile(r"\b[\w.-]+\.(?:cc|h|cpp|hpp|cu|cuh):\d+ \w+(?:\(\))? ")
+"""`run_with_iobinding` says where, and not which status."""
+_NESTED = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
+_SOURCE = r"\.(?:cc|h|cpp|hpp|cu|cuh):\d+ "
+_FULL_WHERE = re.compile(
+    rf"(?:\S*[\\/]\S+{_SOURCE}[^()]*|\S+{_SOURCE}[^()\n]*::\w+){_NESTED}(?:[^\s()]*{_NESTED})*"
+    r"(?: const)?(?: \[with [^\]]*\])? (?:[^\n]*? was false\. ?)?"
+)
+_SHORT_WHERE = re.compile(rf"\b[\w.-]+{_SOURCE}\w+(?:\(\))? ")
 _NODE = re.compile(
     r"^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)", re.S
 )

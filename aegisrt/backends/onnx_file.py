@@ -145,7 +145,8 @@ def _name(info: TensorSpec | tuple[str, str]) -> str:
 def _dimension(view: memoryview) -> Dim:
     for number, value in _fields(view):
         if number == 1:
-            return _int(value)
+            size = _int(value)
+            return size if size < 1 << 63 else None  # some exporters write -1 for a dynamic one
         if number == 2:
             return _text(value) or None
     return None

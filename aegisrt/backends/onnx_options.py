@@ -44,7 +44,8 @@ class ONNXOptions(BackendOptions):
     kind: Literal["onnx"] = "onnx"
     """Always `onnx`."""
     providers: dict[str, dict[str, Setting]] | None = None
-    """Execution providers by name, the first one preferred, each with its own options; none given: the device's own."""
+    """Execution providers by name, the first one preferred, each with its own options; none given: the device's own,
+    which on a GPU leaves nodes without a kernel there to the CPU, and results name them under `cpu_nodes`."""
     fallback: Literal["forbid", "allow"] = "forbid"
     """What happens where a provider cannot be had, or leaves nodes to a CPU provider that is not named: an error, or
     the next provider takes over."""
@@ -56,6 +57,15 @@ class ONNXOptions(BackendOptions):
     """Whether operators that do not depend on each other run at once."""
     allow_spinning: bool = True
     """Idle threads spin for a while: faster, and they use a core. Turn it off where models share cores."""
+    cuda_graph: bool = False
+    """On a GPU: record a call once for each shape and replay it; the result's metadata says why not where a model
+    cannot be recorded."""
+    cuda_graph_limit: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Recordings that each instance makes; later shapes run without, since ONNX Runtime gives no recording back."""
+    memory_limit_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None = None
+    """On a GPU: memory that each instance may take beside its inputs and outputs; left out: all there is."""
+    outputs: Literal["host", "device"] = "host"
+    """On a GPU: where results lie: numpy arrays, or arrays on the GPU with `__cuda_array_interface__`."""
     graph_optimization: Literal["disabled", "basic", "extended", "layout", "all"] = "all"
     """How far the graph is rewritten at load."""
     cpu_memory_arena: bool = True
@@ -122,6 +132,8 @@ def session_options(ort: Any, options: ONNXOptions, device: Device, model: Path,
     if options.profile_folder is not None:
         made.enable_profiling = True
         made.profile_file_prefix = str(_folder("profile_folder", options.profile_folder) / model.stem)
+    if device.kind == "cuda":
+        made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for key, value in _entries(options, cpu_is_named).items():
         made.add_session_config_entry(key, value)
     return made

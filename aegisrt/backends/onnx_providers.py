@@ -16,10 +16,12 @@ from aegisrt.core.tensor import did_you_mean
 from aegisrt.devices.base import Device
 
 CPU = "CPUExecutionProvider"
-_ON_DEVICE = {"cpu": CPU, "cuda": "CUDAExecutionProvider"}
+CUDA = "CUDAExecutionProvider"
+_ON_DEVICE = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
+"""On a GPU, ONNX Runtime puts nodes that only compute shapes on the CPU; results name them."""
 _GPU_INSTALL = "pip uninstall -y onnxruntime && pip install 'aegisrt[onnx-gpu]'"
 _INSTALL = {
-    "CUDAExecutionProvider": _GPU_INSTALL,
+    CUDA: _GPU_INSTALL,
     "TensorrtExecutionProvider": _GPU_INSTALL,
     "OpenVINOExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-openvino",
     "DmlExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
@@ -59,9 +61,9 @@ def refuse_fallback(asked: Sequence[str], got: Sequence[str], options: ONNXOptio
 
 
 def _asked(options: ONNXOptions, device: Device) -> Mapping[str, Mapping[str, Setting]]:
-    asked: dict[str, dict[str, Setting]] = dict(options.providers or {_ON_DEVICE[device.kind]: {}})
-    if device.kind == "cuda" and "CUDAExecutionProvider" in asked:
-        asked["CUDAExecutionProvider"] = {"device_id": device.ordinal, **asked["CUDAExecutionProvider"]}
+    asked: dict[str, dict[str, Setting]] = dict(options.providers or {name: {} for name in _ON_DEVICE[device.kind]})
+    if device.kind == "cuda" and CUDA in asked:
+        asked[CUDA] = {"device_id": device.ordinal, **asked[CUDA]}
     return asked
 
 

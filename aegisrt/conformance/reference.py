@@ -20,7 +20,7 @@ from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec
 
 SLOW_STEPS = 24
 """MatMul nodes in the slow models; even, so that a matrix which is its own inverse comes back as it went in."""
-SLOW_SIDES = (384, 768, 2048)
+SLOW_SIDES = (384, 768, 2048, 3072, 6144)
 """Rows of the slow models' square inputs: on each device one of them takes tens of milliseconds."""
 
 

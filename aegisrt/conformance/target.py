@@ -45,7 +45,7 @@ class Target:
         if not (isinstance(backend, type) and issubclass(backend, RuntimeBackend)):
             message = f"{backend!r} is not a backend: name a kind, or pass a RuntimeBackend subclass or an instance"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
-        target = Target(backend, found, options, instances)
+        target = Target(backend, found, {**backend.conformance_options, **options}, instances)
         try:
             target.parsed_options()
         except ValidationError as error:

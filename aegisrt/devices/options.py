@@ -34,6 +34,6 @@ class StreamOptions(StrictModel):
     device: Name
     """The name of a device under `devices`."""
     priority: Literal["low", "normal", "high"] = "normal"
-    """Which stream goes first when the device is contended."""
+    """Which stream goes first when the device is contended; most GPUs know no priority below `normal`."""
     shared: bool = False
     """One queue for all who name this stream, instead of one for each instance."""

@@ -316,6 +316,9 @@ WHERE = "/onnxruntime_src/onnxruntime/core/"
          "[with T = float] Broken\n", "Broken"),
         ("[ONNXRuntimeError] : 1 : FAIL : c.cc:703 operator() Broken (again)", "Broken (again)"),
         ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Load model from /a b/m.onnx failed:Broken", "Broken"),
+        ("Error in execution: Non-zero status code returned while running Conv node. Name:'c' Status Message: "
+         "bfc_arena.cc:376 void* onnxruntime::BFCArena::Take(size_t, bool, onnxruntime::Stream*) Broken",
+         "node `c` (Conv) failed: Broken"),
         ("", "it does not say why"),
         ("first\n  second", "first second"),
     ],
@@ -324,3 +327,21 @@ def test_build_paths_and_cpp_names_are_left_out(text, message):
     error = execute_error(RuntimeError(text))
     assert error.message == message
     assert error.cause == f"RuntimeError: {text.strip()}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{WHERE}framework/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, "
+        "onnxruntime::Stream*) Available memory of 955904 is smaller than requested bytes of 16777216",
+        f"{WHERE}framework/bfc_arena.cc:359 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, "
+        "onnxruntime::Stream*) Failed to allocate memory for requested buffer of size 16777216",
+        "CUDNN failure 4001: CUDNN_STATUS_ALLOC_FAILED ; GPU=0",
+    ],
+)
+def test_memory_that_a_gpu_lacks_is_resource_exhausted(said):
+    text = f"Error in execution: Non-zero status code returned while running Conv node. Name:'c' Status Message: {said}"
+    error = execute_error(RuntimeError(text))
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert error.message.startswith("node `c` (Conv) failed: ")
+    assert not UNSTABLE.search(error.message), error.message

@@ -72,6 +72,15 @@ def test_shapes(tmp_path, dims):
     assert found.signature.inputs[0].shape == (None if dims is None else tuple(dims))
 
 
+@pytest.mark.parametrize("size", [-1, -(1 << 63)])
+def test_a_negative_dimension_is_a_dynamic_one(tmp_path, size):
+    varint = bytes([size >> shift & 127 | 128 for shift in range(0, 63, 7)]) + b"\x01"
+    described = field(1, 1) + field(2, field(1, b"\x08" + varint))
+    content = field(1, "x") + field(2, field(1, described))
+    found = read(tmp_path, model(field(11, content) + field(12, content)))
+    assert found.signature.inputs == (TensorSpec("x", DataType.FP32, (None,)),)
+
+
 @pytest.mark.parametrize(
     ("element", "dtype"),
     [(1, "FP32"), (2, "UINT8"), (3, "INT8"), (4, "UINT16"), (5, "INT16"), (6, "INT32"), (7, "INT64"), (8, "BYTES"),

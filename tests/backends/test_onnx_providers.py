@@ -31,7 +31,7 @@ def options(**values) -> ONNXOptions:
 class TestChoose:
     def test_the_device_decides_where_nothing_is_said(self):
         assert choose(build(CUDA, CPU), options(), Device()) == {CPU: {}}
-        assert choose(build(CUDA, CPU), options(), Device.parse("cuda:1")) == {CUDA: {"device_id": "1"}}
+        assert choose(build(CUDA, CPU), options(), Device.parse("cuda:1")) == {CUDA: {"device_id": "1"}, CPU: {}}
 
     def test_order_and_options_are_kept(self):
         providers = {

@@ -1,0 +1,130 @@
+"""The four distributions of TensorRT: which are installed, and the imported one as `TensorRT`.
+
+`tensorrt` builds and runs; `tensorrt_lean` and `tensorrt_dispatch` run version-compatible engines; `tensorrt_rtx`
+builds and runs for RTX GPUs, with a file format of its own. All have one API
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html#version-compatibility).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from aegisrt.backends.tensorrt_log import EngineLog, new_logger
+from aegisrt.backends.tensorrt_options import Distribution
+from aegisrt.core.result import ErrorCode, fail
+
+ALL: tuple[Distribution, ...] = get_args(Distribution)
+BUILDERS: tuple[Distribution, ...] = ("tensorrt", "tensorrt_rtx")
+OLDEST = (8, 6)
+"""The oldest TensorRT that has what is called here (`execute_async_v3` on named tensors and progress aside)."""
+INSTALL = {
+    "tensorrt": "pip install 'aegisrt[tensorrt]'",
+    "tensorrt_rtx": "pip install 'aegisrt[tensorrt-rtx]'",
+    "tensorrt_lean": "pip install tensorrt_lean_cu13",
+    "tensorrt_dispatch": "pip install tensorrt_dispatch_cu13",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorRT:
+    """An imported distribution, with the one logger that it may have in a process."""
+
+    module: Any
+    distribution: Distribution
+    version: tuple[int, ...]
+    log: EngineLog = field(repr=False)
+    logger: Any = field(repr=False)
+
+    @property
+    def words(self) -> str:
+        """What to call it in a message: `TensorRT 10.16.1.11`."""
+        return version_words(self.distribution, self.version)
+
+    @property
+    def is_rtx(self) -> bool:
+        """Whether its files are those of TensorRT for RTX."""
+        return self.distribution == "tensorrt_rtx"
+
+    def make(self, kind: str) -> Any:
+        """Return a new `Runtime` or `Builder`, or None where TensorRT does not make it; its log says why."""
+        try:
+            return getattr(self.module, kind)(self.logger) or None
+        except TypeError:  # pybind11: the factory returned nullptr
+            return None
+
+    def has(self, group: str, name: str) -> bool:
+        """Return whether an enumeration of this version has a member; both change with the version."""
+        return hasattr(getattr(self.module, group, None), name)
+
+
+def version_words(distribution: str, version: Sequence[int]) -> str:
+    """Return a distribution and a version as people name them."""
+    names = {"tensorrt": "", "tensorrt_rtx": " for RTX", "tensorrt_lean": " lean", "tensorrt_dispatch": " dispatch"}
+    return f"TensorRT{names[distribution]} {'.'.join(map(str, version))}"
+
+
+def installed() -> dict[Distribution, str | None]:
+    """Return the versions of the installed distributions, by name; imports nothing."""
+    return {name: _version(name) for name in ALL if _module(name) is not None}
+
+
+def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
+    """Return the first of `wanted` that is installed, imported.
+
+    UNAVAILABLE, with the install command, where none is installed, or with the loader's words where one does not
+    import; FAILED_PRECONDITION for a version older than 8.6.
+    """
+    here = installed()
+    name = next((name for name in wanted if name in here), None)
+    if name is None:
+        told = " or ".join(f"`{item}`" for item in wanted)
+        also = f"; installed is {', '.join(f'`{item}`' for item in here)}" if here else ""
+        message = f"Python module {told} is not installed{also}"
+        raise fail(ErrorCode.UNAVAILABLE, message, f"run: {INSTALL[wanted[0]]}")
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = _load(name)
+        return _loaded[name]
+
+
+def _load(name: Distribution) -> TensorRT:
+    spelled = _module(name) or name
+    try:
+        module = importlib.import_module(spelled)
+    except (ImportError, OSError, RuntimeError) as error:
+        message = f"Python module `{spelled}` is installed but does not import: {error}"
+        hint = f"install its libraries; see `aegisrt doctor`, or run: {INSTALL[name]}"
+        raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=repr(error)) from error
+    version = tuple(int(part) for part in module.__version__.split(".")[:4] if part.isdecimal())
+    if name != "tensorrt_rtx" and version < OLDEST:
+        message = f"{version_words(name, version)} is too old: AegisRT needs 8.6 or later"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, f"run: {INSTALL[name]}")
+    log = EngineLog()
+    return TensorRT(module, name, version, log, new_logger(module, log))
+
+
+def _module(name: Distribution) -> str | None:
+    """Return the module to import: the distribution's own, or its bindings where only those wheels are installed."""
+    for spelled in (name, f"{name}_bindings"):
+        try:
+            if importlib.util.find_spec(spelled) is not None:
+                return spelled
+        except (ImportError, ValueError):
+            continue
+    return None
+
+
+def _version(name: Distribution) -> str | None:
+    for package in importlib.metadata.packages_distributions().get(_module(name) or "", ()):
+        return importlib.metadata.version(package)
+    return None
+
+
+_loaded: dict[Distribution, TensorRT] = {}
+_lock = threading.Lock()

@@ -1,0 +1,71 @@
+"""Memory for outputs whose shape is known only after the engine ran, by TensorRT's `IOutputAllocator`.
+
+https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-dynamic-shapes.html#dynamically-shaped-output
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegisrt.core.result import ResultError
+from aegisrt.devices.cuda import CudaContext
+from aegisrt.devices.cuda_memory import DeviceBuffer
+
+
+class DynamicOutput:
+    """The memory and the shape of one such output; both change with every call."""
+
+    def __init__(self, context: CudaContext) -> None:
+        self._context = context
+        self._buffer: DeviceBuffer | None = None
+        self.shape: tuple[int, ...] | None = None
+        """What the last call answered; None until then."""
+        self.problem: ResultError | None = None
+        """Why memory could not be had; TensorRT only learns that it could not."""
+
+    @property
+    def pointer(self) -> int:
+        """The address on the GPU; 0 before the first call."""
+        return self._buffer.pointer if self._buffer else 0
+
+    def reallocate(self, size_bytes: int) -> int | None:
+        """Return the address of at least this much memory, or None where there is none."""
+        if self._buffer is None or self._buffer.size_bytes < size_bytes:
+            try:
+                self.free()
+                self._buffer = DeviceBuffer(self._context, size_bytes)
+            except ResultError as failure:
+                self.problem = failure
+                return None
+        return self._buffer.pointer
+
+    def free(self) -> None:
+        """Give the memory back."""
+        if self._buffer is not None:
+            self._buffer.free()
+        self._buffer = None
+
+
+def new_allocator(module: Any, output: DynamicOutput) -> Any:
+    """Return an `IOutputAllocator` over `output`; it must live as long as the execution context.
+
+    TensorRT 8 calls `reallocate_output`, 10 and later `reallocate_output_async`; the memory is in use by no other
+    stream, so that one answer serves both.
+    """
+
+    class Allocator(module.IOutputAllocator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.IOutputAllocator.__init__(self)
+
+        def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int | None:
+            return output.reallocate(size)
+
+        def reallocate_output_async(
+            self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
+        ) -> int | None:
+            return output.reallocate(size)
+
+        def notify_shape(self, tensor_name: str, shape: Any) -> None:
+            output.shape = tuple(shape)
+
+    return Allocator()

@@ -1,0 +1,30 @@
+"""`aegisrt doctor`: what is wrong with this machine for running models, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.output import print_json
+
+DESCRIPTION = """Check the driver, the GPUs, the engines and the cache, and tell the command that mends each problem.
+
+exit codes: 0 nothing fails, 1 something does."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, or 1 where a check failed."""
+    arguments = parse(verb_parser("doctor", DESCRIPTION), words)
+    from aegisrt.doctor.diagnose import diagnose
+    from aegisrt.doctor.environment import examine
+
+    checks = diagnose(examine())
+    failed = any(check.status == "fail" for check in checks)
+    if arguments.format == "json":
+        print_json({"ok": not failed, "checks": [check.to_json() for check in checks]})
+    else:
+        from aegisrt.cli.render import print_table
+
+        rows = [(check.status, check.id, check.detail, check.fix or "") for check in checks]
+        print_table(("status", "check", "detail", "what to do"), rows)
+    return int(failed)

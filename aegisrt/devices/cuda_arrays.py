@@ -1,0 +1,144 @@
+"""`DeviceArray`: an array on a GPU, as results give it and as others' arrays are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import Array, DataType, TensorSpec
+from aegisrt.devices.cuda import cuda_context
+from aegisrt.devices.cuda_dlpack import read_capsule
+
+LEGACY_STREAM = 1
+"""`CU_STREAM_LEGACY`: the default stream, on which libraries that do not say otherwise work."""
+_CUDA = 2
+"""`kDLCUDA`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class DeviceArray:
+    """A C-contiguous array in a GPU's memory; torch, cupy, numba and pycuda take it without a copy.
+
+    https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    ordinal: int = 0
+    """Which GPU."""
+    owner: Any = None
+    """Keeps the memory alive."""
+    stream: int | None = None
+    """The stream on which it is written, to be waited for; None: it is written."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the data."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Version 3; what wrote the data is done, so that nobody has to wait for a stream."""
+        return {
+            "shape": self.shape,
+            "typestr": _typestr(self.dtype),
+            "data": (self.pointer if prod(self.shape) else 0, False),
+            "strides": None,
+            "stream": None,
+            "version": 3,
+        }
+
+    def numpy(self) -> Array:
+        """Return a copy on the host."""
+        made: Array = np.empty(self.shape, self.dtype)
+        if made.nbytes:
+            context = cuda_context(self.ordinal)
+            with context:
+                try:
+                    context.pycuda.memcpy_dtoh(made.view(np.uint8).reshape(-1), self.pointer)
+                except context.pycuda.Error as error:
+                    raise context.translate(error) from error
+        return made
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("an array on a GPU comes to the host only as a copy")
+        made = self.numpy()
+        return made if dtype is None else made.astype(dtype)
+
+
+def _typestr(dtype: np.dtype[Any]) -> str:
+    """Return the interface's name of a dtype; it has none for BF16, whose bits are told as UINT16."""
+    return "<u2" if dtype.name == "bfloat16" else dtype.str
+
+
+def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
+    """Return a view of an array on a GPU, by `__cuda_array_interface__` or DLPack; None for anything else.
+
+    INVALID_ARGUMENT for another dtype than the model's, and for one that is not C-contiguous.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return None
+    seen = value if isinstance(value, DeviceArray) else _by_interface(value, spec.name) or by_dlpack(value, spec.name)
+    if seen is not None and seen.dtype != spec.dtype.numpy:
+        found = DataType.of(seen.dtype) or seen.dtype
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{spec.name}` is {found}, the model takes {spec.dtype}")
+    return seen
+
+
+def _by_interface(value: Any, name: str) -> DeviceArray | None:
+    try:
+        interface = getattr(value, "__cuda_array_interface__", None)
+    except (TypeError, RuntimeError):  # torch raises for dtypes that the interface lacks, and for tensors on the CPU
+        return None
+    if interface is None:
+        return None
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    strides = interface.get("strides")
+    if not dtype.isnative:
+        message = f"input `{name}` is not in this machine's byte order"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "convert it on the GPU first")
+    if strides is not None and tuple(strides) != _contiguous(shape, dtype.itemsize) and prod(shape) > 1:
+        raise not_contiguous(name)
+    stream = interface["stream"] if interface.get("version", 0) >= 3 and "stream" in interface else LEGACY_STREAM
+    return DeviceArray(int(interface["data"][0] or 0), shape, dtype, owner=value, stream=stream)
+
+
+def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    strides, step = [], itemsize
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def by_dlpack(value: Any, name: str) -> DeviceArray | None:
+    """Return a view by DLPack of an array on a GPU; its producer lets the default stream wait for what writes it."""
+    if not (hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__")):
+        return None
+    kind, ordinal = value.__dlpack_device__()
+    if int(kind) != _CUDA:
+        return None
+    capsule = value.__dlpack__(stream=LEGACY_STREAM)
+    tensor = read_capsule(capsule)
+    if tensor is None:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")
+    if tensor.strides is not None and tensor.strides != _contiguous(tensor.shape, 1) and prod(tensor.shape) > 1:
+        raise not_contiguous(name)
+    return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, int(ordinal), owner=capsule, stream=LEGACY_STREAM)
+
+
+def not_contiguous(name: str) -> ResultError:
+    """Return the error for an array with gaps, or with its dimensions in another order."""
+    message = f"input `{name}` lies on the GPU with gaps or in another order"
+    return fail(ErrorCode.INVALID_ARGUMENT, message, f"pass a contiguous copy: `{name}.contiguous()`")

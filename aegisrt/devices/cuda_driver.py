@@ -1,0 +1,183 @@
+"""The NVIDIA driver, by ctypes: what discovery needs, and what pycuda lacks.
+
+pycuda has no stream priorities, records and copies on no stream but its own, and has no graph capture; so streams,
+events, copies and graphs are made here, by the handles that every engine takes. Nothing needs to be installed to
+import this file, or to hear from it why there is no GPU. Signatures are those of
+https://docs.nvidia.com/cuda/cuda-driver-api/.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aegisrt.core.result import ErrorCode, ResultError, fail
+
+LIBRARY = "libcuda.so.1"
+_handle = POINTER(c_void_p)
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "cuInit": (c_uint,),
+    "cuDriverGetVersion": (POINTER(c_int),),
+    "cuDeviceGetCount": (POINTER(c_int),),
+    "cuDeviceGet": (POINTER(c_int), c_int),
+    "cuDeviceGetName": (c_char_p, c_int, c_int),
+    "cuDeviceTotalMem_v2": (POINTER(c_size_t), c_int),
+    "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
+    "cuGetErrorName": (c_int, POINTER(c_char_p)),
+    "cuGetErrorString": (c_int, POINTER(c_char_p)),
+    "cuCtxGetStreamPriorityRange": (POINTER(c_int), POINTER(c_int)),
+    "cuStreamCreateWithPriority": (_handle, c_uint, c_int),
+    "cuStreamDestroy_v2": (c_void_p,),
+    "cuStreamSynchronize": (c_void_p,),
+    "cuStreamQuery": (c_void_p,),
+    "cuStreamWaitEvent": (c_void_p, c_void_p, c_uint),
+    "cuStreamBeginCapture_v2": (c_void_p, c_int),
+    "cuStreamEndCapture": (c_void_p, _handle),
+    "cuEventCreate": (_handle, c_uint),
+    "cuEventRecord": (c_void_p, c_void_p),
+    "cuEventSynchronize": (c_void_p,),
+    "cuEventQuery": (c_void_p,),
+    "cuEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
+    "cuEventDestroy_v2": (c_void_p,),
+    "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
+    "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
+    "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
+    "cuGraphInstantiateWithFlags": (_handle, c_void_p, c_uint64),
+    "cuGraphLaunch": (c_void_p, c_void_p),
+    "cuGraphExecDestroy": (c_void_p,),
+    "cuGraphDestroy": (c_void_p,),
+}
+_NO_DRIVER = "install the NVIDIA driver, or run the container with `--gpus all`"
+_HINTS = {
+    100: "no GPU is visible: see `nvidia-smi`, CUDA_VISIBLE_DEVICES, and the container's `--gpus`",
+    802: "the machine's fabric manager is not running: systemctl start nvidia-fabricmanager",
+    803: "the driver's kernel module and libcuda differ: reboot, or install both from one release",
+    804: "the driver is older than the compatibility libraries on LD_LIBRARY_PATH: remove them, or update the driver",
+}
+_NOT_HERE = frozenset({3, 34, 36, 46, 100, 802, 803, 804, 999})
+_STICKY = frozenset({214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
+"""Errors after which the process can use the device no more: ECC, illegal address, assertion, launch failure."""
+
+
+class CudaDriver:
+    """`libcuda`, initialised. Thread-safe; one for a process."""
+
+    def __init__(self, library: Any = None) -> None:
+        """Load and initialise it; raise UNAVAILABLE with the loader's or the driver's own words."""
+        self._library = _load() if library is None else library
+        for name, arguments in _SIGNATURES.items():
+            function = getattr(self._library, name, None)
+            if function is None:
+                message = f"the NVIDIA driver has no `{name}`: it is older than CUDA 11.4"
+                raise fail(ErrorCode.UNAVAILABLE, message, "update the driver")
+            function.argtypes, function.restype = arguments, c_int
+            setattr(self, name, function)
+        self.check("cuInit", self._library.cuInit(0))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a function of the driver; only for type checkers, as each is an attribute of its own."""
+        raise AttributeError(name)
+
+    def check(self, name: str, code: int) -> None:
+        """Return None for success; raise what the code means, in the driver's words."""
+        if code:
+            raise driver_error(name, code, self.text(code))
+
+    def version(self) -> str:
+        """Return the newest CUDA version that the driver serves, such as `13.0`."""
+        number = c_int()
+        self.check("cuDriverGetVersion", self.cuDriverGetVersion(byref(number)))
+        return f"{number.value // 1000}.{number.value % 1000 // 10}"
+
+    def count(self) -> int:
+        """Return how many devices are visible."""
+        number = c_int()
+        self.check("cuDeviceGetCount", self.cuDeviceGetCount(byref(number)))
+        return number.value
+
+    def name(self, ordinal: int) -> str:
+        """Return the device's product name."""
+        text = ctypes.create_string_buffer(256)
+        self.check("cuDeviceGetName", self.cuDeviceGetName(text, len(text), self._device(ordinal)))
+        return text.value.decode(errors="replace")
+
+    def memory_bytes(self, ordinal: int) -> int:
+        """Return the device's whole memory."""
+        size = c_size_t()
+        self.check("cuDeviceTotalMem", self.cuDeviceTotalMem_v2(byref(size), self._device(ordinal)))
+        return size.value
+
+    def compute_capability(self, ordinal: int) -> tuple[int, int]:
+        """Return the device's compute capability, such as `(9, 0)`."""
+        return self.attribute(ordinal, 75), self.attribute(ordinal, 76)
+
+    def attribute(self, ordinal: int, attribute: int) -> int:
+        """Return a `CUdevice_attribute`."""
+        value = c_int()
+        code = self.cuDeviceGetAttribute(byref(value), attribute, self._device(ordinal))
+        self.check("cuDeviceGetAttribute", code)
+        return value.value
+
+    def _device(self, ordinal: int) -> c_int:
+        device = c_int()
+        code = self.cuDeviceGet(byref(device), ordinal)
+        if code == 101:
+            message = f"there is no CUDA device {ordinal}: {self.count()} are visible"
+            raise fail(ErrorCode.NOT_FOUND, message, "see `aegisrt devices`; CUDA_VISIBLE_DEVICES applies")
+        self.check("cuDeviceGet", code)
+        return device
+
+    def text(self, code: int) -> str:
+        """Return the name and the words of a result code."""
+        name, text = c_char_p(), c_char_p()
+        self._library.cuGetErrorName(code, byref(name))
+        self._library.cuGetErrorString(code, byref(text))
+        words = [part.value.decode(errors="replace") for part in (name, text) if part.value]
+        return ": ".join(words) or f"error {code}"
+
+
+@cache
+def cuda_driver() -> CudaDriver:
+    """Return the process's driver; raise UNAVAILABLE, with why, where there is none."""
+    return CudaDriver()
+
+
+def driver_error(name: str, code: int, text: str) -> ResultError:
+    """Return the error that stands for a driver's result code."""
+    message, cause = f"the CUDA driver answered {text}", f"{name}: {text} ({code})"
+    if code == 2:
+        hint = "use a smaller batch, fewer instances, or unload another model"
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of memory on the GPU ({name})", hint, cause=cause)
+    if code in _NOT_HERE:
+        return fail(ErrorCode.UNAVAILABLE, message, _HINTS.get(code, _NO_DRIVER), cause=cause)
+    if is_sticky(code):
+        hint = "the device serves this process no more: restart it; find the kernel with `compute-sanitizer`"
+        return fail(ErrorCode.UNAVAILABLE, message, hint, cause=cause)
+    return fail(ErrorCode.INTERNAL, f"{message} ({name})", cause=cause)
+
+
+def is_sticky(code: int) -> bool:
+    """Return whether a result code leaves the device unusable for the rest of the process."""
+    return code in _STICKY
+
+
+def installed_driver() -> str | None:
+    """Return the version of the installed kernel module, such as `580.95.05`, or None."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", text)
+    return found[1] if found else None
+
+
+def _load() -> Any:
+    try:
+        return ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        message = f"there is no NVIDIA driver: {error}"
+        raise fail(ErrorCode.UNAVAILABLE, message, _NO_DRIVER, cause=str(error)) from error

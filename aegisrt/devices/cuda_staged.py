@@ -1,0 +1,73 @@
+"""`StagedTensor`: a tensor's memory on a GPU, and page-locked memory on the host that it is copied through."""
+
+from __future__ import annotations
+
+from ctypes import memmove
+from typing import Any
+
+import numpy as np
+
+from aegisrt.core.tensor import Array
+from aegisrt.devices.cuda import CudaContext
+from aegisrt.devices.cuda_memory import DeviceBuffer, PinnedBuffer, copy_to_device, copy_to_host, staging_pool
+
+
+class StagedTensor:
+    """Grows when more is needed, which changes its addresses; in one thread at a time."""
+
+    def __init__(self, context: CudaContext) -> None:
+        self._context = context
+        self._pool = staging_pool(context)
+        self._pinned: PinnedBuffer | None = None
+        self._device: DeviceBuffer | None = None
+        self.pointer = 0
+        """The address on the GPU; 0 before any memory was reserved there."""
+
+    def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
+        """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
+        changed = False
+        if device and (self._device is None or self._device.size_bytes < size_bytes):
+            fresh = DeviceBuffer(self._context, size_bytes)
+            if self._device is not None:
+                self._device.free()
+            self._device, self.pointer, changed = fresh, fresh.pointer, True
+        if self._pinned is None or self._pinned.size_bytes < size_bytes:
+            pinned = self._pool.take(size_bytes)
+            if self._pinned is not None:
+                self._pool.give_back(self._pinned)
+            self._pinned, changed = pinned, True
+        return changed
+
+    def write(self, value: Array) -> None:
+        """Copy a C-contiguous array into the host's side."""
+        memmove(self._address(), value.ctypes.data, value.nbytes)
+
+    def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return the host's side as an array, without a copy; invalid once `reserve` changed an address."""
+        assert self._pinned is not None, "reserve comes first"
+        return self._pinned.view(shape, dtype)
+
+    def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an array of its own with what lies on the host's side; the stream must be done with it."""
+        return self.view(shape, dtype).copy()
+
+    def to_device(self, size_bytes: int, stream: int) -> None:
+        """Enqueue the copy to the GPU; the context must be current."""
+        copy_to_device(self._context, self.pointer, self._address(), size_bytes, stream)
+
+    def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
+        """Enqueue the copy to the host, from `source` on the GPU or from its own memory there."""
+        copy_to_host(self._context, self._address(), source or self.pointer, size_bytes, stream)
+
+    def free(self) -> None:
+        """Give all of it back; any number of times."""
+        if self._pinned is not None:
+            self._pool.give_back(self._pinned)
+        if self._device is not None:
+            self._device.free()
+        self._pinned = self._device = None
+        self.pointer = 0
+
+    def _address(self) -> int:
+        assert self._pinned is not None, "reserve comes first"
+        return self._pinned.address

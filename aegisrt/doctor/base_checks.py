@@ -1,0 +1,48 @@
+"""Checks of what every deployment needs: the composing packages, and the cache of built engine files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aegisrt.artifacts.location import VARIABLE
+from aegisrt.doctor.check import Check, Status
+from aegisrt.doctor.environment import Environment
+
+_WANTED = {
+    "hydra-core": ((1, 3), (1, 4), "hydra-core>=1.3.2,<1.4"),
+    "omegaconf": ((2, 3), (2, 4), "omegaconf>=2.3,<2.4"),
+    "pydantic": ((2, 10), (3, 0), "pydantic>=2.10,<3"),
+    "numpy": ((1, 26), (99, 0), "numpy>=1.26"),
+}
+_LITTLE_BYTES = 2**30
+
+
+def packages(env: Environment) -> Iterator[Check]:
+    """Yield the packages whose version does not fit, which pip leaves behind after a forced install."""
+    wrong = False
+    for name, (low, high, wanted) in _WANTED.items():
+        version = env.packages.get(name)
+        if version is None or not low <= tuple(map(int, version.split(".")[:2])) < high:
+            wrong = True
+            yield Check(
+                "packages", "fail", f"{name} is {version or 'missing'}, not {wanted}", f"pip install '{wanted}'"
+            )
+    if not wrong:
+        yield Check("packages", "ok", f"aegisrt {env.packages.get('aegisrt', '?')} with what it needs")
+
+
+def cache(env: Environment) -> Iterator[Check]:
+    """Yield whether engine files can be built into the cache, and trusted when they are loaded from it."""
+    facts = env.cache
+    if not facts.writable:
+        fix = f"sudo chown -R $(id -un) {facts.path}; or set {VARIABLE} to a folder of your own"
+        yield Check("cache", "fail", f"the cache {facts.path} cannot be written", fix)
+    elif not facts.private:
+        detail = f"others can write to the cache {facts.path}, from which native code is loaded"
+        yield Check("cache", "fail", detail, f"chmod go-w {facts.path}")
+    else:
+        yield Check("cache", "ok", facts.path)
+    if facts.free_bytes < _LITTLE_BYTES:
+        detail = f"the disk of the cache {facts.path} has {facts.free_bytes / 2**20:.0f} MiB left"
+        status: Status = "fail" if facts.free_bytes < _LITTLE_BYTES // 10 else "warn"
+        yield Check("disk", status, detail, "aegisrt artifacts prune; or set " + VARIABLE + " to a larger disk")

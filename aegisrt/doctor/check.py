@@ -1,0 +1,24 @@
+"""`Check`: one finding of the doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, how it is, and what to do."""
+
+    id: str
+    """A stable, kebab-case name."""
+    status: Status
+    detail: str
+    fix: str | None = None
+    """The exact command that mends it, or the line to change."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as one entry of `aegisrt doctor --json`."""
+        return asdict(self)

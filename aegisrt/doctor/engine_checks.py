@@ -1,0 +1,140 @@
+"""Checks of ONNX Runtime, TVM and TensorRT: what is installed, beside what, and whether it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aegisrt.doctor.check import Check, Status
+from aegisrt.doctor.environment import Environment
+
+_ORT_CPU = "pip install 'aegisrt[onnx]'"
+_ORT_GPU = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-cache-dir 'aegisrt[onnx-gpu]'"
+_ORT_OLDEST = (1, 26)
+_TVM_FFI = "0.1.14.post0"
+_TRT_OLDEST = (8, 6)
+_LIBRARY_PACKAGES = (
+    ("libcudnn", "nvidia-cudnn-cu13"), ("libcublas", "nvidia-cublas"), ("libcudart", "nvidia-cuda-runtime"),
+    ("libcufft", "nvidia-cufft"), ("libcurand", "nvidia-curand"), ("libnvrtc", "nvidia-cuda-nvrtc"),
+    ("libnvinfer", "tensorrt_cu13_libs==10.*"), ("libnvonnxparser", "tensorrt_cu13_libs==10.*"),
+)  # fmt: skip
+_TRT_PAIRS = tuple(
+    (f"{family}_{cuda}_bindings", f"{family}_{cuda}_libs")
+    for family in ("tensorrt", "tensorrt_rtx")
+    for cuda in ("cu12", "cu13")
+)
+_RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+def onnxruntime(env: Environment) -> Iterator[Check]:
+    """Yield which ONNX Runtime is here; two of them overwrite each other's files."""
+    plain, gpu = env.packages.get("onnxruntime"), env.packages.get("onnxruntime-gpu")
+    if plain and gpu:
+        detail = f"onnxruntime {plain} and onnxruntime-gpu {gpu} are both installed, in one folder: one is overwritten"
+        yield Check("onnxruntime", "fail", detail, _ORT_GPU)
+        return
+    version = plain or gpu
+    if version is None:
+        yield Check("onnxruntime", "warn", "ONNX Runtime is not installed", _ORT_CPU)
+    elif "onnx" in env.broken:
+        fix = f"pip install --force-reinstall --no-cache-dir onnxruntime{'-gpu' if gpu else ''}"
+        yield Check("onnxruntime", "fail", f"onnxruntime {version} does not import: {env.broken['onnx']}", fix)
+    elif _numbers(version) < _ORT_OLDEST:
+        fix = f"pip install --upgrade onnxruntime{'-gpu' if gpu else ''}"
+        yield Check("onnxruntime", "fail", f"onnxruntime {version} is older than 1.26", fix)
+    elif env.has_gpu and plain:
+        yield Check("onnxruntime", "warn", f"onnxruntime {version} runs on the CPU alone; there is a GPU", _ORT_GPU)
+    else:
+        yield Check("onnxruntime", "ok", f"onnxruntime{'-gpu' if gpu else ''} {version}: {', '.join(env.providers)}")
+
+
+def onnxruntime_libraries(env: Environment) -> Iterator[Check]:
+    """Yield which libraries ONNX Runtime's GPU providers miss: without them it runs on the CPU without a word."""
+    for provider, missing in env.provider_misses.items():
+        absent = [name for name in missing if name != "libcuda.so.1"]
+        if not absent:
+            yield Check(f"onnxruntime-{_short(provider)}", "ok", f"`{provider}` finds its libraries")
+            continue
+        tensorrt = provider == "TensorrtExecutionProvider"
+        detail = f"`{provider}` misses {', '.join(absent)}"
+        detail += "; backend `tensorrt` does not need it" if tensorrt else ""
+        status: Status = "fail" if env.has_gpu and not tensorrt else "warn"
+        yield Check(f"onnxruntime-{_short(provider)}", status, detail, _install(absent))
+
+
+def tvm(env: Environment) -> Iterator[Check]:
+    """Yield whether TVM has the FFI package that it was made with, and what compiles."""
+    version, ffi = env.packages.get("apache-tvm"), env.packages.get("apache-tvm-ffi")
+    if version is None:
+        return
+    if ffi != _TVM_FFI:
+        detail = f"apache-tvm {version} is beside apache-tvm-ffi {ffi}, with which it crashes or does not import"
+        yield Check("tvm", "fail", detail, f"pip install 'apache-tvm-ffi=={_TVM_FFI}'")
+    elif "tvm" in env.broken:
+        detail = f"apache-tvm {version} does not import: {env.broken['tvm']}"
+        yield Check("tvm", "fail", detail, "pip install --force-reinstall --no-cache-dir 'aegisrt[tvm]'")
+    else:
+        yield Check("tvm", "ok", f"apache-tvm {version}, apache-tvm-ffi {ffi}")
+    if "c++" not in env.tools:
+        yield Check("compiler", "fail", "there is no C++ compiler, and TVM links with one", "apt-get install -y g++")
+
+
+def onnx_package(env: Environment) -> Iterator[Check]:
+    """Yield whether the package `onnx` is beside the engines that read models with it."""
+    wants = [name for name in ("apache-tvm", "tensorrt", "tensorrt_cu13_bindings", "tensorrt_rtx_cu13_bindings")
+             if name in env.packages]  # fmt: skip
+    if wants and "onnx" not in env.packages:
+        yield Check("onnx-package", "fail", f"{', '.join(wants)} need the package `onnx` to build", "pip install onnx")
+    if "ml_dtypes" not in env.packages and (
+        wants or "onnxruntime" in env.packages or "onnxruntime-gpu" in env.packages
+    ):
+        yield Check("ml-dtypes", "warn", "without ml_dtypes, BF16 tensors are refused", "pip install ml_dtypes")
+
+
+def tensorrt(env: Environment) -> Iterator[Check]:
+    """Yield which distributions of TensorRT are here, and whether each is whole."""
+    for bindings, libraries in _TRT_PAIRS:
+        version, own = env.packages.get(bindings), env.packages.get(libraries)
+        name = bindings.partition("_cu")[0]
+        if version and own and version != own:
+            detail = f"{bindings} {version} is beside {libraries} {own}"
+            yield Check("tensorrt-versions", "fail", detail, f"pip install '{libraries}=={version}'")
+        elif version and own is None and name not in env.packages:
+            fix = f"pip install '{libraries}=={version}'"
+            yield Check("tensorrt-libraries", "fail", f"{bindings} {version} is here without {libraries}", fix)
+    found = [f"{name} {env.packages[name]}" for name in env.packages if _is_distribution(name)]
+    if "tensorrt" in env.broken:
+        fix = "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'"
+        yield Check("tensorrt", "fail", f"TensorRT does not import: {env.broken['tensorrt']}", fix)
+    elif found:
+        yield from _distributions(env, found)
+
+
+def _distributions(env: Environment, found: list[str]) -> Iterator[Check]:
+    full = env.packages.get("tensorrt") or env.packages.get("tensorrt_cu13_bindings")
+    if full is not None and _numbers(full) < _TRT_OLDEST:
+        fix = "pip install --upgrade 'aegisrt[tensorrt]'"
+        yield Check("tensorrt", "fail", f"tensorrt {full} is older than 8.6", fix)
+        return
+    yield Check("tensorrt", "ok", ", ".join(found))
+    strange = [gpu.compute_capability for gpu in env.gpus if gpu.compute_capability not in _RTX_CAPABILITIES]
+    if full is None and any("rtx" in name for name in found) and strange:
+        detail = f"TensorRT for RTX does not run on compute capability {strange[0]}"
+        yield Check("tensorrt-gpu", "fail", detail, "pip install 'aegisrt[tensorrt]'")
+
+
+def _is_distribution(name: str) -> bool:
+    return name.startswith("tensorrt") and not name.endswith("_libs")
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider").lower()
+
+
+def _install(libraries: list[str]) -> str:
+    packages = [package for start, package in _LIBRARY_PACKAGES if any(name.startswith(start) for name in libraries)]
+    quoted = [f"'{name}'" if "=" in name else name for name in dict.fromkeys(packages)]
+    return f"pip install {' '.join(quoted)}" if quoted else f"install {', '.join(libraries)}, or extend LD_LIBRARY_PATH"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())

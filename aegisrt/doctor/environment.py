@@ -1,0 +1,170 @@
+"""`Environment`: the facts of one machine that the checks judge, as plain data; `examine` finds them out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aegisrt.artifacts.location import cache_root
+from aegisrt.backends.registry import backend_class, entries
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.result import Error, Ok, ResultError
+from aegisrt.devices.cuda_driver import cuda_driver, installed_driver
+from aegisrt.devices.discover import Found, discover
+from aegisrt.doctor.libraries import missing_libraries
+
+PACKAGES = (
+    "aegisrt", "numpy", "pydantic", "hydra-core", "omegaconf", "onnx", "ml_dtypes", "onnxruntime", "onnxruntime-gpu",
+    "apache-tvm", "apache-tvm-ffi", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "tensorrt_dispatch",
+    "tensorrt_cu13_bindings", "tensorrt_cu13_libs", "tensorrt_cu12_bindings", "tensorrt_cu12_libs",
+    "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu12_bindings", "tensorrt_rtx_cu12_libs",
+    "pycuda", "cuda-bindings",
+)  # fmt: skip
+_ORT = Requirement("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx")
+_PROVIDER_FILES = {
+    "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
+    "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFacts:
+    """The folder of built engine files."""
+
+    path: str
+    writable: bool = True
+    private: bool = True
+    """No other user can write to it."""
+    free_bytes: int = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One machine, seen from one Python environment."""
+
+    packages: dict[str, str] = field(default_factory=dict)
+    """Versions of those of `PACKAGES` that are installed."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Why an installed engine does not import, by backend kind."""
+    driver: str | None = None
+    """Version of the kernel module."""
+    driver_cuda: str | None = None
+    """The newest CUDA version that the driver serves."""
+    driver_error: Error | None = None
+    """Why the driver cannot be used."""
+    gpus: tuple[Found, ...] = ()
+    refused_devices: tuple[str, ...] = ()
+    """Files in /dev that this user may not open."""
+    visible_devices: str | None = None
+    """CUDA_VISIBLE_DEVICES."""
+    pycuda_error: str | None = None
+    """Why an installed pycuda does not import."""
+    providers: tuple[str, ...] = ()
+    """Execution providers of the installed ONNX Runtime."""
+    provider_misses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Libraries that a provider needs and the loader does not find, by provider."""
+    tools: dict[str, str] = field(default_factory=dict)
+    """Compilers by the name that was looked for: `c++`, `nvcc`."""
+    cache: CacheFacts = CacheFacts("?")
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether a GPU can be used."""
+        return any(gpu.available for gpu in self.gpus)
+
+
+def examine() -> Environment:
+    """Return the facts of this machine; imports the installed engines, to see whether they do."""
+    error, cuda = _driver()
+    gpus = tuple(found for found in discover() if found.kind == "cuda" and found.id != "cuda")
+    providers = _providers()
+    return Environment(
+        packages=_packages(),
+        broken=_broken(),
+        driver=installed_driver(),
+        driver_cuda=cuda,
+        driver_error=error,
+        gpus=gpus,
+        refused_devices=_refused(),
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        pycuda_error=_import_error("pycuda.driver", "pycuda"),
+        providers=providers,
+        provider_misses=_misses(providers),
+        tools={name: path for name in ("c++", "nvcc") if (path := _tool(name))},
+        cache=cache_facts(cache_root()),
+    )
+
+
+def cache_facts(path: Path) -> CacheFacts:
+    """Return the facts of a cache's folder, or of the one that it would be made in."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    status = there.stat()
+    others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) or status.st_uid not in (os.geteuid(), 0)
+    writable = os.access(there, os.W_OK | os.X_OK)
+    return CacheFacts(str(path), writable, there != path or not others, shutil.disk_usage(there).free)
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _broken() -> dict[str, str]:
+    known, broken = entries(), {}
+    for kind in known.value if isinstance(known, Ok) else ():
+        found = backend_class(kind)
+        if isinstance(found, Ok) and found.value.availability().available:
+            state = found.value.availability(probe=True)
+            if not state.available:
+                broken[kind] = state.reason or "it does not import"
+    return broken
+
+
+def _driver() -> tuple[Error | None, str | None]:
+    try:
+        return None, cuda_driver().version()
+    except ResultError as failure:
+        return failure.error, None
+
+
+def _refused() -> tuple[str, ...]:
+    files = sorted(Path("/dev").glob("nvidia*"))
+    return tuple(str(file) for file in files if file.is_char_device() and not os.access(file, os.R_OK | os.W_OK))
+
+
+def _import_error(module: str, package: str) -> str | None:
+    try:
+        require(Requirement(module, (package,), "cuda"))
+    except ResultError as failure:
+        return failure.error.cause
+    return None
+
+
+def _providers() -> tuple[str, ...]:
+    try:
+        return tuple(require(_ORT).get_available_providers())
+    except (ResultError, AttributeError):
+        return ()
+
+
+def _misses(providers: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    if not providers:
+        return {}
+    folder = Path(str(require(_ORT).__file__)).parent / "capi"
+    files = {name: folder / file for name, file in _PROVIDER_FILES.items() if name in providers}
+    return {name: missing_libraries(file) for name, file in files.items() if file.is_file()}
+
+
+def _tool(name: str) -> str | None:
+    named = os.environ.get("CXX") if name == "c++" else None
+    candidates = [named, "g++", "clang++", "c++"] if name == "c++" else [name, f"/usr/local/cuda/bin/{name}"]
+    return next((found for item in candidates if item and (found := shutil.which(item))), None)

@@ -1,0 +1,302 @@
+"""ONNX Runtime on a GPU: the binding, on its CPU provider and a fake GPU whose memory is host memory."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt[onnx]'")
+pytest.importorskip("onnx", reason="the models of this test are made with the package onnx")
+
+from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
+from aegisrt.backends import onnx, onnx_cuda  # noqa: E402
+from aegisrt.backends.onnx_cuda import CudaSlot  # noqa: E402
+from aegisrt.backends.onnx_options import ONNXOptions  # noqa: E402
+from aegisrt.backends.onnx_sessions import CudaSessions, cpu_nodes, cuda_settings, open_on_gpu, quiet  # noqa: E402
+from aegisrt.backends.onnx_signature import session_signature  # noqa: E402
+from aegisrt.core.resources import configs_dir  # noqa: E402
+from aegisrt.core.result import ErrorCode, fail  # noqa: E402
+from aegisrt.devices.base import Device  # noqa: E402
+from aegisrt.devices.cuda import cuda_context  # noqa: E402
+from aegisrt.devices.cuda_arrays import DeviceArray  # noqa: E402
+from aegisrt.devices.cuda_memory import DeviceBuffer  # noqa: E402
+from aegisrt.devices.cuda_stream import CudaStream  # noqa: E402
+from aegisrt.devices.options import StreamOptions  # noqa: E402
+from tests.backends.onnx_graphs import FLOAT, TensorProto, node, save  # noqa: E402
+from tests.devices.fake_cuda import fake_cuda  # noqa: E402
+
+__all__ = ["fake_cuda"]
+DIGITS = configs_dir() / "model" / "digits.onnx"
+
+
+def recorded(path):
+    """Return a session that knows where its nodes run."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture
+def opened(fake_cuda, monkeypatch):
+    """Return what makes a slot for a model, on the CPU provider, whose memory the fake GPU knows as its own."""
+    monkeypatch.setattr(CudaSlot, "device_type", "cpu")
+    monkeypatch.setattr(onnx_cuda, "_on_cpu", lambda session: frozenset())
+    monkeypatch.setattr(fake_cuda, "holds", lambda address, size=1: True)
+    made = []
+
+    def make(path, stream=None, refuse_graph=False, slots=1, **options):
+        parsed = ONNXOptions.parse(options)
+
+        def session(stream, *, graph):
+            if graph and refuse_graph:
+                raise fail(ErrorCode.INVALID_ARGUMENT, "not all nodes have been partitioned to the GPU")
+            return recorded(path)
+
+        sessions = CudaSessions(session, Device.parse("cuda:0"), stream, parsed.cuda_graph, {})
+        first = open_on_gpu(sessions)
+        signature = session_signature(first, path)
+        del first
+        made.append(sessions)
+        return [CudaSlot(ort, sessions, signature, parsed) for _ in range(slots)], sessions
+
+    yield make
+    for sessions in made:
+        sessions.close()
+
+
+def plain(path, **inputs):
+    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 17, (count, 1, 8, 8)).astype(np.float32)
+
+
+def test_calls_of_changing_shapes_answer_what_a_plain_session_answers(opened, fake_cuda):
+    (slot,), sessions = opened(DIGITS)
+    for step, count in enumerate((1, 1, 1, 64, 64, 3, 1, 64, 64, 2, 2, 2)):
+        value = images(count, step)
+        (got,) = slot.call({"image": value}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+    slot.close()
+    sessions.close()
+    assert fake_cuda.allocations == {}
+    assert fake_cuda.streams == {}
+    assert fake_cuda.stacks.depth == 0
+
+
+def test_results_are_the_callers_own(opened):
+    (slot,), _ = opened(DIGITS)
+    first = slot.call({"image": images(2)}, ("probabilities",))[0]
+    kept = first.copy()
+    for seed in range(1, 4):
+        slot.call({"image": images(2, seed)}, ("probabilities",))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_memory_of_ours_is_bound_once_the_shapes_are_known(opened):
+    (slot,), _ = opened(DIGITS)
+    for _ in range(3):
+        slot.call({"image": images(2)}, ("probabilities",))
+    (bound,) = slot._bound.values()
+    assert bound.shapes == ((2, 10),)
+
+
+def test_an_output_whose_shape_changes_with_the_values(opened, tmp_path):
+    path = save(
+        tmp_path / "m.onnx",
+        [node("NonZero", ["x"], ["y"])],
+        {"x": (FLOAT, ("n",))},
+        {"y": (TensorProto.INT64, (1, "k"))},
+    )
+    (slot,), sessions = opened(path, cuda_graph=True)
+    for value in ([1, 0, 1], [1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 1, 0]):
+        array = np.array(value, np.float32)
+        np.testing.assert_array_equal(slot.call({"x": array}, ("y",))[0], plain(path, x=array)[0])
+    assert sessions.metadata["cuda_graph"].startswith("off: the shape of an output changes")
+
+
+def test_a_subset_of_the_outputs_in_the_order_asked_for(opened, tmp_path):
+    path = save(
+        tmp_path / "m.onnx",
+        [node("Relu", ["x"], ["a"]), node("Neg", ["x"], ["b"])],
+        {"x": (FLOAT, ("n",))},
+        {"a": (FLOAT, ("n",)), "b": (FLOAT, ("n",))},
+    )
+    (slot,), _ = opened(path)
+    value = np.array([1, -2], np.float32)
+    for _ in range(3):
+        b, a = slot.call({"x": value}, ("b", "a"))
+        np.testing.assert_array_equal(a, [1, 0])
+        np.testing.assert_array_equal(b, [-1, 2])
+        np.testing.assert_array_equal(slot.call({"x": value}, ("b",))[0], [-1, 2])
+
+
+@pytest.mark.parametrize("element", ["FLOAT16", "BFLOAT16", "INT64", "BOOL", "UINT8"])
+def test_dtypes(element, opened, tmp_path):
+    kind = getattr(TensorProto, element)
+    path = save(tmp_path / "m.onnx", [node("Identity", ["x"], ["y"])], {"x": (kind, ("n", 3))}, {"y": (kind, ("n", 3))})
+    (slot,), _ = opened(path)
+    from aegisrt.core.tensor import DataType
+
+    name = {"FLOAT16": "FP16", "BFLOAT16": "BF16"}.get(element, element)
+    value = np.arange(6).reshape(2, 3).astype(DataType(name).numpy)
+    for _ in range(3):
+        (got,) = slot.call({"x": value}, ("y",))
+        assert got.dtype == value.dtype
+        assert got.tobytes() == value.tobytes()
+
+
+def test_empty_tensors(opened, tmp_path):
+    path = save(tmp_path / "m.onnx", [node("Relu", ["x"], ["y"])], {"x": (FLOAT, ("n", 3))}, {"y": (FLOAT, ("n", 3))})
+    (slot,), _ = opened(path)
+    for _ in range(3):
+        assert slot.call({"x": np.zeros((0, 3), np.float32)}, ("y",))[0].shape == (0, 3)
+
+
+def test_results_left_on_the_device(opened, fake_cuda):
+    (slot,), _ = opened(DIGITS, outputs="device")
+    for seed in range(3):
+        (got,) = slot.call({"image": images(2, seed)}, ("probabilities",))
+        stored = fake_cuda.allocations[got.pointer][: got.nbytes].view(np.float32).reshape(got.shape)
+        np.testing.assert_allclose(stored, plain(DIGITS, image=images(2, seed))[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_arrays_on_the_gpu_go_in_without_a_copy_and_beside_them_host_arrays(graph, opened, fake_cuda):
+    (slot,), _ = opened(DIGITS, cuda_graph=graph)
+    for seed in range(4):
+        value = images(2, seed)
+        memory = DeviceBuffer(cuda_context(0), value.nbytes)
+        fake_cuda.allocations[memory.pointer][: value.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
+        lent = DeviceArray(memory.pointer, value.shape, value.dtype, owner=memory, stream=1)
+        fake_cuda.calls.clear()
+        (got,) = slot.call({"image": lent}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+        assert "cuMemcpyHtoDAsync_v2" not in fake_cuda.calls
+        value = images(2, 50 + seed)
+        np.testing.assert_allclose(
+            slot.call({"image": value}, ("probabilities",))[0], plain(DIGITS, image=value)[0], rtol=1e-5
+        )
+
+
+def test_a_model_that_cannot_be_recorded_runs_without_and_says_why(opened):
+    (slot,), sessions = opened(DIGITS, cuda_graph=True, refuse_graph=True)
+    slot.call({"image": images(1)}, ("probabilities",))
+    assert sessions.metadata["cuda_graph"] == "off: not all nodes have been partitioned to the GPU"
+
+
+def test_each_recording_has_an_id_of_its_own_and_the_first_call_none(opened):
+    (slot,), sessions = opened(DIGITS, cuda_graph=True, cuda_graph_limit=2)
+    assert sessions.metadata["cuda_graph"] == "on"
+    ids = []
+    made = slot._run_options
+    slot._run_options = lambda graph: ids.append(graph) or made(graph)
+    for count in (1, 1, 1, 2, 2, 3, 3):
+        slot.call({"image": images(count)}, ("probabilities",))
+    assert ids[0] == "-1"
+    assert sorted(graph for graph in ids if graph != "-1") == ["1", "2"]
+
+
+class RunOptions:
+    """Remembers its entries, which ONNX Runtime's own does not show."""
+
+    def __init__(self):
+        self.entries = {}
+
+    def add_run_config_entry(self, key, value):
+        self.entries[key] = value
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_onnx_runtime_ends_each_call_itself_except_one_that_is_replayed(graph, opened, monkeypatch):
+    (slot,), _ = opened(DIGITS, cuda_graph=graph)
+    monkeypatch.setattr(slot, "_ort", SimpleNamespace(RunOptions=RunOptions))
+    plain_call, replay = slot._run_options("-1").entries, slot._run_options("1").entries
+    assert "disable_synchronize_execution_providers" not in plain_call
+    assert plain_call["gpu_graph_id"] == "-1"  # without it each call costs ONNX Runtime an exception
+    assert replay["disable_synchronize_execution_providers"] == "1"
+
+
+class Logger:
+    def __init__(self):
+        self.set = []
+
+    def set_default_logger_severity(self, severity):
+        self.set.append(severity)
+
+
+@pytest.mark.parametrize(("severity", "set_to"), [(4, [4, 2]), (3, [3, 2]), (2, []), (0, [])])
+def test_onnx_runtime_s_default_logger_is_as_quiet_as_the_session(severity, set_to):
+    logger = Logger()
+    with pytest.raises(ValueError, match="refused"), quiet(logger, severity):
+        raise ValueError("refused")
+    assert logger.set == set_to
+
+
+@pytest.mark.parametrize(("provider", "set_to"), [("CUDAExecutionProvider", [4, 2]), ("CPUExecutionProvider", [])])
+def test_it_is_only_touched_for_a_session_on_a_gpu(provider, set_to):
+    logger = Logger()
+    logger.InferenceSession = lambda *_, **__: list(logger.set)
+    seen = onnx._open(logger, DIGITS, {provider: {}}, SimpleNamespace(log_severity_level=4))
+    assert (seen, logger.set) == (set_to[:1], set_to)
+
+
+def test_each_instance_has_a_stream_of_its_own_unless_it_is_shared(opened, fake_cuda):
+    slots, _ = opened(DIGITS, slots=3)
+    assert len({slot._stream.handle for slot in slots}) == 3
+    slots, _ = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True), slots=3)
+    assert len({slot._stream.handle for slot in slots}) == 1
+    assert len({id(slot._session) for slot in slots}) == 1
+    (got,) = slots[1].call({"image": images(2)}, ("probabilities",))
+    np.testing.assert_allclose(got, plain(DIGITS, image=images(2))[0], rtol=1e-5)
+
+
+def test_the_provider_s_options(fake_cuda):
+    with CudaStream("cuda:0") as stream:
+        options = ONNXOptions.parse({"memory_limit_bytes": 2**30})
+        assert cuda_settings(options, stream, graph=True) == {
+            "device_id": "0",
+            "user_compute_stream": str(stream.handle),
+            "enable_cuda_graph": "1",
+            "gpu_mem_limit": str(2**30),
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+        assert "enable_cuda_graph" not in cuda_settings(options, stream, graph=False)
+
+
+def test_nodes_on_the_cpu_are_counted():
+    session = recorded(DIGITS)
+    found = cpu_nodes(session)
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        assert found is None
+        return
+    assert found["Gemm"] == 2
+
+
+def test_without_a_gpu_build_of_onnx_runtime_a_gpu_is_unavailable():
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has the CUDA provider")
+    error = ONNXBackend(device="cuda").load(DIGITS).unwrap_err()
+    assert error.code is ErrorCode.UNAVAILABLE
+    assert "aegisrt[onnx-gpu]" in error.hint
+
+
+def test_fallback_allowed_runs_on_the_cpu():
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has the CUDA provider")
+    backend = ONNXBackend({"fallback": "allow"}, device="cuda")
+    backend.load(DIGITS).unwrap()
+    result = backend.execute(ExecutionRequest(inputs={"image": images(2)})).unwrap()
+    assert result.metadata["providers"] == ("CPUExecutionProvider",)
+
+
+def test_a_failed_load_leaves_no_stream(fake_cuda):
+    def session(stream, *, graph):
+        raise fail(ErrorCode.UNAVAILABLE, "no")
+
+    sessions = CudaSessions(session, Device.parse("cuda:0"), None, False, {})
+    with pytest.raises(Exception, match="no"):
+        open_on_gpu(sessions)
+    assert fake_cuda.streams == {}

@@ -1,0 +1,446 @@
+"""The run path, on a fake that has exactly the surface of each real binding wheel: 8.6, 10, 11 and RTX."""
+
+import gc
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from aegisrt import ExecutionRequest, TensorRTBackend
+from aegisrt.backends import tensorrt_library
+from aegisrt.core.result import ErrorCode
+from aegisrt.core.sidecar import Sidecar, write_sidecar
+from aegisrt.core.tensor import DataType, Signature, TensorSpec
+from aegisrt.devices.cuda import cuda_context
+from aegisrt.devices.cuda_arrays import DeviceArray
+from aegisrt.devices.cuda_memory import DeviceBuffer
+from tests.backends.fake_tensorrt import API, FakeTensorRT, plan
+from tests.devices.fake_cuda import fake_cuda
+
+__all__ = ["fake_cuda"]
+PROFILE = {"x": ([1, 3], [4, 3], [8, 3])}
+DYNAMIC = {"inputs": {"x": ("FLOAT", [-1, 3])}, "outputs": {"y": ("FLOAT", [-1, 3])}, "profiles": [PROFILE]}
+
+
+@pytest.fixture(params=API, ids=lambda path: path.stem)
+def trt(request, monkeypatch, fake_cuda):
+    fake = FakeTensorRT(request.param, fake_cuda)
+    monkeypatch.setitem(sys.modules, fake.family, fake.module)
+    monkeypatch.setattr(tensorrt_library, "installed", lambda: {fake.family: fake.module.__version__})
+    monkeypatch.setattr(tensorrt_library, "_module", lambda name: name)
+    monkeypatch.setattr(tensorrt_library, "_loaded", {})
+    return fake
+
+
+def write(folder, trt, **described):
+    family = b"vtrt" if trt.family == "tensorrt_rtx" else b"ftrt"
+    path = folder / "m.engine"
+    path.write_bytes(plan(trt.version, family=family, **{**DYNAMIC, **described}))
+    return path
+
+
+def rows(count, start=0.0):
+    return (np.arange(count * 3, dtype=np.float32) + np.float32(start)).reshape(count, 3)
+
+
+def run(backend, value, **request):
+    return backend.execute(ExecutionRequest(inputs={"x": value}, **request)).unwrap().outputs
+
+
+def test_one_call_makes_the_documented_calls_in_order(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    assert str(backend.signature.inputs[0]) == "x FP32[?,3]"
+    value = rows(2)
+    np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+    order = [name for name, _ in trt.calls]
+    wanted = [
+        "deserialize_cuda_engine", "create_execution_context", "set_tensor_address", "set_input_shape", "infer_shapes",
+        "set_tensor_address", "execute_async_v3",
+    ]  # fmt: skip
+    positions = iter(order)
+    assert all(name in positions for name in wanted), order
+    handles = {arguments[0] for name, arguments in trt.calls if name == "execute_async_v3"}
+    assert handles <= set(fake_cuda.streams)
+
+
+def test_context_engine_and_runtime_are_destroyed_in_this_order(trt, tmp_path):
+    backend = TensorRTBackend(instances=2)
+    backend.load(write(tmp_path, trt)).unwrap()
+    run(backend, rows(1))
+    backend.unload().unwrap()
+    gc.collect()
+    assert trt.destroyed == ["IExecutionContext", "IExecutionContext", "ICudaEngine", "Runtime"]
+
+
+def test_nothing_is_left_on_the_gpu_after_many_cycles(trt, fake_cuda, tmp_path):
+    path = write(tmp_path, trt)
+    for cycle in range(20):
+        backend = TensorRTBackend({"cuda_graph": bool(cycle % 2)})
+        backend.load(path).unwrap()
+        for _ in range(3):
+            run(backend, rows(2))
+        backend.unload().unwrap()
+        backend.unload().unwrap()
+    assert fake_cuda.allocations == {}
+    assert fake_cuda.streams == {}
+    assert fake_cuda.executables == {}
+    assert fake_cuda.stacks.depth == 0
+    assert len(fake_cuda.pinned) <= 2
+
+
+def test_shapes_that_change_are_told_again_and_equal_ones_are_not(trt, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    for count in (2, 2, 5, 5, 2, 2):
+        value = rows(count, start=count)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+    told = [arguments[1] for name, arguments in trt.calls if name == "set_input_shape"]
+    assert told == [(2, 3), (5, 3), (2, 3)]
+
+
+def test_host_code_is_not_allowed_unless_the_options_say_so(trt, tmp_path):
+    path = write(tmp_path, trt)
+    TensorRTBackend().load(path).unwrap()
+    TensorRTBackend({"engine_host_code_allowed": True}).load(path).unwrap()
+    assert [value for _, value in trt.named("Runtime.engine_host_code_allowed=")] == [False, True]
+
+
+def test_a_shape_that_no_profile_has_is_an_invalid_argument_with_the_range(trt, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    error = backend.execute(ExecutionRequest(inputs={"x": rows(9)})).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "[9,3]" in error.message
+    assert "[1,3] to [8,3]" in error.message
+    np.testing.assert_array_equal(run(backend, rows(8))["y"], rows(8) * 2)
+
+
+def test_the_fitting_profile_is_selected_on_the_stream(trt, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    large = {"x": ([9, 3], [16, 3], [32, 3])}
+    backend.load(write(tmp_path, trt, profiles=[PROFILE, large])).unwrap()
+    for count in (2, 12, 12, 12, 2, 2, 2, 12):
+        value = rows(count, start=count)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+    assert [arguments[0] for name, arguments in trt.calls if name == "set_optimization_profile_async"][:3] == [1, 0, 1]
+
+
+def test_outputs_whose_shape_comes_late_are_allocated_by_the_allocator(trt, tmp_path):
+    whole = "INT32" if trt.version[0] == 8 else "INT64"
+    path = write(tmp_path, trt, outputs={"y": (whole, [2, -1])}, operation="nonzero")
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(path).unwrap()
+    for count in (2, 4, 1):
+        value = np.zeros((count, 3), np.float32)
+        value[:, 1] = 1
+        found = run(backend, value)["y"]
+        np.testing.assert_array_equal(found, np.argwhere(value).T)
+    assert run(backend, np.zeros((2, 3), np.float32))["y"].shape == (2, 0)
+    assert len(trt.named("set_output_allocator")) == 1
+    result = backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap()
+    assert "only after each call" in result.metadata["cuda_graph"]
+
+
+@pytest.mark.parametrize("dtype", [DataType.FP16, DataType.INT8, DataType.UINT8, DataType.INT32, DataType.BOOL])
+def test_dtypes(dtype, trt, tmp_path):
+    name = {"FP16": "HALF"}.get(dtype.value, dtype.value)
+    path = write(tmp_path, trt, inputs={"x": (name, [-1, 3])}, outputs={"y": (name, [-1, 3])}, operation="copy")
+    backend = TensorRTBackend()
+    backend.load(path).unwrap()
+    value = rows(2).astype(dtype.numpy)
+    answer = run(backend, value)["y"]
+    assert answer.dtype == dtype.numpy
+    np.testing.assert_array_equal(answer, value)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("INT64", DataType.INT64), ("BF16", DataType.BF16)])
+def test_dtypes_from_10_on(name, dtype, trt, tmp_path):
+    if trt.version[0] == 8:
+        assert not hasattr(trt.module.DataType, name)
+        return
+    if dtype is DataType.BF16:
+        pytest.importorskip("ml_dtypes")
+    path = write(tmp_path, trt, inputs={"x": (name, [-1, 3])}, outputs={"y": (name, [-1, 3])}, operation="copy")
+    backend = TensorRTBackend()
+    backend.load(path).unwrap()
+    value = rows(2).astype(dtype.numpy)
+    answer = run(backend, value)["y"]
+    assert answer.dtype == dtype.numpy
+    assert answer.tobytes() == value.tobytes()
+
+
+def built(path, signature, **recipe):
+    """Write the sidecar that a build would have written."""
+    target = {"compute_capabilities": ["9.0"], "hardware_compatibility": "none", **recipe.pop("target", {})}
+    made = {"backend": "tensorrt", "engine": "x", "options": {}, "target": target, **recipe}
+    source = {"name": "m.onnx", "sha256": "0" * 64, "external": {}}
+    write_sidecar(path, Sidecar(source=source, recipe=made, signature=signature))
+
+
+@pytest.mark.parametrize("trt", [path for path in API if path.stem.startswith("tensorrt-8")], indirect=True)
+def test_int64_of_a_model_is_int32_inside_tensorrt_8_and_the_caller_does_not_notice(trt, tmp_path):
+    path = write(tmp_path, trt, inputs={"x": ("INT32", [-1, 3])}, outputs={"y": ("INT32", [-1, 3])})
+    spec = TensorSpec("x", DataType.INT64, ("batch", 3))
+    built(path, Signature((spec,), (TensorSpec("y", DataType.INT64, ("batch", 3)),)))
+    backend = TensorRTBackend()
+    backend.load(path).unwrap()
+    assert str(backend.signature.inputs[0]) == "x INT64[batch,3]"
+    answer = run(backend, rows(2).astype(np.int64))["y"]
+    assert answer.dtype == np.int64
+    np.testing.assert_array_equal(answer, rows(2) * 2)
+    error = backend.execute(ExecutionRequest(inputs={"x": np.full((1, 3), 2**40)})).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "int32" in error.message
+
+
+def test_an_engine_for_another_gpu_is_refused_before_tensorrt_sees_it(trt, tmp_path):
+    path = write(tmp_path, trt)
+    signature = Signature((TensorSpec("x", DataType.FP32, (None, 3)),), (TensorSpec("y", DataType.FP32, (None, 3)),))
+    built(path, signature, target={"compute_capabilities": ["8.6"]})
+    error = TensorRTBackend().load(path).unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert "8.6" in error.message
+    assert "9.0" in error.message
+    assert "aegisrt build" in error.hint
+    assert trt.named("deserialize_cuda_engine") == []
+
+
+def test_a_graph_is_recorded_on_the_second_call_of_a_shape_and_then_replayed(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt)).unwrap()
+    for start in range(5):
+        value = rows(2, start=start)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+    assert len(trt.named("execute_async_v3")) == 2
+    assert fake_cuda.calls.count("cuGraphLaunch") == 4
+    assert fake_cuda.calls.count("cuStreamBeginCapture_v2") == 1
+    result = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
+    assert result.metadata["cuda_graph"] == "on"
+
+
+def test_graphs_of_several_shapes_are_kept_and_recorded_anew_when_addresses_change(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt)).unwrap()
+    buffer_bytes = 8 * 3 * 4
+    for count in (1, 1, 1, 8, 8, 8, 1, 1, 8):
+        value = rows(count, start=count)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+    assert buffer_bytes < 512, "both shapes fit the smallest buffer, so that nothing was recorded anew"
+    assert fake_cuda.calls.count("cuStreamBeginCapture_v2") == 2
+
+
+def test_growth_of_a_buffer_makes_the_recordings_of_the_old_addresses_go(trt, fake_cuda, tmp_path):
+    wide = {"inputs": {"x": ("FLOAT", [-1, 300])}, "outputs": {"y": ("FLOAT", [-1, 300])}}
+    profiles = [{"x": ([1, 300], [4, 300], [8, 300])}]
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt, **wide, profiles=profiles)).unwrap()
+    for count in (1, 1, 1, 8, 8, 8, 1, 1, 1, 8):
+        value = np.random.default_rng(count).random((count, 300), np.float32)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+    assert fake_cuda.calls.count("cuStreamBeginCapture_v2") == 3
+    assert len(fake_cuda.executables) == 2
+
+
+def test_no_more_recordings_are_kept_than_allowed(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True, "cuda_graph_limit": 2})
+    backend.load(write(tmp_path, trt)).unwrap()
+    for count in (1, 2, 3, 4):
+        for _ in range(3):
+            np.testing.assert_array_equal(run(backend, rows(count))["y"], rows(count) * 2)
+    assert len(fake_cuda.executables) == 2
+
+
+def test_what_cannot_be_recorded_runs_without_and_says_why(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt)).unwrap()
+    run(backend, rows(2))
+    trt.refuse["execute_async_v3"] = (False, "operation not permitted when stream is capturing")
+    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+    result = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
+    assert result.metadata["cuda_graph"].startswith("off: ")
+    assert "not permitted" in result.metadata["cuda_graph"]
+
+
+def test_outputs_on_the_device(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"outputs": "device"})
+    backend.load(write(tmp_path, trt)).unwrap()
+    first, second = run(backend, rows(2))["y"], run(backend, rows(2, start=9))["y"]
+    assert fake_cuda.holds(first.pointer, first.nbytes)
+    assert first.__cuda_array_interface__["shape"] == (2, 3)
+    stored = fake_cuda.allocations
+    assert stored[first.pointer][:24].tobytes() == (rows(2) * 2).tobytes()
+    assert stored[second.pointer][:24].tobytes() == (rows(2, start=9) * 2).tobytes()
+    backend.unload().unwrap()
+    del first, second
+    assert fake_cuda.allocations == {}
+
+
+def test_out_of_memory_is_resource_exhausted_and_the_instance_goes_on(trt, fake_cuda, tmp_path):
+    wide = {"inputs": {"x": ("FLOAT", [-1, 100_000])}, "outputs": {"y": ("FLOAT", [-1, 100_000])}}
+    profiles = [{"x": ([1, 100_000], [1, 100_000], [8, 100_000])}]
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt, **wide, profiles=profiles)).unwrap()
+    small, large = np.ones((1, 100_000), np.float32), np.ones((8, 100_000), np.float32)
+    run(backend, small)
+    fake_cuda.memory_bytes = 2_000_000
+    error = backend.execute(ExecutionRequest(inputs={"x": large})).unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    np.testing.assert_array_equal(run(backend, small)["y"], small * 2)
+
+
+def test_tensorrt_s_own_out_of_memory_is_told_by_its_log(trt, tmp_path):
+    backend = TensorRTBackend()
+    path = write(tmp_path, trt)
+    trt.refuse["create_execution_context"] = (None, "Error Code 2: OutOfMemory (Requested size was 99 bytes.)")
+    error = backend.load(path).unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    backend.load(path).unwrap()
+
+
+def test_a_failed_execution_is_told_in_tensorrt_s_words(trt, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    trt.refuse["execute_async_v3"] = (False, "IExecutionContext::enqueueV3: Error Code 1: Myelin (it broke)")
+    error = backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap_err()
+    assert error.code is ErrorCode.INTERNAL
+    assert "it broke" in error.message
+    run(backend, rows(1))
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("The engine plan file is generated on an incompatible device, expecting compute 9.0", "FAILED_PRECONDITION"),
+        ("Serialization assertion failed. Version tag does not match", "FAILED_PRECONDITION"),
+        ("host code is not allowed for this runtime: lean runtime", "PERMISSION_DENIED"),
+        ("Error Code 1: Cuda Runtime (In X at /y.cpp:1 (cudaError 35: CUDA driver is insufficient))", "UNAVAILABLE"),
+        ("CUDA out of memory", "RESOURCE_EXHAUSTED"),
+        ("Serialization assertion stdArchive failed", "DATA_LOSS"),
+    ],
+)
+def test_what_tensorrt_says_of_a_file_that_it_refuses(said, code, trt, tmp_path):
+    trt.refuse["deserialize_cuda_engine"] = (None, said)
+    assert TensorRTBackend().load(write(tmp_path, trt)).unwrap_err().code == code
+
+
+def test_instances_run_in_threads_each_in_a_context_and_on_a_stream_of_its_own(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend(instances=3)
+    backend.load(write(tmp_path, trt)).unwrap()
+    wrong = []
+
+    def work(seed):
+        for step in range(20):
+            value = rows(1 + (seed + step) % 8, start=seed * 100 + step)
+            if not np.array_equal(run(backend, value)["y"], value * 2):
+                wrong.append((seed, step))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(trt.named("create_execution_context")) == 3
+    assert len({arguments[0] for name, arguments in trt.calls if name == "execute_async_v3"}) == 3
+
+
+def test_a_lost_device_is_told_and_unload_still_works(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    fake_cuda.fail["cuStreamSynchronize"] = 700
+    assert backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap_err().code is ErrorCode.UNAVAILABLE
+    assert "was lost" in backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap_err().message
+    backend.unload().unwrap()
+    gc.collect()
+    assert trt.destroyed == ["IExecutionContext", "ICudaEngine", "Runtime"]
+
+
+def on_device(fake_cuda, value, stream=None):
+    """Return an array in the fake GPU's memory."""
+    memory = DeviceBuffer(cuda_context(0), value.nbytes)
+    fake_cuda.allocations[memory.pointer][: value.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
+    return DeviceArray(memory.pointer, value.shape, value.dtype, owner=memory, stream=stream)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_arrays_on_the_gpu_go_in_without_a_copy_and_beside_them_host_arrays(graph, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": graph})
+    backend.load(write(tmp_path, trt)).unwrap()
+    kept = []
+    for step in range(6):
+        value = rows(2, start=step)
+        lent = on_device(fake_cuda, value, stream=1)
+        kept.append(lent)
+        fake_cuda.calls.clear()
+        np.testing.assert_array_equal(run(backend, lent)["y"], value * 2)
+        assert "cuMemcpyHtoDAsync_v2" not in fake_cuda.calls
+        assert "cuStreamWaitEvent" in fake_cuda.calls
+        assert ("set_tensor_address", ("x", lent.pointer)) in trt.calls
+        value = rows(2, start=100 + step)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+
+
+def test_an_array_on_the_gpu_of_another_dtype_or_shape_is_refused(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    for value, words in ((rows(2).astype(np.float16), "FP16"), (np.zeros((2, 4), np.float32), "[2,4]")):
+        request = ExecutionRequest(inputs={"x": on_device(fake_cuda, value)})
+        error = backend.execute(request).unwrap_err()
+        assert error.code is ErrorCode.INVALID_ARGUMENT
+        assert words in error.message
+
+
+def test_dimensions_of_one_name_must_agree(trt, tmp_path):
+    two = {"inputs": {"a": ("FLOAT", [-1]), "b": ("FLOAT", [-1])}, "outputs": {"y": ("FLOAT", [-1])}}
+    span = ([1], [4], [8])
+    path = write(tmp_path, trt, **two, profiles=[{"a": span, "b": span}])
+    specs = tuple(TensorSpec(name, DataType.FP32, ("n",)) for name in ("a", "b"))
+    built(path, Signature(specs, (TensorSpec("y", DataType.FP32, ("n",)),)))
+    backend = TensorRTBackend()
+    backend.load(path).unwrap()
+    short, long = np.ones(3, np.float32), np.ones(5, np.float32)
+    error = backend.execute(ExecutionRequest(inputs={"a": short, "b": long})).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "dimension `n` is 3 in input `a`, and 5 in input `b`" in error.message
+    backend.execute(ExecutionRequest(inputs={"a": short, "b": short})).unwrap()
+
+
+def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(trt, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+
+    def infer_shapes(self):
+        trt.log("IExecutionContext::inferShapes: Error Code 7: Internal Error (the sizes do not broadcast)")
+        raise RuntimeError("infer_shapes error code: -1")
+
+    real = trt.module.IExecutionContext.infer_shapes
+    trt.module.IExecutionContext.infer_shapes = infer_shapes
+    error = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "do not broadcast" in error.message
+    trt.module.IExecutionContext.infer_shapes = real
+    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+
+
+def test_a_runtime_that_is_not_made_says_why(trt, tmp_path, monkeypatch):
+    def refuse(logger):
+        logger.log(type("Severity", (), {"name": "ERROR"}), "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(trt.module, "Runtime", refuse)
+    error = TensorRTBackend().load(write(tmp_path, trt)).unwrap_err()
+    assert error.code is ErrorCode.UNAVAILABLE
+    assert "CUDA initialization failure" in error.message
+
+
+@pytest.mark.parametrize(("here", "fits"), [("9.0", True), ("12.0", True), ("7.5", False)])
+def test_an_engine_for_ampere_and_later_loads_on_later_gpus(here, fits, trt, fake_cuda, tmp_path, monkeypatch):
+    path = write(tmp_path, trt)
+    signature = Signature((TensorSpec("x", DataType.FP32, (None, 3)),), (TensorSpec("y", DataType.FP32, (None, 3)),))
+    target = {"compute_capabilities": ["8.6"], "hardware_compatibility": "ampere_plus"}
+    built(path, signature, target=target)
+    monkeypatch.setattr("aegisrt.backends.tensorrt._capability", lambda ordinal: here)
+    loaded = TensorRTBackend().load(path)
+    assert loaded.is_ok() is fits

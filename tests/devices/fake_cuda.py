@@ -1,0 +1,317 @@
+"""A stand-in for libcuda and pycuda whose "GPU" is host memory: copies copy, and captured work is replayed.
+
+It refuses what the driver refuses: work without a current context, a handle that was destroyed, an address that was
+freed. `calls` holds the names of the driver's functions in the order of their calls.
+"""
+
+# ruff: noqa: N802, N815  (the driver names its functions so)
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import types
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS = 201, 400, 700
+LEGACY_STREAM = 1
+
+
+class FakeFunction:
+    """Takes `argtypes` and `restype` as a ctypes function does."""
+
+    def __init__(self, call):
+        self.call = call
+        self.argtypes = self.restype = None
+
+    def __call__(self, *arguments):
+        if self.argtypes is not None and len(arguments) != len(self.argtypes):
+            raise TypeError(f"takes {len(self.argtypes)} arguments, {len(arguments)} given")
+        return self.call(
+            *(getattr(item, "value", item) if isinstance(item, ctypes.c_int) else item for item in arguments)
+        )
+
+
+class FakeCuda:
+    """One machine's GPUs."""
+
+    def __init__(self, count=1, memory_bytes=1 << 30, priorities=(0, -5)):
+        self.count = count
+        self.memory_bytes = memory_bytes
+        self.priorities = priorities
+        self.calls = []
+        self.fail = {}
+        """Result code by function name, answered once each."""
+        self.allocations = {}
+        self.pinned = {}
+        self.streams = {}
+        self.events = {}
+        self.graphs = {}
+        self.executables = {}
+        self.captures = {}
+        self.stacks = threading.local()
+        self._next = 1000
+
+    # -- libcuda -----------------------------------------------------------------------------------------------
+
+    def __getattr__(self, name):
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+        handler = getattr(type(self), f"_{name}", None)
+        if handler is None:
+            raise AttributeError(name)
+
+        def call(*arguments):
+            if name not in ("cuGetErrorName", "cuGetErrorString"):
+                self.calls.append(name)
+                if name in self.fail:
+                    return self.fail.pop(name)
+            return handler(self, *arguments) or 0
+
+        function = FakeFunction(call)
+        setattr(self, name, function)
+        return function
+
+    def _cuInit(self, flags):
+        return 0
+
+    def _cuDriverGetVersion(self, out):
+        out._obj.value = 13000
+
+    def _cuDeviceGetCount(self, out):
+        out._obj.value = self.count
+
+    def _cuDeviceGet(self, out, ordinal):
+        if ordinal >= self.count:
+            return 101
+        out._obj.value = ordinal
+        return 0
+
+    def _cuDeviceGetName(self, text, size, device):
+        text.value = b"NVIDIA Fake"
+
+    def _cuDeviceTotalMem_v2(self, out, device):
+        out._obj.value = self.memory_bytes
+
+    def _cuDeviceGetAttribute(self, out, attribute, device):
+        out._obj.value = {75: 9, 76: 0}.get(attribute, 0)
+
+    def _cuGetErrorName(self, code, out):
+        names = {2: b"CUDA_ERROR_OUT_OF_MEMORY", 100: b"CUDA_ERROR_NO_DEVICE", 700: b"CUDA_ERROR_ILLEGAL_ADDRESS"}
+        out._obj.value = names.get(code, b"CUDA_ERROR_X")
+
+    def _cuGetErrorString(self, code, out):
+        words = {2: b"out of memory", 100: b"no CUDA-capable device is detected"}
+        out._obj.value = words.get(code, b"an illegal memory access was encountered")
+
+    def _cuCtxGetStreamPriorityRange(self, least, greatest):
+        least._obj.value, greatest._obj.value = self.priorities
+        return self._needs_context()
+
+    def _cuStreamCreateWithPriority(self, out, flags, priority):
+        out._obj.value = self._new()
+        self.streams[out._obj.value] = priority
+        return self._needs_context()
+
+    def _cuStreamDestroy_v2(self, stream):
+        return 0 if self.streams.pop(stream, None) is not None else INVALID_HANDLE
+
+    def _cuStreamSynchronize(self, stream):
+        return self._known(stream, self.streams)
+
+    _cuStreamQuery = _cuStreamSynchronize
+
+    def _cuStreamWaitEvent(self, stream, event, flags):
+        return self._known(stream, self.streams) or self._known(event, self.events)
+
+    def _cuStreamBeginCapture_v2(self, stream, mode):
+        self.captures[stream] = []
+        return self._known(stream, self.streams)
+
+    def _cuStreamEndCapture(self, stream, out):
+        work = self.captures.pop(stream)
+        if work is None:
+            return 901
+        out._obj.value = self._new()
+        self.graphs[out._obj.value] = work
+        return 0
+
+    def _cuEventCreate(self, out, flags):
+        out._obj.value = self._new()
+        self.events[out._obj.value] = 0.0
+        return self._needs_context()
+
+    def _cuEventRecord(self, event, stream):
+        self.events[event] = perf_counter()
+        return self._needs_context() if stream == LEGACY_STREAM else self._known(stream, self.streams)
+
+    def _cuEventSynchronize(self, event):
+        return self._known(event, self.events)
+
+    _cuEventQuery = _cuEventSynchronize
+
+    def _cuEventElapsedTime(self, out, start, end):
+        out._obj.value = (self.events[end] - self.events[start]) * 1e3
+
+    def _cuEventDestroy_v2(self, event):
+        return 0 if self.events.pop(event, None) is not None else INVALID_HANDLE
+
+    def _cuMemcpyHtoDAsync_v2(self, target, source, size, stream):
+        return self._copy(target, source, size, stream, device=[target])
+
+    def _cuMemcpyDtoHAsync_v2(self, target, source, size, stream):
+        return self._copy(target, source, size, stream, device=[source])
+
+    def _cuMemcpyDtoDAsync_v2(self, target, source, size, stream):
+        return self._copy(target, source, size, stream, device=[target, source])
+
+    def _cuGraphInstantiateWithFlags(self, out, graph, flags):
+        out._obj.value = self._new()
+        self.executables[out._obj.value] = self.graphs[graph]
+        return 0
+
+    def _cuGraphLaunch(self, executable, stream):
+        if executable not in self.executables:
+            return INVALID_HANDLE
+        for work in self.executables[executable]:
+            work()
+        return self._needs_context()
+
+    def _cuGraphExecDestroy(self, executable):
+        return 0 if self.executables.pop(executable, None) is not None else INVALID_HANDLE
+
+    def _cuGraphDestroy(self, graph):
+        return 0 if self.graphs.pop(graph, None) is not None else INVALID_HANDLE
+
+    def enqueue(self, stream, work):
+        """Do work that an engine enqueues on a stream, or keep it where the stream is being captured."""
+        if stream not in self.streams:
+            return INVALID_HANDLE
+        if stream in self.captures:
+            self.captures[stream].append(work)
+        else:
+            work()
+        return self._needs_context()
+
+    def holds(self, address, size=1):
+        """Return whether these bytes lie in one allocation that was not freed."""
+        return any(start <= address and address + size <= start + len(held) for start, held in self.allocations.items())
+
+    @property
+    def used_bytes(self):
+        return sum(len(held) for held in self.allocations.values())
+
+    def _copy(self, target, source, size, stream, device):
+        if not all(self.holds(address, size) for address in device):
+            return ILLEGAL_ADDRESS
+        return self.enqueue(stream, lambda: ctypes.memmove(target, source, size))
+
+    def _known(self, handle, handles):
+        return self._needs_context() if handle in handles else INVALID_HANDLE
+
+    def _needs_context(self):
+        return 0 if getattr(self.stacks, "depth", 0) else INVALID_CONTEXT
+
+    def _new(self):
+        self._next += 8
+        return self._next
+
+    # -- pycuda ------------------------------------------------------------------------------------------------
+
+    def pycuda(self):
+        """Return a module like `pycuda.driver`."""
+        cuda, module = self, types.ModuleType("pycuda.driver")
+
+        class Error(Exception):
+            pass
+
+        class Context:
+            def __init__(self, ordinal):
+                self.ordinal = ordinal
+
+            def push(self):
+                cuda.stacks.depth = getattr(cuda.stacks, "depth", 0) + 1
+
+            @staticmethod
+            def pop():
+                cuda.stacks.depth -= 1
+
+        class Device:
+            def __init__(self, ordinal):
+                self.ordinal = ordinal
+
+            def retain_primary_context(self):
+                cuda.calls.append("retain_primary_context")
+                return Context(self.ordinal)
+
+        class DeviceAllocation:
+            def __init__(self, size):
+                self.memory = np.zeros(size + 512, np.uint8)
+                self.address = -(-self.memory.ctypes.data // 256) * 256
+                start = self.address - self.memory.ctypes.data
+                cuda.allocations[self.address] = self.memory[start : start + size]
+
+            def __int__(self):
+                return self.address
+
+            def free(self):
+                check()
+                del cuda.allocations[self.address]
+
+        class HostAllocation:
+            def __init__(self, size):
+                self.memory = np.zeros(size, np.uint8)
+                self.__array_interface__ = self.memory.__array_interface__
+                cuda.pinned[self.memory.ctypes.data] = self
+
+            def free(self):
+                check()
+                del cuda.pinned[self.memory.ctypes.data]
+
+        def check():
+            if not getattr(cuda.stacks, "depth", 0):
+                raise module.LogicError("context::pop failed: invalid device context")
+
+        def mem_alloc(size):
+            check()
+            if "mem_alloc" in cuda.fail:
+                raise getattr(module, cuda.fail.pop("mem_alloc"))("cuMemAlloc failed: it was told to")
+            if cuda.used_bytes + size > cuda.memory_bytes:
+                raise module.MemoryError("cuMemAlloc failed: out of memory")
+            return DeviceAllocation(size)
+
+        def pagelocked_empty(shape, dtype, order="C", mem_flags=0):
+            check()
+            return np.asarray(HostAllocation(shape))
+
+        module.Error = Error
+        for name in ("MemoryError", "LogicError", "LaunchError", "RuntimeError"):
+            setattr(module, name, type(name, (Error,), {}))
+        module.init = lambda: None
+        module.Device, module.Context = Device, Context
+        module.mem_alloc, module.pagelocked_empty = mem_alloc, pagelocked_empty
+        module.memcpy_dtoh = lambda target, source: ctypes.memmove(target.ctypes.data, source, target.nbytes)
+        module.mem_get_info = lambda: (check() or cuda.memory_bytes - cuda.used_bytes, cuda.memory_bytes)
+        module.host_alloc_flags = types.SimpleNamespace(PORTABLE=1)
+        return module
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """A machine with one fake GPU, for one test."""
+    from aegisrt.devices import cuda, cuda_driver, cuda_memory
+
+    fake = FakeCuda()
+    monkeypatch.setattr(cuda_driver, "_load", lambda: fake)
+    package, module = types.ModuleType("pycuda"), fake.pycuda()
+    package.driver = module
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", module)
+    monkeypatch.setattr(cuda, "_contexts", {})
+    monkeypatch.setattr(cuda_memory, "_pools", {})
+    cuda_driver.cuda_driver.cache_clear()
+    yield fake
+    cuda_driver.cuda_driver.cache_clear()

@@ -1,0 +1,136 @@
+"""Arrays on a GPU: read by the array interface and by DLPack, and given out."""
+
+import numpy as np
+import pytest
+
+from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.tensor import DataType, TensorSpec
+from aegisrt.devices.cuda import cuda_context
+from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, device_array
+from aegisrt.devices.cuda_dlpack import read_capsule
+from aegisrt.devices.cuda_memory import DeviceBuffer
+
+SPEC = TensorSpec("x", DataType.FP32, (2, 3))
+
+
+class Theirs:
+    """Somebody else's array on a GPU."""
+
+    def __init__(self, **interface):
+        plain = {
+            "shape": (2, 3),
+            "typestr": "<f4",
+            "data": (4096, False),
+            "strides": None,
+            "version": 3,
+            "stream": None,
+        }
+        self.__cuda_array_interface__ = {**plain, **interface}
+
+
+class OnGpu:
+    """An array that only speaks DLPack, and says that it lies on a GPU."""
+
+    def __init__(self, array, kind=2, ordinal=0):
+        self.array, self.device, self.asked = array, (kind, ordinal), []
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, *, stream):
+        self.asked.append(stream)
+        return self.array.__dlpack__()
+
+
+def refusal(value, spec=SPEC):
+    with pytest.raises(ResultError) as caught:
+        device_array(value, spec)
+    assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
+    return caught.value.error
+
+
+def test_an_array_with_the_interface_is_seen_where_it_lies():
+    theirs = Theirs()
+    seen = device_array(theirs, SPEC)
+    assert (seen.pointer, seen.shape, seen.dtype) == (4096, (2, 3), np.dtype("f4"))
+    assert seen.owner is theirs
+    assert (seen.size, seen.nbytes, seen.stream) == (6, 24, None)
+
+
+def test_the_stream_that_writes_it_is_known():
+    assert device_array(Theirs(stream=77), SPEC).stream == 77
+    old = Theirs(version=2)
+    del old.__cuda_array_interface__["stream"]
+    assert device_array(old, SPEC).stream == LEGACY_STREAM
+
+
+def test_strides_that_say_nothing_new_are_fine():
+    assert device_array(Theirs(strides=(12, 4)), SPEC) is not None
+
+
+@pytest.mark.parametrize(
+    ("interface", "words"),
+    [({"strides": (4, 8)}, "gaps"), ({"typestr": ">f4"}, "byte order"), ({"typestr": "<f8"}, "FP64")],
+)
+def test_what_the_engine_cannot_read_is_refused(interface, words):
+    assert words in refusal(Theirs(**interface)).message
+
+
+@pytest.mark.parametrize("value", [np.ones((2, 3)), np.float32(1), [1], None, object()])
+def test_what_lies_elsewhere_is_none_of_ours(value):
+    assert device_array(value, SPEC) is None
+
+
+def test_a_class_whose_interface_raises_is_asked_by_dlpack():
+    class Torch(OnGpu):
+        @property
+        def __cuda_array_interface__(self):
+            raise TypeError("no such dtype in the interface")
+
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    value = Torch(array, ordinal=1)
+    seen = device_array(value, SPEC)
+    assert (seen.pointer, seen.shape, seen.ordinal) == (array.ctypes.data, (2, 3), 1)
+    assert value.asked == [LEGACY_STREAM]
+
+
+def test_dlpack_on_the_host_is_none_of_ours():
+    assert device_array(OnGpu(np.ones((2, 3), np.float32), kind=1), SPEC) is None
+
+
+def test_dlpack_with_gaps_is_refused():
+    assert "gaps" in refusal(OnGpu(np.ones((3, 2), np.float32).T)).message
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u2", "?"])
+def test_dtypes_of_capsules(dtype):
+    array = np.zeros((2, 3), dtype)
+    tensor = read_capsule(array.__dlpack__())
+    assert tensor.dtype == array.dtype
+    assert tensor.shape == (2, 3)
+    assert tensor.pointer == array.ctypes.data
+
+
+def test_a_capsule_of_complex_numbers_is_no_tensor_of_ours():
+    assert read_capsule(np.zeros(2, "c8").__dlpack__()) is None
+
+
+def test_ours_come_to_the_host_as_a_copy(fake_cuda):
+    value = np.arange(6, dtype=np.float32).reshape(2, 3)
+    memory = DeviceBuffer(cuda_context(0), value.nbytes)
+    fake_cuda.allocations[memory.pointer][:24] = np.frombuffer(value.tobytes(), np.uint8)
+    array = DeviceArray(memory.pointer, (2, 3), value.dtype, owner=memory)
+    np.testing.assert_array_equal(array.numpy(), value)
+    np.testing.assert_array_equal(np.asarray(array), value)
+    assert np.asarray(array, np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(array, copy=False)
+    assert device_array(array, SPEC) is array
+
+
+def test_the_interface_of_ours():
+    interface = DeviceArray(4096, (2, 3), np.dtype("f4")).__cuda_array_interface__
+    assert interface == {
+        "shape": (2, 3), "typestr": "<f4", "data": (4096, False), "strides": None, "stream": None, "version": 3,
+    }  # fmt: skip
+    assert DeviceArray(4096, (0, 3), np.dtype("f4")).__cuda_array_interface__["data"] == (0, False)

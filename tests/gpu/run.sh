@@ -1,0 +1,26 @@
+#!/bin/sh
+# What to run on a machine with a GPU, with onnxruntime-gpu, pycuda, onnx and torch installed: sh tests/gpu/run.sh OUT
+# Everything is written to OUT as well; a part that fails does not stop the others.
+out=${1:?name a folder for the results}
+mkdir -p "$out"
+export AEGISRT_CACHE_DIR="$out/cache"
+part() {
+  name=$1
+  shift
+  echo "== $name"
+  "$@" >"$out/$name.log" 2>&1
+  echo "$name exit $?" | tee -a "$out/summary.txt"
+  tail -n 40 "$out/$name.log"
+}
+part devices python3 -m aegisrt devices --json
+part doctor python3 -m aegisrt doctor
+part tests python3 -m pytest -m gpu tests/gpu -q -p no:cacheprovider
+part conformance-onnx python3 -m aegisrt conformance --backend onnx --device cuda --report "$out/onnx.json"
+part conformance-tensorrt python3 -m aegisrt conformance --backend tensorrt --device cuda --report "$out/tensorrt.json"
+part measure python3 -m tests.gpu.measure configs/model/digits.onnx ${MODELS:-}
+part profile python3 -m tests.gpu.profile_onnx ${MODELS:-} configs/model/digits.onnx
+if command -v compute-sanitizer >/dev/null; then
+  part sanitizer compute-sanitizer --tool memcheck --error-exitcode 9 \
+    python3 -m pytest -m gpu tests/gpu/test_devices.py -q -p no:cacheprovider -k "copies or graph_of_copies or flat"
+fi
+cat "$out/summary.txt"

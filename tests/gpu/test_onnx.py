@@ -1,0 +1,152 @@
+"""ONNX Runtime on a real GPU: `pytest -m gpu tests/gpu/test_onnx.py`; needs onnxruntime-gpu, pycuda and onnx."""
+
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
+from aegisrt.core.resources import configs_dir  # noqa: E402
+from aegisrt.core.result import ErrorCode  # noqa: E402
+from aegisrt.devices.options import StreamOptions  # noqa: E402
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="needs onnxruntime-gpu"),
+]
+DIGITS = configs_dir() / "model" / "digits.onnx"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries():
+    """Let ONNX Runtime find the CUDA libraries of `nvidia-*` packages, as an application would."""
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 17, (count, 1, 8, 8)).astype(np.float32)
+
+
+def want(value):
+    return ort.InferenceSession(str(DIGITS), providers=["CPUExecutionProvider"]).run(None, {"image": value})[0]
+
+
+def run(backend, value):
+    return backend.execute(ExecutionRequest(inputs={"image": value})).unwrap().outputs["probabilities"]
+
+
+def check(backend, value):
+    np.testing.assert_allclose(run(backend, value), want(value), rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("stream", [None, StreamOptions(device="gpu0", priority="high")])
+def test_digits_on_the_gpu(graph, stream):
+    backend = ONNXBackend({"cuda_graph": graph}, device="cuda:0", stream=stream)
+    backend.load(DIGITS).unwrap()
+    for count in (1, 1, 1, 64, 64, 64, 1, 3, 3, 64):
+        check(backend, images(count, count))
+    result = backend.execute(ExecutionRequest(inputs={"image": images(1)})).unwrap()
+    assert result.metadata["providers"][0] == "CUDAExecutionProvider"
+    assert "cpu_nodes" in result.metadata
+    if graph:
+        assert result.metadata["cuda_graph"] == "on", result.metadata
+    backend.unload().unwrap()
+
+
+def test_onnx_runtime_warns_of_nothing(capfd):
+    backend = ONNXBackend(device="cuda:0")
+    backend.load(DIGITS).unwrap()
+    check(backend, images(2))
+    backend.unload().unwrap()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "[W:onnxruntime" not in err, err
+
+
+def test_four_instances_in_eight_threads():
+    backend = ONNXBackend(device="cuda:0", instances=4)
+    backend.load(DIGITS).unwrap()
+    wrong = []
+
+    def work(seed):
+        value = images(1 + seed, seed)
+        right = want(value)
+        for _ in range(50):
+            if not np.allclose(run(backend, value), right, rtol=2e-2, atol=2e-3):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    backend.unload().unwrap()
+    assert wrong == []
+
+
+def test_one_shared_stream():
+    backend = ONNXBackend(device="cuda:0", instances=2, stream=StreamOptions(device="gpu0", shared=True))
+    backend.load(DIGITS).unwrap()
+    check(backend, images(5))
+    backend.unload().unwrap()
+
+
+def test_results_on_the_device_go_to_torch():
+    torch = pytest.importorskip("torch", reason="torch reads the result")
+    backend = ONNXBackend({"outputs": "device"}, device="cuda:0")
+    backend.load(DIGITS).unwrap()
+    for _ in range(3):
+        found = torch.as_tensor(run(backend, images(4)), device="cuda")
+        np.testing.assert_allclose(found.cpu().numpy(), want(images(4)), rtol=2e-2, atol=2e-3)
+    backend.unload().unwrap()
+
+
+def test_torch_tensors_go_in_without_a_copy():
+    torch = pytest.importorskip("torch", reason="torch makes the input")
+    backend = ONNXBackend(device="cuda:0")
+    backend.load(DIGITS).unwrap()
+    for seed in range(3):
+        value = images(4, seed)
+        found = run(backend, torch.from_numpy(value).cuda())
+        np.testing.assert_allclose(found, want(value), rtol=2e-2, atol=2e-3)
+    check(backend, images(4, 9))
+    backend.unload().unwrap()
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_device_memory_is_flat_over_200_cycles(graph):
+    from aegisrt.devices.cuda import cuda_context
+
+    def cycle():
+        backend = ONNXBackend({"cuda_graph": graph}, device="cuda:0")
+        backend.load(DIGITS).unwrap()
+        for _ in range(3):
+            run(backend, images(8))
+        backend.unload().unwrap()
+
+    for _ in range(10):
+        cycle()
+    before = cuda_context(0).memory()[0]
+    for _ in range(200):
+        cycle()
+    lost = before - cuda_context(0).memory()[0]
+    assert lost < 32 * 2**20, f"{lost / 2**20:.0f} MiB are gone"
+
+
+def test_a_memory_limit_that_is_too_small_is_resource_exhausted_and_another_backend_serves():
+    backend = ONNXBackend({"memory_limit_bytes": 2**20}, device="cuda:0")
+    loaded = backend.load(DIGITS)
+    error = loaded.unwrap_err() if loaded.is_err() else None
+    if error is None:
+        answered = backend.execute(ExecutionRequest(inputs={"image": images(4096)}))
+        error = answered.unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED, error
+    other = ONNXBackend(device="cuda:0")
+    other.load(DIGITS).unwrap()
+    check(other, images(4))
+    other.unload().unwrap()
