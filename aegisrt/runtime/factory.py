@@ -14,6 +14,8 @@ from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, 
 from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.batch import refuse_unbatchable
 from aegisrt.runtime.engine_files import loadable_file
 from aegisrt.runtime.sample import read_sample, zeros
 from aegisrt.runtime.signature import mismatch
@@ -57,6 +59,7 @@ def _build(
         return Err(of_model(loaded.error, node).at(at("path")))
     try:
         _check_signature(graph, node, backend, at)
+        _check_batching(model, backend, at)
         _warm_up(graph, node, backend, at)
     except ResultError as failure:
         backend.unload()
@@ -94,6 +97,15 @@ def _check_signature(
         where, message = difference
         hint = "declare what the model has, or name the model that was meant"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, location=at("signature", *where) or at("path"))
+
+
+def _check_batching(model: ModelOptions, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:
+    if model.batching is None or backend.signature is None:
+        return
+    try:
+        refuse_unbatchable(backend.signature)
+    except ResultError as failure:
+        raise ResultError(failure.error.at(at("batching"))) from None
 
 
 def _warm_up(graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:
