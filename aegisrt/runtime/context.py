@@ -39,6 +39,10 @@ class ExecutionContext:
         served = self._served.get(model)
         return served.backend.signature if served else None
 
+    def backend(self, model: str) -> RuntimeBackend[Any]:
+        """Return the loaded backend of a model, to measure or inspect; KeyError for an unknown one."""
+        return self._served[model].backend
+
     def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
         """Return the outputs of one call of one model.
 

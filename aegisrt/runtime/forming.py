@@ -16,12 +16,14 @@ class BatchRule:
     max_rows: int
     preferred: frozenset[int]
     delay_ns: int
+    is_single: bool = False
+    """Whether each request is a batch at once."""
 
     @staticmethod
     def of(options: BatchingOptions | None) -> BatchRule:
         """Return the rule that a manifest declares."""
         if options is None:
-            return BatchRule(1, frozenset(), 0)
+            return BatchRule(1, frozenset(), 0, is_single=True)
         return BatchRule(
             options.max_batch_size, frozenset(options.preferred_batch_sizes), options.max_queue_delay_us * 1000
         )

@@ -41,6 +41,15 @@ class Lane:
             self.remove(pending)
         return taken
 
+    def take_first(self) -> Pending:
+        """Return the request that goes first, taken out; the lane is not empty."""
+        for level in self._levels:
+            if level:
+                pending, _ = level.popitem(last=False)
+                self.rows -= pending.rows
+                return pending
+        raise LookupError("the lane is empty")
+
     def first(self) -> Pending:
         """Return the request that goes first; the lane is not empty."""
         return next(iter(self))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -91,7 +92,7 @@ class Recorder:
             self._queue_us.add((times[0] + times[1]) / 1e3)
             self._compute_us.add(times[2] / 1e3)
 
-    def called(self, queue_ns: list[int], compute_ns: int, rows: int | None) -> None:
+    def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int | None) -> None:
         """Count one call of the engine for requests that waited `queue_ns`; `rows` where it was a batch."""
         with self._lock:
             for waited in queue_ns:

@@ -45,6 +45,10 @@ class Pending(Future[Result[ExecutionResult]]):
         self.set_running_or_notify_cancel()
         return True
 
+    def running(self) -> bool:
+        """Return whether a worker runs the request now."""
+        return self.stage == "running" and not self.done()
+
     def settle(self, result: Result[ExecutionResult]) -> bool:
         """Return True if this is the answer; False where there was one before, and this one is dropped."""
         try:

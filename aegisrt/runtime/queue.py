@@ -17,9 +17,9 @@ Put = Literal["queued", "full", "closed", "gone"]
 class RequestQueue:
     """Bounded, by priority and then by age; one lane for each shape of request.
 
-    One lock guards all of its state and the `stage` of its requests. Under it only counts and references change, and a
-    taken request's future is marked as running: no engine runs, no request is answered, and no caller's code is called.
-    So whoever holds it lets go of it within microseconds, and it is taken before a future's own lock, never after.
+    One lock guards all of its state and the `stage` of its requests. Under it only counts and references change: no
+    engine runs, no request is answered, no caller's code is called and no other lock is taken. So whoever holds it lets
+    go of it within microseconds.
 
     An instance is free or entered: `enter` takes a free one while nobody waits, `take` a free one for a worker with the
     batch that it shall run; each is given back by `leave`. Hence at most `instances` calls run at once.
@@ -37,6 +37,10 @@ class RequestQueue:
         self._running: set[Pending] = set()
         self._size = 0
         self._free = instances
+        self._idle = 0
+        """Workers that wait for work."""
+        self._held = 0
+        """Callers that wait for room."""
         self._closed = False
 
     # -- an instance without a queue ------------------------------------------------------------------------------
@@ -55,7 +59,7 @@ class RequestQueue:
             self._free += 1
             if batch:
                 self._running.difference_update(batch)
-            if self._size:
+            if self._size and self._idle:
                 self._work.notify()
             if self._closed:
                 self._ended.notify_all()
@@ -69,16 +73,21 @@ class RequestQueue:
                 left_s = _left_s(pending)
                 if not wait or (left_s is not None and left_s <= 0):
                     return "full"
+                self._held += 1
                 self._room.wait(left_s)
+                self._held -= 1
             if pending.stage != "new":
                 return "gone"
             if self._closed:
                 pending.stage = "gone"
                 return "closed"
-            self._lanes.setdefault(pending.key, Lane()).add(pending)
+            lane = self._lanes.get(pending.key)
+            if lane is None:
+                lane = self._lanes[pending.key] = Lane()
+            lane.add(pending)
             self._size += 1
             pending.stage = "queued"
-            if self._free:
+            if self._free and self._idle:
                 self._work.notify()
             return "queued"
 
@@ -107,10 +116,15 @@ class RequestQueue:
                     wait_s = max(0, due_ns - now) / 1e9
                 elif self._closed and not self._size:
                     return None
+                self._idle += 1
                 self._work.wait(wait_s)
+                self._idle -= 1
 
     def _form(self, now: int) -> tuple[list[Pending], int]:
         """Return the batch that goes first, or none and when the next one is due."""
+        if self._rule.is_single:
+            lane = self._lanes[None]
+            return [lane.take_first()], now
         due_ns, best, best_count = now + 3_600_000_000_000, None, 0
         for lane in self._lanes.values():
             due = lane.oldest_ns() + self._rule.delay_ns
@@ -130,11 +144,12 @@ class RequestQueue:
         self._free -= 1
         for pending in batch:
             pending.stage = "running"
-            pending.set_running_or_notify_cancel()
         self._running.update(batch)
-        self._room.notify(len(batch))
+        if self._held:
+            self._room.notify(len(batch))
         if self._size:
-            self._work.notify()
+            if self._idle:
+                self._work.notify()
         elif self._closed:
             self._work.notify_all()
         return batch
@@ -151,7 +166,8 @@ class RequestQueue:
             self._ended.notify_all()
 
     def _forget_empty(self, key: Hashable, lane: Lane) -> None:
-        if not lane:
+        """Drop a lane that waits for nothing, save the one of a model without batching."""
+        if not lane and key is not None:
             del self._lanes[key]
 
     # -- the end --------------------------------------------------------------------------------------------------

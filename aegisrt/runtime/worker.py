@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.core.request import ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.timing import StepTimes
 from aegisrt.manifest.serving import BatchingOptions
 from aegisrt.runtime.batch import joined, split
 from aegisrt.runtime.metrics import Recorder
@@ -42,22 +43,19 @@ class Worker:
     def work(self) -> None:
         """Run batches until the queue ends. Answers are given after the instance is free again."""
         while (batch := self._queue.take()) is not None:
-            live = [pending for pending in batch if not pending.expired()]
-            answers = self._answers(live)
+            live = [pending for pending in batch if pending.deadline_ns is None or not pending.expired()]
+            try:
+                answers = self._run(live)
+            except BaseException as error:  # noqa: BLE001  (a worker outlives whatever an engine raises)
+                _log.exception("a worker failed")
+                answers = [Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}")) for _ in live]
             self._queue.leave(batch)
-            for pending in batch:
-                if pending not in live:
-                    self._expire(pending)
             for pending, answer in zip(live, answers, strict=True):
                 self._answer(pending, answer)
+            if len(live) < len(batch):
+                for pending in batch:
+                    self._expire(pending)
             del batch, live, answers
-
-    def _answers(self, live: Sequence[Pending]) -> list[Answer]:
-        try:
-            return self._run(live)
-        except BaseException as error:  # noqa: BLE001  (a worker outlives whatever an engine raises)
-            _log.exception("a worker failed")
-            return [Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}")) for _ in live]
 
     def _run(self, live: Sequence[Pending]) -> list[Answer]:
         if self._batching is not None and (len(live) > 1 or (live and self._batching.pad_to_preferred)):
@@ -69,8 +67,12 @@ class Worker:
     def _run_alone(self, pending: Pending) -> Answer:
         started = perf_counter_ns()
         result = self._backend.execute(pending.request)
-        if isinstance(result, Ok):
-            self._count([pending], started, result.value)
+        if type(result) is Ok:
+            times = result.value.timings
+            waited = started - pending.entered_ns + times.queue
+            result.value.timings = StepTimes(waited, times.host_to_device, times.compute, times.device_to_host)
+            rows = None if self._batching is None else pending.rows
+            self._recorder.called((waited,), times.compute, rows)
         return result
 
     def _run_joined(self, batch: Sequence[Pending], batching: BatchingOptions) -> list[Answer] | None:
@@ -83,15 +85,9 @@ class Worker:
         if parts is None:
             _log.warning("the model does not answer one row for each row of a batch: its requests are run one by one")
             return None
-        self._count(batch, started, *parts)
-        return [Ok(part) for part in parts]
-
-    def _count(self, batch: Sequence[Pending], started: int, *results: ExecutionResult) -> None:
-        """Count one call of the engine, and add to each result's `queue` what its request waited before."""
         waits = []
-        for pending, result in zip(batch, results, strict=True):
-            times = result.timings
-            waits.append(started - pending.entered_ns + times.queue)
-            result.timings = times._replace(queue=waits[-1])
-        rows = None if self._batching is None else sum(pending.rows for pending in batch)
-        self._recorder.called(waits, results[0].timings.compute, rows)
+        for pending, part in zip(batch, parts, strict=True):
+            waits.append(started - pending.entered_ns + part.timings.queue)
+            part.timings = part.timings._replace(queue=waits[-1])
+        self._recorder.called(waits, result.value.timings.compute, sum(pending.rows for pending in batch))
+        return [Ok(part) for part in parts]
