@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
-from aegisrt.core.result import Err, Error, ErrorCode, fail
+from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.manifest.serving import BatchingOptions
 from aegisrt.runtime.pending import Pending
@@ -38,12 +38,11 @@ def count_rows(inputs: Mapping[str, Any]) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
-def refuse_oversized(rows: int, options: BatchingOptions) -> Err | None:
-    """Return INVALID_ARGUMENT for a request of more rows than a batch may have."""
-    if rows <= options.max_batch_size:
-        return None
-    message = f"the request has {rows} rows, and `max_batch_size` of the model is {options.max_batch_size}"
-    return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "split the request, or raise `batching.max_batch_size`"))
+def refuse_oversized(rows: int, options: BatchingOptions) -> None:
+    """Raise INVALID_ARGUMENT for a request of more rows than a batch may have."""
+    if rows > options.max_batch_size:
+        message = f"the request has {rows} rows, and `max_batch_size` of the model is {options.max_batch_size}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "split the request, or raise `batching.max_batch_size`")
 
 
 def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashable:

@@ -76,9 +76,9 @@ class Recorder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._codes: dict[str, int] = defaultdict(int)
-        self._queue_us = _Counts(TIME_BOUNDS_US)
-        self._compute_us = _Counts(TIME_BOUNDS_US)
-        self._batch_rows = _Counts(ROW_BOUNDS)
+        self._queue_us = _Counts(TIME_BOUNDS_US, 1000)
+        self._compute_us = _Counts(TIME_BOUNDS_US, 1000)
+        self._batch_rows = _Counts(ROW_BOUNDS, 1)
 
     def answered(self, code: str) -> None:
         """Count one answer."""
@@ -89,15 +89,15 @@ class Recorder:
         """Count a success that came from the engine without a queue."""
         with self._lock:
             self._codes[OK] += 1
-            self._queue_us.add((times[0] + times[1]) / 1e3)
-            self._compute_us.add(times[2] / 1e3)
+            self._queue_us.add(times[0] + times[1])
+            self._compute_us.add(times[2])
 
     def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int | None) -> None:
         """Count one call of the engine for requests that waited `queue_ns`; `rows` where it was a batch."""
         with self._lock:
             for waited in queue_ns:
-                self._queue_us.add(waited / 1e3)
-            self._compute_us.add(compute_ns / 1e3)
+                self._queue_us.add(waited)
+            self._compute_us.add(compute_ns)
             if rows is not None:
                 self._batch_rows.add(rows)
 
@@ -117,16 +117,20 @@ class Recorder:
 
 
 class _Counts:
-    __slots__ = ("bounds", "counts", "sum")
+    """Values in a unit of which `scale` make one of the bounds', so that times are added as they are measured."""
 
-    def __init__(self, bounds: tuple[int, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+    __slots__ = ("_bounds", "_counts", "_limits", "_scale", "_sum")
 
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def __init__(self, bounds: tuple[int, ...], scale: int) -> None:
+        self._bounds = bounds
+        self._scale = scale
+        self._limits = tuple(bound * scale for bound in bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0
+
+    def add(self, value: int) -> None:
+        self._counts[bisect_left(self._limits, value)] += 1
+        self._sum += value
 
     def histogram(self) -> Histogram:
-        return Histogram(self.bounds, tuple(accumulate(self.counts)), self.sum)
+        return Histogram(self._bounds, tuple(accumulate(self._counts)), self._sum / self._scale)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.lane import Lane
-from aegisrt.runtime.pending import Pending
+from aegisrt.runtime.pending import Pending, Stage
 
 Put = Literal["queued", "full", "closed", "gone"]
 
@@ -22,7 +22,7 @@ class RequestQueue:
     go of it within microseconds.
 
     An instance is free or entered: `enter` takes a free one while nobody waits, `take` a free one for a worker with the
-    batch that it shall run; each is given back by `leave`. Hence at most `instances` calls run at once.
+    batch that it shall run; they are given back by `leave` and `finish`. Hence at most `instances` calls run at once.
     """
 
     def __init__(self, instances: int, max_size: int, rule: BatchRule) -> None:
@@ -53,25 +53,40 @@ class RequestQueue:
             self._free -= 1
             return True
 
-    def leave(self, batch: list[Pending] | None = None) -> None:
-        """Give back an instance, and with it the batch that ran on it."""
+    def leave(self) -> None:
+        """Give back an instance that was entered."""
         with self._lock:
-            self._free += 1
-            if batch:
-                self._running.difference_update(batch)
-            if self._size and self._idle:
-                self._work.notify()
-            if self._closed:
-                self._ended.notify_all()
+            self._give_back()
+
+    def finish(self, batch: list[Pending]) -> list[bool]:
+        """Give back the instance that a batch ran on; return for each of its requests whether its answer is awaited."""
+        with self._lock:
+            awaited = [pending.stage == "running" for pending in batch]
+            for pending in batch:
+                pending.stage = "done"
+            self._running.difference_update(batch)
+            self._give_back()
+            return awaited
+
+    def _give_back(self) -> None:
+        self._free += 1
+        if self._size and self._idle:
+            self._work.notify()
+        if self._closed:
+            self._ended.notify_all()
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def put(self, pending: Pending, *, wait: bool) -> Put:
-        """Return what became of a request; with `wait`, wait for room until its deadline (`full`) or its `cancel`."""
+        """Return what became of a request; with `wait`, wait for room until its deadline or its `cancel`.
+
+        `full` and `closed`: the caller ends it. `gone`: somebody else has.
+        """
         with self._lock:
             while self._size >= self._max_size and not self._closed and pending.stage == "new":
                 left_s = _left_s(pending)
                 if not wait or (left_s is not None and left_s <= 0):
+                    pending.stage = "done"
                     return "full"
                 self._held += 1
                 self._room.wait(left_s)
@@ -79,7 +94,7 @@ class RequestQueue:
             if pending.stage != "new":
                 return "gone"
             if self._closed:
-                pending.stage = "gone"
+                pending.stage = "done"
                 return "closed"
             lane = self._lanes.get(pending.key)
             if lane is None:
@@ -91,17 +106,18 @@ class RequestQueue:
                 self._work.notify()
             return "queued"
 
-    def withdraw(self, pending: Pending) -> bool:
-        """Return True if the request had not been taken by a worker, and now never will be."""
+    def claim(self, pending: Pending, *, also_running: bool) -> Stage | None:
+        """Return where the request was, and take it out: the caller ends it now. None where it is not to be had."""
         with self._lock:
-            if pending.stage == "new":
-                pending.stage = "gone"
+            stage = pending.stage
+            if stage == "done" or (stage == "running" and not also_running):
+                return None
+            if stage == "queued":
+                self._remove(pending)
+            elif stage == "new" and self._held:
                 self._room.notify_all()
-                return True
-            if pending.stage != "queued":
-                return False
-            self._remove(pending)
-            return True
+            pending.stage = "done"
+            return stage
 
     def take(self) -> list[Pending] | None:
         """Return the next batch, with an instance to run it on, when there are both; None after the end."""
@@ -159,7 +175,7 @@ class RequestQueue:
         lane.remove(pending)
         self._forget_empty(pending.key, lane)
         self._size -= 1
-        pending.stage = "gone"
+        pending.stage = "done"
         self._room.notify()
         if self._closed:
             self._work.notify_all()
@@ -180,7 +196,7 @@ class RequestQueue:
             self._room.notify_all()
             self._ended.notify_all()
 
-    def withdraw_all(self) -> list[Pending]:
+    def claim_waiting(self) -> list[Pending]:
         """Return every request that waited, taken out."""
         with self._lock:
             waiting = [pending for lane in self._lanes.values() for pending in lane]

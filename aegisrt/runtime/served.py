@@ -9,30 +9,30 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base import RuntimeBackend
-from aegisrt.core.deadline import deadline_ns, late
+from aegisrt.core.deadline import deadline_ns
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import did_you_mean
 from aegisrt.manifest.schema import ModelOptions
+from aegisrt.manifest.serving import BatchingOptions
 from aegisrt.runtime.batch import batch_key, count_rows, refuse_oversized
 from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.metrics import OK, ModelMetrics, Recorder
 from aegisrt.runtime.pending import PRIORITIES, Pending
 from aegisrt.runtime.queue import RequestQueue
-from aegisrt.runtime.worker import Worker
+from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
 
 Answer: TypeAlias = Result[ExecutionResult]
-_FAILED = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
+_BROKEN_OFF = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
 
 
 class ServedModel:
     """Runs requests on the instances of one model. Thread-safe.
 
     A synchronous `execute` without a deadline runs in the caller's own thread while an instance is free and nobody
-    waits; every other request goes through the queue to a worker. Three locks, never two at once save the second within
-    the first: the queue's (queue.py), a future's own, and the counts' (metrics.py). `_starting` is held only while
-    threads start and end.
+    waits; every other request goes through the queue to a worker. The locks are the queue's (queue.py), each future's
+    own and the counts' (metrics.py), never two at once; `_starting` is held only while threads are made.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class ServedModel:
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._timeout_ms = options.queue.default_timeout_ms
+        self._waits_for_room = options.queue.when_full == "wait"
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -73,9 +74,9 @@ class ServedModel:
         """Return the answer without blocking the event loop, also where the queue is full and `when_full` is `wait`."""
         pending = self._checked(request)
         try:
-            if pending.done():
+            if pending.stage == "done":
                 return pending.result()
-            if self._options.queue.when_full == "wait":
+            if self._waits_for_room:
                 await asyncio.to_thread(self._enqueue, pending, watched=True)
             else:
                 self._enqueue(pending, watched=True)
@@ -85,10 +86,14 @@ class ServedModel:
             raise
 
     def _run_here(self, request: ExecutionRequest) -> Answer:
-        result: Answer = _FAILED
+        result: Answer = _BROKEN_OFF
         try:
-            refused = None if self._batching is None else self._refuse_rows(request)
-            result = refused or self.backend.execute(request)
+            if self._batching is not None:
+                _refuse_rows(request, self._batching)
+            result = self.backend.execute(request)
+            return result
+        except ResultError as failure:
+            result = Err(failure.error)
             return result
         finally:
             self._queue.leave()
@@ -106,79 +111,68 @@ class ServedModel:
 
     def _pend(self, request: ExecutionRequest, *, watched: bool) -> Pending:
         pending = self._checked(request)
-        if not pending.done():
+        if pending.stage == "new":
             self._enqueue(pending, watched=watched)
         return pending
 
     def _checked(self, request: ExecutionRequest) -> Pending:
         """Return the request with its deadline, and with what its batch needs; done already where it is refused."""
         entered = perf_counter_ns()
-        pending = Pending(request, entered, None)
-        pending.withdraw = self._withdraw
+        pending = Pending(request, entered, self._withdraw)
         timeout_ms = self._timeout_ms if request.timeout_ms is None else request.timeout_ms
-        refused: Err | None = None
         try:
-            pending.level = _level(request.priority)
-            pending.deadline_ns = None if timeout_ms is None else deadline_ns(timeout_ms, entered)
-            refused = None if self._batching is None else self._prepare_batch(pending)
+            if request.priority != "normal":
+                pending.level = _level(request.priority)
+            if timeout_ms is not None:
+                pending.deadline_ns = deadline_ns(timeout_ms, entered)
+            if self._batching is not None:
+                self._prepare_batch(pending, self._batching)
         except ResultError as failure:
-            refused = Err(failure.error)
-        if refused is not None:
-            self.answer(pending, refused)
+            pending.stage = "done"
+            self.answer(pending, Err(failure.error))
         return pending
 
-    def _prepare_batch(self, pending: Pending) -> Err | None:
-        assert self._batching is not None
-        checked = self.backend.check(pending.request)
-        if isinstance(checked, Err):
-            return checked
-        rows = count_rows(checked.value)
+    def _prepare_batch(self, pending: Pending, batching: BatchingOptions) -> None:
+        inputs = self.backend.check(pending.request).unwrap()
+        rows = count_rows(inputs)
         if rows is None:
             message = "the inputs of a request must have equally many rows, and these do not"
-            return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch"))
-        pending.rows, pending.inputs = rows, checked.value
-        pending.key = batch_key(checked.value, pending.request)
-        return refuse_oversized(rows, self._batching)
-
-    def _refuse_rows(self, request: ExecutionRequest) -> Err | None:
-        assert self._batching is not None
-        try:
-            rows = count_rows(request.inputs)
-        except (AttributeError, TypeError):
-            return None
-        return None if rows is None else refuse_oversized(rows, self._batching)
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+        refuse_oversized(rows, batching)
+        pending.rows, pending.inputs = rows, inputs
+        pending.key = batch_key(inputs, pending.request)
 
     def _enqueue(self, pending: Pending, *, watched: bool) -> None:
         if watched and pending.deadline_ns is not None:
             self.watch.add(pending, self.expire)
-        self._start_workers()
-        match self._queue.put(pending, wait=self._options.queue.when_full == "wait"):
-            case "closed":
-                self.answer(pending, self.closed_error())
-            case "full" if pending.expired():
-                self.expire(pending)
-            case "full":
-                message = f"model `{self.name}` has {self._options.queue.max_queue_size} requests waiting already"
-                hint = f"try again later, or raise `models.{self.name}.queue.max_queue_size`"
-                self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))
+        if not self._threads:
+            self._start_workers()
+        put = self._queue.put(pending, wait=self._waits_for_room)
+        if put == "closed":
+            self.answer(pending, self._closed_error())
+        elif put == "full" and pending.expired():
+            self.answer(pending, LATE_IN_QUEUE)
+        elif put == "full":
+            message = f"model `{self.name}` has {self._options.queue.max_queue_size} requests waiting already"
+            hint = f"try again later, or raise `models.{self.name}.queue.max_queue_size`"
+            self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))
 
     # -- answers --------------------------------------------------------------------------------------------------
 
     def answer(self, pending: Pending, result: Answer) -> None:
-        """Settle a request and count it; a second answer is dropped and not counted."""
-        if pending.settle(result):
-            self._recorder.answered(OK if isinstance(result, Ok) else result.error.code)
+        """End a request that is the caller's to end, and count it."""
+        self._recorder.answered(OK if type(result) is Ok else result.unwrap_err().code)
+        pending.set_result(result)
 
     def expire(self, pending: Pending) -> None:
-        """Answer DEADLINE_EXCEEDED, wherever the request is."""
-        waited = self._queue.withdraw(pending)
-        hint = "allow a longer timeout_ms, or declare more `instances`" if waited else "allow a longer timeout_ms"
-        where = "while the request waited for a free instance" if waited else "while the engine ran"
-        self.answer(pending, late(where, hint))
+        """Answer DEADLINE_EXCEEDED, unless the request has ended."""
+        stage = self._queue.claim(pending, also_running=True)
+        if stage is not None:
+            self.answer(pending, LATE_IN_ENGINE if stage == "running" else LATE_IN_QUEUE)
 
     def _withdraw(self, pending: Pending) -> bool:
-        """Take a request out for its holder's `cancel`, and count it."""
-        if not self._queue.withdraw(pending):
+        """Take a waiting request out for its holder's `cancel`, and count it."""
+        if self._queue.claim(pending, also_running=False) is None:
             return False
         self._recorder.answered(ErrorCode.CANCELLED)
         return True
@@ -193,12 +187,10 @@ class ServedModel:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
-        if self._threads:
-            return
         with self._starting:
             if self._threads or self._closed:
                 return
-            worker = Worker(self._queue, self.backend, self._batching, self._recorder, self.answer, self.expire)
+            worker = Worker(self._queue, self.backend, self._batching, self._recorder, self.answer)
             for index in range(self.backend.instances):
                 name = f"aegisrt-{self.name}-{index}"
                 self._threads.append(threading.Thread(target=worker.work, name=name, daemon=True))
@@ -223,7 +215,8 @@ class ServedModel:
         if not self._queue.wait_ended(since_ns + int(timeout_ms * 1e6)):
             self._cancel_waiting()
             for pending in self._queue.running():
-                self.answer(pending, _cancelled("the deployment was closed while the engine ran"))
+                if self._queue.claim(pending, also_running=True):
+                    self.answer(pending, _cancelled("the deployment was closed while the engine ran"))
             if self._queue.load()[0]:
                 threading.Thread(target=self._finish, name=f"aegisrt-unload-{self.name}", daemon=True).start()
                 message = f"model `{self.name}` still runs a call after {timeout_ms:g} ms"
@@ -240,17 +233,25 @@ class ServedModel:
         return self.backend.unload()
 
     def _cancel_waiting(self) -> None:
-        for pending in self._queue.withdraw_all():
+        for pending in self._queue.claim_waiting():
             self.answer(pending, _cancelled("the deployment was closed before the request started"))
 
-    def closed_error(self) -> Err:
-        """Return NOT_LOADED: the deployment is closed."""
+    def _closed_error(self) -> Err:
         message = f"model `{self.name}` is unloaded: its deployment is closed"
         return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
 
 
 def _cancelled(message: str) -> Err:
     return Err(Error(ErrorCode.CANCELLED, message))
+
+
+def _refuse_rows(request: ExecutionRequest, batching: BatchingOptions) -> None:
+    try:
+        rows = count_rows(request.inputs)
+    except (AttributeError, TypeError):
+        return
+    if rows is not None:
+        refuse_oversized(rows, batching)
 
 
 def _level(priority: str) -> int:

@@ -8,6 +8,7 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base import RuntimeBackend
+from aegisrt.core.deadline import late
 from aegisrt.core.request import ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.timing import StepTimes
@@ -18,6 +19,10 @@ from aegisrt.runtime.pending import Pending
 from aegisrt.runtime.queue import RequestQueue
 
 Answer: TypeAlias = Result[ExecutionResult]
+LATE_IN_QUEUE = late(
+    "while the request waited for a free instance", "allow a longer timeout_ms, or declare more `instances`"
+)
+LATE_IN_ENGINE = late("while the engine ran", "allow a longer timeout_ms")
 _log = logging.getLogger(__name__)
 
 
@@ -31,41 +36,39 @@ class Worker:
         batching: BatchingOptions | None,
         recorder: Recorder,
         answer: Callable[[Pending, Answer], None],
-        expire: Callable[[Pending], None],
     ) -> None:
         self._queue = queue
         self._backend = backend
         self._batching = batching
         self._recorder = recorder
         self._answer = answer
-        self._expire = expire
 
     def work(self) -> None:
-        """Run batches until the queue ends. Answers are given after the instance is free again."""
+        """Run batches until the queue ends. Answers are given when the instance is free again."""
         while (batch := self._queue.take()) is not None:
-            live = [pending for pending in batch if pending.deadline_ns is None or not pending.expired()]
             try:
-                answers = self._run(live)
+                answers = self._run(batch)
             except BaseException as error:  # noqa: BLE001  (a worker outlives whatever an engine raises)
                 _log.exception("a worker failed")
-                answers = [Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}")) for _ in live]
-            self._queue.leave(batch)
-            for pending, answer in zip(live, answers, strict=True):
-                self._answer(pending, answer)
-            if len(live) < len(batch):
-                for pending in batch:
-                    self._expire(pending)
-            del batch, live, answers
+                answers = [Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}")) for _ in batch]
+            for pending, answer, awaited in zip(batch, answers, self._queue.finish(batch), strict=True):
+                if awaited:
+                    self._answer(pending, answer)
+            del batch, answers, pending, answer
 
-    def _run(self, live: Sequence[Pending]) -> list[Answer]:
-        if self._batching is not None and (len(live) > 1 or (live and self._batching.pad_to_preferred)):
-            answers = self._run_joined(live, self._batching)
-            if answers is not None:
-                return answers
-        return [self._run_alone(pending) for pending in live]
+    def _run(self, batch: list[Pending]) -> list[Answer]:
+        if self._batching is not None and (len(batch) > 1 or self._batching.pad_to_preferred):
+            live = [pending for pending in batch if not pending.expired()]
+            joint = self._run_joined(live, self._batching) if live else None
+            if joint is not None:
+                by_request = dict(zip(live, joint, strict=True))
+                return [by_request.get(pending, LATE_IN_QUEUE) for pending in batch]
+        return [self._run_alone(pending) for pending in batch]
 
     def _run_alone(self, pending: Pending) -> Answer:
         started = perf_counter_ns()
+        if pending.deadline_ns is not None and started >= pending.deadline_ns:
+            return LATE_IN_QUEUE
         result = self._backend.execute(pending.request)
         if type(result) is Ok:
             times = result.value.timings

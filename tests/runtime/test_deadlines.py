@@ -105,7 +105,8 @@ def test_the_watch_forgets_what_was_answered_in_time():
     watch = DeadlineWatch()
     far = time.perf_counter_ns() + 3_600_000_000_000
     for _ in range(5000):
-        pending = Pending(request(1), 0, far)
+        pending = Pending(request(1), 0)
+        pending.deadline_ns = far
         pending.set_result(None)
         watch.add(pending, lambda pending: None)
     assert len(watch._heap) <= 1024
