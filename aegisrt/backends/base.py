@@ -12,6 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -225,6 +226,20 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
             return Ok(self._memory())
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, "measuring memory"))
+
+    def bare(self, request: ExecutionRequest) -> Result[Callable[[], Sequence[Any]]]:
+        """Return the engine's own call of a request, with its inputs checked once and nothing of ours around it.
+
+        For measuring: it uses the first instance without asking, so no other call of this backend may run meanwhile.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            return self._not_loaded()
+        try:
+            inputs, wanted = self._checked(loaded, request)
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "checking a request"))
+        return Ok(partial(self._execute, loaded.slots[0], inputs, wanted))
 
     # -- the template ------------------------------------------------------------------------------------------
 

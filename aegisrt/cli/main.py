@@ -23,6 +23,7 @@ VERBS = {
     "devices": "list the devices of this machine: usable, or why not",
     "schema": "write the JSON Schemas for editors and checkers",
     "conformance": "prove that a backend keeps the contract",
+    "bench": "measure a model, beside its bare engine",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from concurrent.futures import Future
 from time import perf_counter_ns
@@ -72,6 +71,8 @@ class ServedModel:
 
     async def execute_async(self, request: ExecutionRequest) -> Answer:
         """Return the answer without blocking the event loop, also where the queue is full and `when_full` is `wait`."""
+        import asyncio
+
         pending = self._checked(request)
         try:
             if pending.stage == "done":
