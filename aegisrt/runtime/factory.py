@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base import Names, RuntimeBackend
+from aegisrt.backends.isolated import isolated
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.request import ExecutionRequest
@@ -82,7 +83,8 @@ def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
     stream = manifest.streams[options.stream] if options.stream else None
     names = Names(node.name, node.backend)
     try:
-        return Ok(found.value(options, device=device, stream=stream, instances=node.instances or 1, names=names))
+        made = isolated(found.value) if options.isolation == "process" else found.value
+        return Ok(made(options, device=device, stream=stream, instances=node.instances or 1, names=names))
     except Exception as error:  # noqa: BLE001  (a third party's constructor may raise anything)
         message = f"backend kind `{options.kind}` refused its options: {error}"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)))
