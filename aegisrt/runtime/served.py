@@ -56,7 +56,9 @@ class ServedModel:
         """Return the answer of one request; on time, where it has a deadline, whatever the engine does."""
         if request.timeout_ms is None and self._timeout_ms is None and self._queue.enter():
             return self._run_here(request)
-        pending = self._pend(request, watched=False)
+        pending = self._checked(request)
+        if pending.stage == "new":
+            self._enqueue(pending, watched=False)
         try:
             if pending.deadline_ns is not None:
                 return self._wait(pending, pending.deadline_ns)
@@ -67,7 +69,10 @@ class ServedModel:
 
     def submit(self, request: ExecutionRequest) -> Future[Answer]:
         """Return the future of a request's answer; never raises."""
-        return self._pend(request, watched=True)
+        pending = self._checked(request)
+        if pending.stage == "new":
+            self._enqueue(pending, watched=True)
+        return pending
 
     async def execute_async(self, request: ExecutionRequest) -> Answer:
         """Return the answer without blocking the event loop, also where the queue is full and `when_full` is `wait`."""
@@ -109,12 +114,6 @@ class ServedModel:
         except TimeoutError:
             self.expire(pending)
             return pending.result()
-
-    def _pend(self, request: ExecutionRequest, *, watched: bool) -> Pending:
-        pending = self._checked(request)
-        if pending.stage == "new":
-            self._enqueue(pending, watched=watched)
-        return pending
 
     def _checked(self, request: ExecutionRequest) -> Pending:
         """Return the request with its deadline, and with what its batch needs; done already where it is refused."""

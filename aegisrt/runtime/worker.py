@@ -71,11 +71,10 @@ class Worker:
             return LATE_IN_QUEUE
         result = self._backend.execute(pending.request)
         if type(result) is Ok:
-            times = result.value.timings
-            waited = started - pending.entered_ns + times.queue
-            result.value.timings = StepTimes(waited, times.host_to_device, times.compute, times.device_to_host)
-            rows = None if self._batching is None else pending.rows
-            self._recorder.called((waited,), times.compute, rows)
+            waited, checks, compute, copies = result.value.timings
+            waited += started - pending.entered_ns
+            result.value.timings = StepTimes(waited, checks, compute, copies)
+            self._recorder.called((waited,), compute, pending.rows if self._batching is not None else None)
         return result
 
     def _run_joined(self, batch: Sequence[Pending], batching: BatchingOptions) -> list[Answer] | None:
