@@ -19,7 +19,7 @@ test: lint test-unit test-cpu  ## the whole test command
 # Everything that runs on a CPU.
 .venv-cpu/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,images,metrics,bench,test,models,lint]'
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,tensorrt-rtx,images,metrics,bench,test,models,lint]'
 	@touch $@
 
 # No engine at all.
@@ -36,7 +36,7 @@ lint: .venv-cpu/installed
 
 test-unit: .venv-unit/installed
 	@! .venv-unit/bin/python -c 'import onnxruntime' 2>/dev/null || { echo 'an engine is installed in .venv-unit'; exit 1; }
-	.venv-unit/bin/python $(PYTEST)
+	.venv-unit/bin/python $(PYTEST) -n 2
 
 test-cpu: .venv-cpu/installed
 	.venv-cpu/bin/python $(PYTEST) -n 2
@@ -46,6 +46,7 @@ schemas: .venv-cpu/installed  ## write again what is made from the code: schemas
 	.venv-cpu/bin/python -m tests.docs.reference
 
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
+	.venv-cpu/bin/python -m aegisrt.bench.startup
 	.venv-cpu/bin/python -m aegisrt.bench.dispatch
 	.venv-cpu/bin/python -m aegisrt.bench.serving
 

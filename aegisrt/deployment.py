@@ -14,8 +14,8 @@ from aegisrt.graph.build import build_graph
 from aegisrt.graph.check import check_graph
 from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.compose import compose
-from aegisrt.manifest.composition import Composition
-from aegisrt.manifest.origin import NoOrigins, Origins
+from aegisrt.manifest.composition import Composition, composed_before, escaped
+from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import Manifest
 from aegisrt.manifest.validate import manifest_error, validate
 from aegisrt.runtime.context import ExecutionContext
@@ -29,8 +29,7 @@ class Resolved:
     manifest: Manifest[Any]
     graph: Graph
     origins: Origins
-    composition: Composition | None = None
-    """None where a `Manifest` was given, which was composed before."""
+    composition: Composition
     warnings: tuple[Diagnostic, ...] = ()
 
 
@@ -57,14 +56,14 @@ def resolve(
     config_dir: Path | str | None = None,
 ) -> Result[Resolved]:
     """Return a manifest composed and checked, and the graph of it; loads no engine."""
-    if isinstance(manifest, Manifest):
-        if not overrides:
-            return Ok(Resolved(manifest, build_graph(manifest), NoOrigins()))
-        manifest = manifest.model_dump(mode="json", serialize_as_any=True)
     kinds = options_by_kind()
     if isinstance(kinds, Err):
         return kinds
-    composed = compose(manifest, overrides, config_dir=config_dir, kinds=kinds.value, partly=True)
+    if isinstance(manifest, Manifest) and not overrides:
+        composed: Result[Composition] = Ok(composed_before(manifest))
+    else:
+        given = escaped(composed_before(manifest).values) if isinstance(manifest, Manifest) else manifest
+        composed = compose(given, overrides, config_dir=config_dir, kinds=kinds.value, partly=True)
     if isinstance(composed, Err):
         return composed
     composition = composed.value

@@ -14,6 +14,7 @@ from aegisrt.runtime.sample import Sample
 _SHADES = " .:-=+*#%@"
 _SHOWN_PICTURES = 4
 _SHOWN_ROWS = 16
+_SHOWN_CHARACTERS = 40
 
 
 def classes(outputs: Mapping[str, Array], count: int) -> Array | None:
@@ -50,7 +51,7 @@ def print_answer(result: ExecutionResult, sample: Sample, score: float | None) -
 
 
 def _print_predictions(outputs: Mapping[str, Array], sample: Sample, labels: Array) -> None:
-    predicted = classes(outputs, len(labels))
+    predicted = classes(outputs, len(labels)) if len(labels) else None
     if predicted is None:
         return
     images = next((value for value in sample.inputs.values() if _is_small_image(value)), None)
@@ -64,7 +65,10 @@ def _print_predictions(outputs: Mapping[str, Array], sample: Sample, labels: Arr
 
 
 def _is_small_image(value: Array) -> bool:
-    return value.ndim == 4 and value.shape[1] == 1 and max(value.shape[2:]) <= 32 and value.dtype.kind in "fiu"
+    if value.ndim != 4 or value.shape[1] != 1 or value.dtype.kind not in "fiu":
+        return False
+    first = value[:_SHOWN_PICTURES]
+    return first.size > 0 and max(value.shape[2:]) <= 32 and bool(np.isfinite(first).all())
 
 
 def _draw(image: Array) -> list[str]:
@@ -77,8 +81,12 @@ def _draw(image: Array) -> list[str]:
 
 def _preview(value: Array) -> str:
     flat = value.reshape(-1)
-    shown = ", ".join(f"{item:.4g}" if value.dtype.kind in "fV" else str(item) for item in flat[:6])
+    shown = ", ".join(f"{item:.4g}" if value.dtype.kind in "fV" else _clipped(str(item)) for item in flat[:6])
     return shown + (", ..." if flat.size > 6 else "")
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def _time(nanoseconds: int) -> str:

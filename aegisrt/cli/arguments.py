@@ -18,8 +18,7 @@ class UsageParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage error and exit with 2."""
         if self.json:
-            error = {"code": "INVALID_ARGUMENT", "message": message, "hint": f"see `{self.prog} --help`"}
-            sys.stdout.write(json.dumps({"ok": False, "error": {**error, "location": None}}) + "\n")
+            sys.stdout.write(usage_error(message, f"see `{self.prog} --help`"))
         else:
             sys.stderr.write(f"{self.prog}: {message}\nsee `{self.prog} --help`\n")
         sys.exit(2)
@@ -54,7 +53,7 @@ def verb_parser(verb: str, description: str, formats: Sequence[str] = ("text", "
 
 def parse(parser: UsageParser, words: Sequence[str], *, takes_key: bool = False) -> Arguments:
     """Return the arguments; on a usage error, print it and exit with 2."""
-    parser.json = _asks_json(words)
+    parser.json = asks_json(words)
     arguments = parser.parse_intermixed_args(list(words), Arguments())
     arguments.manifest, arguments.key, arguments.overrides = None, None, []
     for word in arguments.words:
@@ -76,8 +75,15 @@ def is_manifest(word: str) -> bool:
     return word.endswith((".yaml", ".yml")) and "=" not in word.partition("/")[0]
 
 
-def _asks_json(words: Sequence[str]) -> bool:
+def asks_json(words: Sequence[str]) -> bool:
+    """Return whether JSON is asked for; for errors that come before the words are parsed."""
     return "--json" in words or "--format=json" in words or ("--format", "json") in pairwise(words)
+
+
+def usage_error(message: str, hint: str) -> str:
+    """Return the one line of JSON that stands for a usage error."""
+    error = {"code": "INVALID_ARGUMENT", "message": message, "hint": hint, "location": None}
+    return json.dumps({"ok": False, "error": error}) + "\n"
 
 
 def _unexpected(word: str) -> str:

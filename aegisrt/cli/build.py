@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, parse, verb_parser
@@ -17,6 +19,10 @@ DESCRIPTION = """Build every engine file that the manifest's models need, and ke
 What is there already is verified; nothing is loaded.
 
 exit codes: 0 fine, 1 a build failed, 2 usage or manifest."""
+
+
+_COUNTED = re.compile(r"\b(\d+) of (\d+)\b")
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 def main(words: Sequence[str]) -> int:
@@ -33,20 +39,45 @@ def main(words: Sequence[str]) -> int:
         return print_error(resolved.error, arguments.format)
     graph, origins = resolved.value.graph, resolved.value.origins
     rows, failed, started = [], 0, time.monotonic()
-    for made in build_engine_files(graph, origins, force=arguments.force, progress=_tell):
-        took_s, started = time.monotonic() - started, time.monotonic()
-        rows.append(_row(made, took_s))
-        if isinstance(made.file, Err):
-            failed += 1
-            if arguments.format != "json":
-                print_error(made.file.error, arguments.format)
+    with _progress() as tell:
+        for made in build_engine_files(graph, origins, force=arguments.force, progress=tell):
+            took_s, started = time.monotonic() - started, time.monotonic()
+            rows.append(_row(made, took_s))
+            if isinstance(made.file, Err):
+                failed += 1
+                if arguments.format != "json":
+                    print_error(made.file.error, arguments.format)
     _print(rows, failed, arguments)
     return 1 if failed else 0
 
 
-def _tell(model: str, text: str) -> None:
-    sys.stderr.write(f"{model}: {text}\n")
-    sys.stderr.flush()
+@contextmanager
+def _progress() -> Iterator[Callable[[str, str], None]]:
+    """Yield what tells how far the build of a model is: a bar on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        from aegisrt.cli.render import progress_bar
+
+        with progress_bar("building") as move:
+            yield lambda model, text: move(*_share(text), f"{model}: {text}")
+        return
+    last: dict[str, float] = {}
+
+    def tell(model: str, text: str) -> None:
+        counted = _COUNTED.search(text) is not None
+        if counted and time.monotonic() - last.get(model, 0.0) < _SECONDS_BETWEEN_LINES:
+            return
+        if counted:
+            last[model] = time.monotonic()
+        sys.stderr.write(f"{model}: {text}\n")
+        sys.stderr.flush()
+
+    yield tell
+
+
+def _share(text: str) -> tuple[int, int]:
+    """Return how much is done, and of how much: `tuning 14 of 64` says it, other steps do not."""
+    found = _COUNTED.search(text)
+    return (int(found[1]), int(found[2])) if found else (0, 1)
 
 
 def _row(made: Prebuilt, took_s: float) -> dict[str, Any]:

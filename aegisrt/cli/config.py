@@ -23,7 +23,6 @@ def main(words: Sequence[str]) -> int:
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     composition = resolved.value.composition
-    assert composition is not None
     if arguments.format == "json":
         print_json(composition.values)
     else:

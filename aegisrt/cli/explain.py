@@ -28,7 +28,6 @@ def main(words: Sequence[str]) -> int:
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     composition = resolved.value.composition
-    assert composition is not None
     rows = explain(composition, resolved.value.manifest, arguments.key)
     if isinstance(rows, Err):
         return max(2, print_error(rows.error, arguments.format))

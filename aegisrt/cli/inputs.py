@@ -1,4 +1,4 @@
-"""Inputs from files (.npy, .npz, .json, .png, .jpg), and outputs to files."""
+"""Inputs from files: .npy, .npz, .json, .png, .jpg."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.core.optional import Requirement, require
+from aegisrt.cli.picture import picture
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean, shape_text
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean
 from aegisrt.runtime.sample import read_arrays
 
-PILLOW = Requirement("PIL.Image", ("pillow",), "images")
 _READABLE = ".npy, .npz, .json, .png, .jpg"
+_PICTURES = (".png", ".jpg", ".jpeg")
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
 def read_inputs(words: Sequence[str], signature: Signature) -> dict[str, Array]:
-    """Return arrays by input name from words NAME=FILE, or FILE alone for a .npz, or where there is one input.
+    """Return arrays by input name from words NAME=FILE, or FILE alone: of several arrays by name, or of the one input.
 
     Raises INVALID_ARGUMENT or NOT_FOUND that names the word, the file and the remedy.
     """
@@ -27,12 +28,12 @@ def read_inputs(words: Sequence[str], signature: Signature) -> dict[str, Array]:
     inputs: dict[str, Array] = {}
     for word in words:
         name, path = _split(word, specs)
-        if name is None and path.suffix == ".npz":
-            found = read_arrays(path)
-            new = found if isinstance(found, dict) else {}
+        found = _read(path, word)
+        if name is None and isinstance(found, dict):
+            new = {key: _fit(value, _spec(key, word, specs), path) for key, value in found.items()}
         else:
             spec = _spec(name, word, specs)
-            new = {spec.name: _read(path, spec)}
+            new = {spec.name: _one(found, spec, path)}
         for key, value in new.items():
             if key in inputs:
                 raise fail(ErrorCode.INVALID_ARGUMENT, f"--input gives `{key}` twice")
@@ -60,120 +61,83 @@ def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> Tenso
     return specs[name]
 
 
-def _read(path: Path, spec: TensorSpec) -> Array:
+def _read(path: Path, word: str) -> Any:
+    """Return what a file holds: an array, JSON's lists, a dict of either by name, or None for a picture."""
     suffix = path.suffix.lower()
-    if suffix not in (".npy", ".npz", ".json", ".png", ".jpg", ".jpeg"):
-        message = f"--input {spec.name}={path}: this kind of file is not known"
+    if suffix not in (".npy", ".npz", ".json", *_PICTURES):
+        message = f"--input {word}: this kind of file is not known"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, f"kinds are {_READABLE}")
     if not path.is_file():
-        raise fail(ErrorCode.NOT_FOUND, f"--input {spec.name}={path}: there is no such file")
-    if suffix == ".json":
-        return _json(path, spec)
-    if suffix in (".png", ".jpg", ".jpeg"):
+        raise fail(ErrorCode.NOT_FOUND, f"--input {word}: there is no such file")
+    if suffix in _PICTURES:
+        return None
+    return _json(path) if suffix == ".json" else read_arrays(path)
+
+
+def _one(found: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return the array of one input out of what its file holds."""
+    if found is None:
         return picture(path, spec)
-    found = read_arrays(path)
-    if isinstance(found, dict):
-        if spec.name not in found:
-            hint = did_you_mean(spec.name, list(found), "its arrays")
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array `{spec.name}`", hint)
-        return found[spec.name]
-    return found
+    if not isinstance(found, dict):
+        return _fit(found, spec, path)
+    if len(found) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
+        return _fit(next(iter(found.values())), spec, path)
+    if spec.name not in found:
+        hint = did_you_mean(spec.name, list(found), "its arrays")
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array `{spec.name}`", hint)
+    return _fit(found[spec.name], spec, path)
 
 
-def _json(path: Path, spec: TensorSpec) -> Array:
-    """Return nested JSON lists as an array of the input's dtype: JSON numbers have none of their own."""
+def _json(path: Path) -> Any:
     try:
-        value = json.loads(path.read_bytes())
-        untyped = np.asarray(value)
-    except ValueError as error:
-        message = f"{path} is not a JSON array of numbers of one shape"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=str(error)) from None
-    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "O": "U", "V": "iuf"}[spec.dtype.numpy.kind]
-    if untyped.dtype.kind not in kinds and untyped.size:
-        message = f"{path} holds {untyped.dtype.name}, the input `{spec.name}` is {spec.dtype}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "write numbers of that kind: nothing is cast")
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not valid JSON", cause=str(error)) from None
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise fail(ErrorCode.PERMISSION_DENIED, message, f"let this user read it: chmod +r {path}") from None
+
+
+def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return a file's value as the array of an input: JSON's numbers, and numpy's bits of BF16, have no dtype."""
+    if not isinstance(value, np.ndarray):
+        return _typed(value, spec, path)
+    is_bf16 = spec.dtype is DataType.BF16 and value.dtype == np.dtype("V2")
+    return value.view(spec.dtype.numpy) if is_bf16 else value
+
+
+def _typed(value: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return nested JSON lists as an array of the input's dtype."""
+    target = spec.dtype.numpy
+    is_float = target.kind in "fV"
     try:
-        return np.asarray(value, spec.dtype.numpy)
-    except (OverflowError, ValueError) as error:
+        plain = _with_infinities(value) if is_float else value
+        untyped = np.asarray(plain)
+    except (ValueError, RecursionError) as error:
+        message = f"{path} is not an array of one shape"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "make all lists of one level alike", cause=str(error)) from None
+    kinds = "iuf" if is_float else {"b": "b", "i": "iu", "u": "iu", "O": "U"}[target.kind]
+    found = "i" if target.kind in "iu" and _are_integers(plain, untyped) else untyped.dtype.kind
+    if found not in kinds and untyped.size:
+        what = {"O": "what is no number", "U": "texts", "b": "booleans", "f": "fractions"}
+        message = f"{path} holds {what.get(found, 'numbers')}, the input `{spec.name}` is {spec.dtype}"
+        hint = "write texts" if spec.dtype is DataType.BYTES else "write numbers of that kind: nothing is cast"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)
+    try:
+        with np.errstate(over="raise"):
+            return np.asarray(plain, target)
+    except (OverflowError, ValueError, FloatingPointError) as error:
         message = f"{path} holds a number that is no {spec.dtype}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=str(error)) from None
 
 
-def picture(path: Path, spec: TensorSpec) -> Array:
-    """Return a picture as a batch of one in the input's layout, `(1, channels, height, width)` or channels last.
-
-    It is converted to the input's number of channels (1 grey, 3 RGB, 4 RGBA) and resized to its height and width.
-    Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0.
-    """
-    layout = _layout(spec)
-    if layout is None:
-        message = f"the input `{spec.name}` {shape_text(spec.shape)} is not the shape of a picture"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "give an array: .npy, .npz or .json")
-    channels, height, width, last = layout
-    image_module = require(PILLOW)
-    try:
-        with image_module.open(path) as opened:
-            image = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
-    except OSError as error:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not a readable picture", cause=str(error)) from None
-    size = (width or image.width, height or image.height)
-    pixels = np.asarray(image if image.size == size else image.resize(size), np.uint8).reshape(
-        size[1], size[0], channels
-    )
-    batch = pixels[np.newaxis] if last else np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]
-    batch = batch[..., 0] if spec.shape is not None and len(spec.shape) == 3 and last else batch
-    return np.asarray(batch / 255 if spec.dtype.numpy.kind in "fV" else batch, spec.dtype.numpy)
+def _are_integers(value: Any, untyped: Array) -> bool:
+    """Return whether the numbers that numpy takes for floats are integers, of which one needs 64 bits unsigned."""
+    return untyped.dtype.kind == "f" and all(type(item) is int for item in np.asarray(value, object).flat)
 
 
-def _layout(spec: TensorSpec) -> tuple[int, int | None, int | None, bool] | None:
-    """Return channels, height, width (None where dynamic), and whether channels come last."""
-    if spec.shape is None or spec.dtype in (DataType.BYTES, DataType.BOOL):
-        return None
-    dims = [dim if isinstance(dim, int) else None for dim in spec.shape]
-    if len(dims) == 3:
-        return 1, dims[1], dims[2], True
-    if len(dims) != 4:
-        return None
-    if dims[1] in (1, 3, 4):
-        return dims[1] or 1, dims[2], dims[3], False
-    return (dims[3] or 1, dims[1], dims[2], True) if dims[3] in (1, 3, 4) else None
-
-
-def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
-    """Write outputs to a .npz, .json, or (of one output) .npy; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as stream:
-            if path.suffix == ".npz":
-                np.savez(stream, allow_pickle=False, **dict(outputs))
-            elif path.suffix == ".npy":
-                np.save(stream, next(iter(outputs.values())), allow_pickle=False)
-            else:
-                stream.write(json.dumps({name: value.tolist() for name, value in outputs.items()}).encode())
-        partial.replace(path)
-    except OSError as error:
-        message = f"--output {path} cannot be written: {error.strerror}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message) from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def check_output(path: Path, count: int) -> None:
-    """Raise INVALID_ARGUMENT where `--output` names a file that `count` outputs cannot be written to."""
-    if path.suffix not in (".npz", ".npy", ".json"):
-        message = f"--output {path}: this kind of file is not known"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "kinds are .npz, .json, .npy")
-    if path.suffix == ".npy" and count != 1:
-        message = f"--output {path}: a .npy holds one array, the model gives {count}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "name a .npz")
-    if not path.parent.is_dir():
-        raise fail(ErrorCode.NOT_FOUND, f"--output {path}: the folder {path.parent} does not exist")
-
-
-def plain(value: Any) -> Any:
-    """Return an output's data as nested lists of what JSON has."""
-    array = np.asarray(value)
-    if array.dtype.kind == "V":
-        array = array.astype(np.float32)
-    listed = array.tolist()
-    return [item.decode("utf-8", "replace") for item in listed] if array.dtype.kind == "S" else listed
+def _with_infinities(value: Any) -> Any:
+    """Return JSON's lists in which the words that stand for NaN and infinities, which JSON lacks, are numbers."""
+    if isinstance(value, list):
+        return [_with_infinities(item) for item in value]
+    return float(value) if value in _NOT_FINITE else value

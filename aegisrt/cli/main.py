@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ VERBS = {
     "artifacts": "list, verify and prune the cache of engine files",
     "backends": "list every known backend: available, or why not and what to install",
     "devices": "list the devices of this machine: usable, or why not",
+    "doctor": "tell what is wrong with this machine, and the command that mends it",
     "schema": "write the JSON Schemas for editors and checkers",
     "conformance": "prove that a backend keeps the contract",
     "bench": "measure a model, beside its bare engine",
@@ -49,33 +51,69 @@ Exit codes: 0 fine, 1 it ran and something failed, 2 usage or manifest.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 fine, 1 it ran and something failed, 2 usage or manifest."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(usage())
-        return 0
-    if words[0] in ("-V", "--version"):
-        sys.stdout.write(f"aegisrt {__version__}\n")
-        return 0
-    verb, *rest = words
-    if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
-        sys.stderr.write(f"aegisrt: `{verb}` is not a verb; {hint}\n")
-        return 2
     try:
-        code: int = importlib.import_module(f"aegisrt.cli.{verb}").main(rest)
+        code = _answered(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is not None:  # of a file, not of a stream: no verb should let it through
+            raise
+        _discard_stdout()
+        sys.stderr.write(f"aegisrt: cannot write to stdout: {error.strerror}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("aegisrt: interrupted\n")
         return 128 + signal.SIGINT
     return code
 
 
+def _answered(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        sys.stdout.write(f"aegisrt {__version__}\n")
+        return 0
+    verb, *rest = _verb_first(words)
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
+        return _usage_error(f"`{verb}` is not a verb", hint, words)
+    code: int = importlib.import_module(f"aegisrt.cli.{verb}").main(rest)
+    return code
+
+
 def entry() -> None:
     """Run the command and exit with its code; the console script."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, as `>&-` does
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still gets its answer
     sys.exit(main())
+
+
+def _discard_stdout() -> None:
+    """Send what is still buffered nowhere, so that Python's own flush at exit does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _verb_first(words: list[str]) -> list[str]:
+    """Return the words with the verb before the options that stood before it: `--json run` is `run --json`."""
+    at = next((index for index, word in enumerate(words) if word in VERBS), 0) if words[0].startswith("-") else 0
+    return [words[at], *words[:at], *words[at + 1 :]]
+
+
+def _usage_error(message: str, hint: str, words: Sequence[str]) -> int:
+    from aegisrt.cli.arguments import asks_json, usage_error
+
+    if asks_json(words):
+        sys.stdout.write(usage_error(message, hint))
+    else:
+        sys.stderr.write(f"aegisrt: {message}; {hint}\n")
+    return 2
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from aegisrt.core.result import Error
 
 def print_json(value: Any) -> None:
     """Write one JSON document to stdout; NaN and infinities become the strings that protobuf's JSON has for them."""
-    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, default=str) + "\n")
+    plain = finite(value)
+    text = json.dumps(plain, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal without Unicode, or a file's name that is not UTF-8
+        text = json.dumps(plain, default=str)
+    sys.stdout.write(text + "\n")
 
 
 def print_error(error: Error, format: str) -> int:  # noqa: A002
@@ -61,11 +67,12 @@ def _where(error: Error) -> str:
     return f"{error.location}: " if error.location else ""
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain data in which NaN and infinities are the strings that protobuf's JSON has for them."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

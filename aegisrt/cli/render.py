@@ -17,6 +17,10 @@ _UNBOUNDED = 100_000
 """Columns of what is no terminal, so that no cell is broken over lines."""
 
 
+_UNBROKEN = 10_000
+"""Columns of what is no terminal: `file:line:column` on one line can be searched for."""
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """Print rows under columns to stdout; on something that is no terminal, without colour and cut off nowhere."""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)

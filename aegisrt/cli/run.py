@@ -67,7 +67,7 @@ def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolve
 
 
 def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -> int:
-    from aegisrt.cli.inputs import check_output, write_outputs
+    from aegisrt.cli.outputs import check_output, write_outputs
     from aegisrt.core.request import ExecutionRequest
     from aegisrt.core.result import Err, ResultError
 
@@ -101,6 +101,8 @@ def _inputs(resolved: Resolved, context: ExecutionContext, model: str, words: Se
     if words:
         return Sample(read_inputs(words, signature))
     options = resolved.manifest.models[model].sample
+    if options is None and not signature.inputs:
+        return Sample({})
     if options is None:
         takes = ", ".join(str(spec) for spec in signature.inputs)
         hint = f"give them with --input NAME=FILE, or declare models.{model}.sample.inputs; it takes {takes}"
@@ -115,7 +117,7 @@ def _print(result: ExecutionResult, sample: Sample, format: str) -> None:  # noq
     if format != "json":
         print_answer(result, sample, score)
         return
-    from aegisrt.cli.inputs import plain
+    from aegisrt.cli.outputs import plain
     from aegisrt.core.tensor import DataType
 
     outputs: dict[str, Any] = {

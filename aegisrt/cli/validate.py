@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> int:
     arguments = parse(verb_parser("validate", DESCRIPTION, ("text", "json", "github")), words)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
-    from aegisrt.manifest.report import render_github, render_text
+    from aegisrt.manifest.report import render_github, render_text, to_json
 
     resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err) and not resolved.error.diagnostics:
@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     found = resolved.error.diagnostics if isinstance(resolved, Err) else resolved.value.warnings
     ok = not isinstance(resolved, Err)
     if arguments.format == "json":
-        print_json({"ok": ok, "diagnostics": [item.to_json() for item in found]})
+        print_json(to_json(found))
     elif arguments.format == "github":
         sys.stdout.write(render_github(found))
     else:

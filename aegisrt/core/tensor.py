@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -108,6 +108,10 @@ def did_you_mean(word: str, known: Sequence[str], what: str) -> str:
     return f"{what} are {', '.join(f'`{name}`' for name in known)}" if known else f"there are no {what}"
 
 
+DeviceView: TypeAlias = Callable[[Any, TensorSpec], Any | None]
+"""Returns an array on a device as the engine reads it, with `shape` and `size`; None for what lies elsewhere."""
+
+
 class InputCheck:
     """Checks the inputs of requests against a signature, and hands the engine plain arrays.
 
@@ -115,9 +119,11 @@ class InputCheck:
     already, and a copy where not. Nothing is cast. Thread-safe.
     """
 
-    __slots__ = ("_by_name", "_specs")
+    __slots__ = ("_by_name", "_device_view", "_specs")
 
-    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+    def __init__(self, specs: Sequence[TensorSpec], device_view: DeviceView | None = None) -> None:
+        """`device_view` tells arrays on the engine's own device, which pass through without a copy."""
+        self._device_view = device_view
         self._specs = tuple(
             (spec, spec.name, _exact(spec.dtype), None if spec.shape is None else len(spec.shape), _fixed(spec))
             for spec in specs
@@ -134,8 +140,11 @@ class InputCheck:
                 array = inputs[name]
             except KeyError:
                 raise self._names(inputs) from None
+            on_device = False
             if type(array) is not np.ndarray or array.dtype is not dtype:
-                array = _as_array(array, spec)
+                view = None if self._device_view is None else self._device_view(array, spec)
+                on_device = view is not None
+                array = view if on_device else _as_array(array, spec)
             if rank is not None:
                 shape = array.shape
                 if len(shape) != rank:
@@ -143,9 +152,10 @@ class InputCheck:
                 for axis, size in fixed:
                     if shape[axis] != size:
                         raise _mismatch(spec, array)
-            flags = array.flags
-            if not (flags.c_contiguous and flags.aligned):
-                array = np.require(array, requirements=["C", "A"]).reshape(array.shape)
+            if not on_device:
+                flags = array.flags
+                if not (flags.c_contiguous and flags.aligned):
+                    array = np.require(array, requirements=["C", "A"]).reshape(array.shape)
             checked[name] = array
         return checked
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.backends.registry import backend_class
-from aegisrt.core.options import StrictModel
+from aegisrt.core.options import BackendOptions, StrictModel
 from aegisrt.core.result import Err
+from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.nodes import Edge, Graph, Node, State
 from aegisrt.manifest.schema import Manifest, ModelOptions
 
@@ -54,12 +55,12 @@ def _device(manifest: Manifest[Any], name: str) -> Node:
 def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
     model = manifest.models[name]
     backend = manifest.backends[model.backend]
-    state, reason = _state(model, backend.kind, manifest.devices[backend.device].kind)
+    state, reason = _state(model, backend, manifest.devices[backend.device].kind)
     return Node(
         f"model:{name}",
         "model",
         name,
-        _fingerprint(model, _content(model.path), below, exclude={"path", "sample"}),
+        _fingerprint(model, file_sha256(model.path), below, exclude={"path", "sample"}),
         model=name,
         backend=model.backend,
         device=backend.device,
@@ -70,7 +71,8 @@ def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
     )
 
 
-def _state(model: ModelOptions, kind: str, device: str) -> tuple[State, str | None]:
+def _state(model: ModelOptions, options: BackendOptions, device: str) -> tuple[State, str | None]:
+    kind = options.kind
     found = backend_class(kind)
     if isinstance(found, Err):
         return "not_installed", str(found.error)
@@ -82,7 +84,9 @@ def _state(model: ModelOptions, kind: str, device: str) -> tuple[State, str | No
         able = ", ".join(backend.capabilities.devices)
         return "unsupported", f"backend kind `{kind}` runs on {able}, not on `{device}`"
     if needs_build(backend, model.path):
-        return "needs_build", f"`{model.path.name}` is compiled for backend kind `{kind}` before it loads"
+        note = backend.build_note(options)
+        reason = f"`{model.path.name}` is compiled for backend kind `{kind}` before it loads"
+        return "needs_build", f"{reason}; {note}" if note else reason
     return "ready", None
 
 
@@ -90,11 +94,6 @@ def needs_build(backend: type[RuntimeBackend[Any]], path: Path) -> bool:
     """Return whether the backend must compile the file at `path` before it can load it."""
     able = backend.capabilities
     return not path.name.endswith(able.formats) and path.name.endswith(able.builds_from)
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fingerprint(options: StrictModel, *parts: str, exclude: set[str] | None = None) -> str:

@@ -23,7 +23,8 @@ def check_call(overrides: Sequence[object]) -> list[Diagnostic]:
     except OSError:
         place = Location(".", 1, 1, 2)
         return [Diagnostic("file-not-found", "the current folder is gone", place, hint="change to another folder")]
-    if not isinstance(overrides, str) and all(isinstance(text, str) for text in overrides):
+    is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str)  # an iterator would be used up here
+    if is_list and all(isinstance(text, str) for text in overrides):
         return []
     place = Location(f"override {overrides}", 1, 1, 2)
     return [Diagnostic("bad-override", "overrides are a list of texts", place, hint='write `["env=prod"]`')]

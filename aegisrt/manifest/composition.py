@@ -9,7 +9,9 @@ from typing import Any
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.result import Error, ErrorCode
 from aegisrt.manifest.origin import KeyPath, Origin
-from aegisrt.manifest.tree import Tree
+from aegisrt.manifest.schema import Manifest
+from aegisrt.manifest.source import MAPPING_NAME
+from aegisrt.manifest.tree import Tree, from_plain
 from aegisrt.manifest.validate import manifest_error
 
 _DEFAULT = Origin("default")
@@ -56,19 +58,25 @@ class Composition:
         import yaml
         from omegaconf._utils import get_omega_conf_dumper
 
-        values = {key: _escaped(value) for key, value in self.values.items() if key in self.fields}
+        values = {key: escaped(value) for key, value in self.values.items() if key in self.fields}
         header = "# @base none\n" if self.without_base else ""
         dumper = get_omega_conf_dumper()
         text: str = yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**16)
         return header + text
 
 
-def _escaped(value: Any) -> Any:
+def composed_before(manifest: Manifest[Any]) -> Composition:
+    """Return the composition that a `Manifest` stands for; its values have no place."""
+    values = manifest.model_dump(mode="json", serialize_as_any=True)
+    return Composition(values, TreeOrigins(from_plain(values, Tree(None))), MAPPING_NAME, tuple(values))
+
+
+def escaped(value: Any) -> Any:
     """Return plain data in which `${` in a text is escaped, so that it is no interpolation when read again."""
     if isinstance(value, dict):
-        return {key: _escaped(child) for key, child in value.items()}
+        return {key: escaped(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [_escaped(child) for child in value]
+        return [escaped(child) for child in value]
     if isinstance(value, str):
         return _BEFORE_INTERPOLATION.sub(lambda match: f"{match[1] * 2}\\${{", value)
     return value

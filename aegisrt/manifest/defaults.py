@@ -176,9 +176,14 @@ def read_defaults(source: Source, folder: str, library: Library, reserved: Colle
 
 def unknown_option(library: Library, group: str, name: str, place: Location, *, path: str = "") -> Diagnostic:
     """Return the diagnostic of a name that a group does not offer."""
+    if not group:
+        groups = library.groups()
+        message = f"there is no file or group `{name}`"
+        hint = f"write `- GROUP: NAME`; groups are {listed(groups)}"
+        return Diagnostic("unknown-option", message, place, path=path, label=did_you_mean(name, groups), hint=hint)
     options = library.options(group)
     hint = f"`{group}` offers {listed(options)}" if options else f"`{group}` offers nothing"
-    message = f"there is no `{name}` in the group `{group}`" if group else f"there is no file or group `{name}`"
+    message = f"there is no `{name}` in the group `{group}`"
     label = did_you_mean(name, options)
     return Diagnostic("unknown-option", message, place, path=path, label=label, hint=hint)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aegisrt.core.sidecar import file_sha256
 from aegisrt.manifest.locate import Locator
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.suggest import listed, nearest, quoted
 
-_CHUNK_BYTES = 1 << 20
 _ADDRESS = re.compile("(^|/)[a-z][a-z0-9]+:/")
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 _FILES = (("path",), ("sample", "inputs"), ("sample", "labels"))
@@ -30,15 +29,6 @@ def check_files(values: Mapping[str, Any], locator: Locator) -> None:
             locator.at_value(path, problem.id, problem.message, label=problem.label, hint=problem.hint)
         elif path[2:] == ("path",):
             _check_digest(path[:2], Path(text), values, locator)
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file in lower-case hexadecimal; raises OSError. Reads 1 MiB at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _named_files(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -86,6 +76,8 @@ def _missing(path: Path) -> _Problem:
     message = f"{_short(path)} does not exist"
     if _ADDRESS.search(str(path)):
         return _Problem("missing-file", message, "not a file", "give a file of this machine: nothing is downloaded")
+    if "~" in path.parts:
+        return _Problem("missing-file", message, "no such file", "write the whole path: `~` stands for no folder here")
     if not path.parent.is_dir():
         return _Problem("missing-file", message, "no such file", f"there is no folder {_short(path.parent)}")
     beside = _names_in(path.parent)
@@ -111,7 +103,7 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
     expected = values["models"][model[1]].get("sha256")
     if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
         return
-    got = file_digest(path)
+    got = file_sha256(path)
     if got != expected.lower():
         locator.at_value(
             (*model, "sha256"),

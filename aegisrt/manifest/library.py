@@ -10,6 +10,7 @@ from typing import Any
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.manifest.source import Source, read_file, read_mapping
 
+_ENVIRONMENTS = "env/"
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -25,12 +26,15 @@ class Library:
         self._sources[path] = source
 
     def load(self, path: str) -> Source | None:
-        """Return the source at `path`, or None where there is no such file."""
+        """Return the source at `path`, or None where there is no such file; an environment's package is `_global_`."""
         if path not in self._sources:
             file = self.file(path)
             if file is None:
                 return None
-            self._sources[path] = read_file(file, shown(file), is_manifest=False)
+            source = read_file(file, shown(file), is_manifest=False)
+            if path.startswith(_ENVIRONMENTS) and source.package is None:
+                source.package = "_global_"
+            self._sources[path] = source
         return self._sources[path]
 
     def file(self, path: str) -> Path | None:
@@ -53,7 +57,7 @@ class Library:
         if group and not _is_plain(group):
             return []
         files = (file for folder in self._folders for file in (folder / group).glob("*.yaml"))
-        return sorted({file.stem for file in files})
+        return sorted({file.stem for file in files if _asked(file.is_file)})
 
     def groups(self) -> list[str]:
         """Return the names of the groups at the top, sorted."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from aegisrt.core.options import NAME_PATTERN, BackendOptions
@@ -16,7 +16,7 @@ from aegisrt.manifest.kinds import explain_missing_kind, explain_unknown_kind
 from aegisrt.manifest.links import is_reference
 from aegisrt.manifest.locate import Locator, dotted, title
 from aegisrt.manifest.origin import KeyPath
-from aegisrt.manifest.schema_walk import Model, Place, fields, follow, tags
+from aegisrt.manifest.schema_walk import Model, Place, fields, follow, members, tags
 from aegisrt.manifest.suggest import did_you_mean, listed, nearest, quoted
 from aegisrt.manifest.wording import described, shown
 
@@ -85,7 +85,16 @@ class _Explainer:
             "unknown-field",
             f"{quoted(name)} is not a field of {_owner(place)}",
             label=did_you_mean(str(name), known) or self.elsewhere(place) or "unknown field",
-            hint=f"fields are {listed(known)}",
+            hint=self.package_hint(place.path) or f"fields are {listed(known)}",
+        )
+
+    def package_hint(self, path: KeyPath) -> str | None:
+        """Return how to place a group's file elsewhere; None where the file itself, or an override, says the key."""
+        origin = self.locator.origins.of(path)
+        if len(path) > 1 or origin.source != "file" or origin.key is not None:
+            return None
+        return (
+            f"its package places this file under {quoted(path[0])}; begin it with `# @package models.NAME`, or the like"
         )
 
     def elsewhere(self, place: Place) -> str | None:
@@ -149,12 +158,18 @@ class _Explainer:
         where = self.locator.value(place.path)
         is_quoted = isinstance(found, str) and where.end_column - where.column == len(found) + 2
         message = f"{quoted(title(place.path))} must be {expected}, got {described(found)}"
-        hint = near_miss(expected, found, is_quoted)
+        hint = (found is not None and _fields_hint(place)) or near_miss(expected, found, is_quoted)
         self.locator.at_value(place.path, "wrong-type", message, label=f"expected {expected}", hint=hint)
 
 
 def _discriminator(error: ErrorDetails) -> str:
     return str(error.get("ctx", {}).get("discriminator", "kind")).strip("'")
+
+
+def _fields_hint(place: Place) -> str | None:
+    """Return the fields of the model that is expected; None where something else is, or one of several."""
+    models = [arm for arm in members(place.expected) if isinstance(arm, type) and issubclass(arm, BaseModel)]
+    return f"fields are {listed(fields(models[0]))}" if len(models) == 1 else None
 
 
 def _owner(place: Place) -> str:

@@ -14,17 +14,24 @@ from aegisrt.core.diagnostic import Location
 Sources: TypeAlias = Callable[[str], Sequence[str] | None]
 OVERRIDE = "override "
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+MOST_BYTES = 1 << 20
+"""Of a file that is read: PyYAML takes some ten seconds for as many."""
 _TAB = "    "
 _MAX_COLUMNS = 120
 _BEFORE_CARET = 60
+_FAR = 1000
+"""Characters around the caret that are looked at: a line may be the whole file."""
 
 
 def read_lines(file: str) -> list[str] | None:
     """Return the lines of a file, or of an override's own text, split where YAML splits them; None where unreadable."""
     if file.startswith(OVERRIDE):
         return [file.removeprefix(OVERRIDE)]
+    path = Path(file)
     try:
-        return LINE_BREAK.split(Path(file).read_bytes().decode("utf-8-sig", errors="replace"))
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:  # a pipe would be waited for
+            return None
+        return LINE_BREAK.split(path.read_bytes().decode("utf-8-sig", errors="replace"))
     except (OSError, ValueError):
         return None
 
@@ -41,11 +48,12 @@ def snippet(location: Location, lines: Sequence[str]) -> list[Row]:
     """Return the line of `location`, the one before it, and the carets; empty where the file has no such line."""
     if not 1 <= location.line <= len(lines):
         return []
-    line = lines[location.line - 1]
-    left, marked = line[: location.column - 1], line[location.column - 1 : location.end_column - 1]
+    skip = max(0, location.column - 1 - _FAR)
+    line = lines[location.line - 1][skip : location.end_column + _FAR]
+    left, marked = line[: location.column - 1 - skip], line[location.column - 1 - skip : location.end_column - 1 - skip]
     start, width = _columns(left), max(1, _columns(marked))
     cut = max(0, start - _BEFORE_CARET) if start + width > _MAX_COLUMNS else 0
-    before = lines[location.line - 2] if location.line > 1 else ""
+    before = lines[location.line - 2][skip : location.end_column + _FAR] if location.line > 1 else ""
     is_seen = before.strip() and _columns(before) > cut
     rows = [Row(location.line - 1, _window(before, cut))] if is_seen else []
     shown, offset = _window(line, cut), 1 if cut else 0

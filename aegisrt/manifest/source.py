@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache
@@ -14,6 +15,7 @@ import yaml
 
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.manifest.forbidden import hydra_refused, refuse_keys
+from aegisrt.manifest.snippet import MOST_BYTES
 from aegisrt.manifest.suggest import did_you_mean
 from aegisrt.manifest.tree import Tree
 from aegisrt.manifest.yaml_errors import not_utf8, syntax_diagnostic
@@ -82,7 +84,16 @@ def _text(path: Path, source: Source) -> str | None:
 
 def _content(path: Path, source: Source) -> bytes | None:
     try:
-        return path.read_bytes()
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
+            return path.read_bytes()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError
+        if stat.S_ISREG(status.st_mode):
+            what = f"`{source.name}` has {status.st_size} bytes, a manifest has at most {MOST_BYTES}"
+            _failed(source, "not-a-file", what, hint="give the YAML file; a model's file is named in it")
+        else:  # a pipe or a device, which may never end
+            _failed(source, "not-a-file", f"`{source.name}` is not a regular file", hint="save it as a file first")
     except (FileNotFoundError, NotADirectoryError):
         _failed(source, "file-not-found", f"no such file: `{source.name}`", hint=_beside(path))
     except IsADirectoryError:
@@ -170,7 +181,8 @@ def loader_class() -> Any:
 
 
 def _from_python(value: Any, path: tuple[str | int, ...], found: list[Diagnostic], seen: set[int]) -> Tree:
-    if isinstance(value, Mapping | list | tuple):
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+    if is_list or isinstance(value, Mapping):
         if id(value) in seen:
             return _not_plain(path, "it holds itself", found)
         seen = seen | {id(value)}
@@ -181,7 +193,7 @@ def _from_python(value: Any, path: tuple[str | int, ...], found: list[Diagnostic
                 return _not_plain(path, f"its key {key!r} is not text", found)
             children[str(key)] = _from_python(child, (*path, key), found, seen)
         return Tree(children)
-    if isinstance(value, list | tuple):
+    if is_list:
         return Tree([_from_python(child, (*path, index), found, seen) for index, child in enumerate(value)])
     if isinstance(value, Enum):
         value = value.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -24,6 +25,7 @@ _WORDED: tuple[tuple[str, str, str | None], ...] = (
     (r"mapping values are not", "a second `:` on this line, or a wrong indentation", "quote a value that holds `: `"),
     (r"could not find expected ':'", "the key before this has no `:`", "write `key: value`"),
     (r"expected ',' or '(.)'", r"expected `,` or `\1`", r"close it with `\1`, or put a comma between its entries"),
+    (r"expected the node content, but found '([\]}])'", r"`\1` closes nothing that is open", _QUOTE_IT),
     (r"expected a single document|but found another document", "a second document starts here",
      "write one document a file, without `---` between"),
     (r"expected '<document start>'", "this stands outside of the manifest's mapping", "write it as `key: value`"),
@@ -50,11 +52,15 @@ def syntax_diagnostic(error: yaml.YAMLError, text: str, name: str) -> Diagnostic
     if mark is None:
         return Diagnostic("yaml-syntax", f"not valid YAML: {escaped(problem)}", Location(name, 1, 1, 2))
     opened, opening = _OPENED.get(getattr(error, "context", "")), getattr(error, "context_mark", None)
+    if not opened and mark.index >= len(text.rstrip()):
+        opened, opening = _unclosed(text)
     if opened and opening and mark.index >= len(text.rstrip()):
         hint = f"close it; the file ends at line {mark.line + 1} without"
         return Diagnostic("yaml-syntax", f"this {opened} is never closed", _place(opening, name), hint=hint)
     notes = (Note(f"the {opened} is here", _place(opening, name)),) if opened and opening else ()
     message, hint_or_none = _worded(problem, _before(mark, text))
+    if problem.startswith("mapping values are not") and _joined(text, mark):
+        message, hint_or_none = "the line above has no space after its `:`", "write `key: value`"
     return Diagnostic("yaml-syntax", message, _place(mark, name), hint=hint_or_none, notes=notes)
 
 
@@ -72,6 +78,25 @@ def place_after(before: str, name: str) -> Location:
     return Location(name, len(lines), column, column + 1)
 
 
+def _joined(text: str, mark: Any) -> bool:
+    """Return whether the line above a mark is `key:value`, which YAML reads as a text that goes on below."""
+    lines = LINE_BREAK.split(text[: mark.index])
+    return len(lines) > 1 and ":" not in lines[-1] and re.fullmatch(r"\s*[\w-]+:[^\s:].*", lines[-2]) is not None
+
+
+def _unclosed(text: str) -> tuple[str | None, Any]:
+    """Return the innermost bracket that is still open where the text ends, and its mark; None where none is."""
+    opened: list[tuple[str, Any]] = []
+    with suppress(yaml.YAMLError):
+        for token in yaml.scan(text, yaml.SafeLoader):
+            if isinstance(token, yaml.FlowMappingStartToken | yaml.FlowSequenceStartToken):
+                bracket = "`{`" if isinstance(token, yaml.FlowMappingStartToken) else "`[`"
+                opened.append((bracket, token.start_mark))
+            elif isinstance(token, yaml.FlowMappingEndToken | yaml.FlowSequenceEndToken) and opened:
+                opened.pop()
+    return opened[-1] if opened else (None, None)
+
+
 def _place(mark: Any, name: str) -> Location:
     return Location(name, mark.line + 1, mark.column + 1, mark.column + 2)
 
@@ -82,6 +107,8 @@ def _before(mark: Any, text: str) -> str:
 
 
 def _worded(problem: str, before: str) -> tuple[str, str | None]:
+    if problem.startswith("expected ',' or") and before.endswith("$"):
+        return "`${` inside of brackets is read as a mapping", 'put the whole value in quotes: `"${...}"`'
     for pattern, message, hint in _WORDED:
         if found := re.match(pattern, problem):
             return escaped(found.expand(message)), hint and found.expand(hint)

@@ -80,8 +80,8 @@ class YamlReader:
     def _merged(self, node: yaml.Node) -> list[dict[str, Tree]]:
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         trees = [self.tree(item) for item in nodes]
-        for tree, item in zip(trees, nodes, strict=True):
-            if not isinstance(tree.value, dict):
+        for item in nodes:
+            if not isinstance(item, yaml.MappingNode):
                 self._add("yaml-syntax", "`<<` merges mappings only", self.location(item), label="no mapping")
         return [tree.value for tree in trees if isinstance(tree.value, dict)]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Signature
+from aegisrt.core.tensor import Array, DataType, Signature, shape_text
 from aegisrt.manifest.schema import SampleOptions
 
 
@@ -36,6 +35,7 @@ def read_sample(options: SampleOptions, signature: Signature) -> Sample:
         if not isinstance(read, np.ndarray):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"{options.labels} is a .npz, labels are one array in a .npy")
         labels = read
+        _check_labels(options, labels, found)
     return Sample(found, labels)
 
 
@@ -49,11 +49,23 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise fail(ErrorCode.NOT_FOUND, f"{path} does not exist") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
-        message = f"{path} is not a readable .npy or .npz file"
+    except PermissionError as error:
         raise fail(
-            ErrorCode.INVALID_ARGUMENT, message, "write it with numpy.save or numpy.savez", cause=str(error)
+            ErrorCode.PERMISSION_DENIED, f"{path} may not be read", f"chmod +r {path}", cause=str(error)
         ) from None
+    except Exception as error:  # noqa: BLE001  (zlib, zipfile and numpy each raise their own over a damaged file)
+        message, hint = f"{path} is not a readable .npy or .npz file", "write it with numpy.save or numpy.savez"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, hint, cause=f"{type(error).__name__}: {error}") from None
+
+
+def _check_labels(options: SampleOptions, labels: Array, inputs: dict[str, Array]) -> None:
+    if labels.ndim != 1:
+        message = f"{options.labels} has shape {shape_text(labels.shape)}, labels are one class a row: `[batch]`"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message)
+    rows = {value.shape[0] for value in inputs.values() if value.ndim}
+    if rows and len(labels) not in rows:
+        message = f"{options.labels} holds {len(labels)} labels, {options.inputs} has {max(rows)} rows"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "give one label a row")
 
 
 def zeros(signature: Signature) -> dict[str, Array]:

@@ -1,5 +1,8 @@
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,53 @@ def test_version(capsys):
 def test_an_unknown_verb_is_a_usage_error_with_the_near_one(capsys):
     assert main(["valdate"]) == 2
     assert "did you mean `validate`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["valdate", "--json"], ["--json"], ["nope", "--format", "json"]])
+def test_an_unknown_verb_is_one_document_where_json_is_asked_for(words, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (told["ok"], told["error"]["code"], err) == (False, "INVALID_ARGUMENT", "")
+
+
+def test_options_may_stand_before_the_verb(capsys):
+    assert main(["--json", "validate", "models.digits.backend=mock"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "diagnostics": []}
+
+
+@pytest.mark.parametrize("words", [["graph"], ["validate", "--json"], ["explain", "models", "--json"]])
+def test_a_terminal_without_unicode_gets_its_answer(words, tmp_path):
+    model = "{path: é.onnx, backend: mock}"
+    (tmp_path / "d.yaml").write_text(f"models:\n  m: {model}\n", encoding="utf-8")
+    (tmp_path / "é.onnx").write_bytes(b"x")
+    program = [sys.executable, "-m", "aegisrt", words[0], "d.yaml", *words[1:]]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+    assert "--json" not in words or json.loads(done.stdout)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device /dev/full is Linux's")
+@pytest.mark.parametrize("words", [["validate"], ["explain"], ["validate", "--json"], ["--help"]])
+def test_a_full_disk_is_told(words):
+    with Path("/dev/full").open("wb") as full:
+        program = [sys.executable, "-m", "aegisrt", *words]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"aegisrt: cannot write to stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed, tmp_path):
+    for verb, code in (("validate", 0), ("validate nope.yaml", 2), ("--help", 0)):
+        done = subprocess.run(
+            ["sh", "-c", f"exec '{sys.executable}' -m aegisrt {verb} {closed}"],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (code, False)
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

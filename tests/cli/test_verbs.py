@@ -175,3 +175,36 @@ def test_schema_writes_where_it_is_told_and_says_what(ask, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert ask("schema", "--out", str(blocked), "--json")[0] == 1
+
+
+def test_a_model_without_inputs_needs_no_sample(tmp_path, monkeypatch, ask):
+    monkeypatch.chdir(tmp_path)
+    output = {"name": "y", "dtype": "INT64", "shape": [2], "operation": {"kind": "digest"}}
+    model = {"format": "aegisrt-mock/v1", "inputs": [], "outputs": [output]}
+    (tmp_path / "m.mock.json").write_text(json.dumps(model))
+    (tmp_path / "d.yaml").write_text("models: {m: {path: m.mock.json, backend: mock}}\n")
+    code, answer = ask("run", "d.yaml", "--json")
+    assert code == 0
+    assert answer["outputs"]["y"]["shape"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [(np.arange(3), "3 labels, x.npy has 4 rows"), (np.arange(4)[:, None], "shape [4,1]"), (7, "shape []")],
+)
+def test_labels_that_fit_no_row_are_told(deploy, ask, tmp_path, labels, said):
+    np.save("y.npy", labels)
+    code, answer = ask("run", deploy, "--json")
+    assert code == 2
+    assert said in answer["error"]["message"].replace(str(tmp_path) + "/", "")
+
+
+def test_a_place_is_never_broken_over_lines(deploy, tmp_path, capsys):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    (folder / "deploy.yaml").write_text(
+        MANIFEST.replace("affine", "../affine").replace(" x.npy", " ../x.npy").replace("y.npy", "../y.npy")
+    )
+    manifest = str(folder / "deploy.yaml")
+    assert main(["explain", manifest, "models"]) == 0
+    assert f"{manifest}:2:18" in capsys.readouterr().out

@@ -17,14 +17,16 @@ from typing import Any
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.cli.main import usage
+from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
 from aegisrt.manifest.schema import Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions
 from aegisrt.manifest.serving import BatchingOptions, QueueOptions
+from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
 
-PAGES = (ROOT / "docs" / "MANIFEST.md", ROOT / "docs" / "BACKENDS.md")
+PAGES = (ROOT / "docs" / "MANIFEST.md", ROOT / "docs" / "BACKENDS.md", ROOT / "docs" / "CONFORMANCE.md")
 _AFTER_BACKENDS = "## A backend of your own\n"
 _REGION = re.compile(r"<!-- generated: (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 _SECTIONS = {
@@ -73,6 +75,9 @@ def regions() -> dict[str, Callable[[], str]]:
         "data types": data_types_table,
         "backends": backends_table,
         "capabilities": capabilities_table,
+        "conformance": lambda: fields_table(ConformanceOptions),
+        "tolerances": lambda: table(("dtype", "elementwise", "accumulated"), tolerances_rows()),
+        "checks": checks_reference,
         "usage": lambda: f"```text\n{usage()}```",
     }
 
@@ -178,6 +183,8 @@ def _type(field: Schema, defs: dict[str, Schema]) -> str:
             return f"list of: {_type(items, defs)}"
         case "object":
             inner = field.get("additionalProperties") or next(iter(field["patternProperties"].values()))
+            if inner is True:
+                return "mapping"
             inside = _type(inner, defs)
             return inside if inside.endswith("by name") else f"mapping of: {inside.replace('mapping', 'mappings')}"
         case "null":

@@ -247,3 +247,33 @@ def test_a_current_folder_that_is_gone_is_an_error(folder, monkeypatch):
 
 def test_what_an_environment_says_of_a_backend_that_is_not_known_is_left_out():
     assert set(values("deploy.yaml", "env=prod", kinds={"mock": KINDS["mock"]})["backends"]) == {"mock"}
+
+
+def test_an_environment_without_a_package_is_at_the_top(folder):
+    write(folder, groups__env__site="models: {digits: {instances: 3}}\n", groups__env__none="# later\n")
+    groups = folder / "groups"
+    assert values("deploy.yaml", "env=site", config_dir=groups)["models"]["digits"]["instances"] == 3
+    assert values("deploy.yaml", "env=none", config_dir=groups) == values("deploy.yaml")
+
+
+def test_only_files_are_offered(folder):
+    (folder / "groups" / "env" / "folder.yaml").mkdir(parents=True)
+    (folder / "groups" / "env" / "loop.yaml").symlink_to("loop.yaml")
+    error = compose("deploy.yaml", ["env=loop"], kinds=KINDS, config_dir=folder / "groups").unwrap_err()
+    assert error.diagnostics[0].id == "unknown-option"
+    assert error.diagnostics[0].hint == "`env` offers `dev`, `prod`, `staging`"
+
+
+def test_a_group_s_file_in_the_wrong_place_is_told_how_to_name_its_own(folder):
+    write(folder, groups__site__here="path: digits.onnx\n")
+    composition = composed("deploy.yaml", "+site=here", config_dir=folder / "groups")
+    (found,) = validate(composition, KINDS, files=False).unwrap_err().diagnostics
+    assert (found.id, str(found.location)) == ("unknown-field", "groups/site/here.yaml:1:1")
+    assert (
+        found.hint == "its package places this file under `site`; begin it with `# @package models.NAME`, or the like"
+    )
+
+
+def test_a_file_that_no_defaults_list_finds_is_told_of_groups():
+    error = compose(deploy_yaml("defaults: [base]\n" + MODEL), kinds=KINDS).unwrap_err()
+    assert error.hint.startswith("write `- GROUP: NAME`; groups are `backend`, ")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from aegisrt.core.result import ErrorCode
-from aegisrt.manifest.files import check_files, file_digest
+from aegisrt.core.sidecar import file_sha256
+from aegisrt.manifest.files import check_files
 from aegisrt.manifest.locate import Locator
 from aegisrt.manifest.validate import manifest_error
 from tests.manifest.yaml_composition import composed
@@ -128,7 +129,7 @@ def test_what_has_a_wrong_type_is_passed_over(folder):
 def test_a_digest_reads_in_chunks(folder):
     data = os.urandom((1 << 20) + 17)
     (folder / "big").write_bytes(data)
-    assert file_digest(folder / "big") == hashlib.sha256(data).hexdigest()
+    assert file_sha256(folder / "big") == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_packages_are_those_of_hydra(tmp_path, group_package, header):
     (tmp_path / "model").mkdir()
     (tmp_path / "env").mkdir()
     (tmp_path / "model/m.yaml").write_text(f"# @package {header}\na: 1\n" if header else "a: 1\n")
-    (tmp_path / "env/site.yaml").write_text("defaults: [{/model@inner: m}]\nb: 2\n")
+    (tmp_path / "env/site.yaml").write_text("# @package env\ndefaults: [{/model@inner: m}]\nb: 2\n")
     (tmp_path / "deploy.yaml").write_text(f"# @base none\ndefaults: [{{{group_package}: m}}]\n")
     (tmp_path / "root.yaml").write_text("defaults: [deploy, {env: null}, _self_]\n")
     got = values(tmp_path / "deploy.yaml", "env=site", config_dir=tmp_path, kinds={})

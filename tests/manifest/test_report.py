@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -200,3 +201,12 @@ def test_json_is_as_the_contract_says():
     assert to_json([]) == {"ok": True, "diagnostics": []}
     warning = Diagnostic("x", "m", Location("f", 1, 1, 2), severity="warning")
     assert to_json([warning])["ok"] is True
+
+
+def test_many_errors_in_one_long_line_are_shown_in_time():
+    line = "é, " * 100_000
+    places = [Location("deploy.yaml", 2, column, column + 1) for column in range(1, len(line), 300)]
+    started = time.perf_counter()
+    text = render_text([Diagnostic("bad-value", "no", at) for at in places], sources=lambda _: [line, line])
+    assert text.count("^") == len(places)
+    assert time.perf_counter() - started < 10

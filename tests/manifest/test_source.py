@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from aegisrt.manifest.report import render_text
+from aegisrt.manifest.snippet import MOST_BYTES
 from aegisrt.manifest.source import MAPPING_NAME, read_file, read_mapping
 
 
@@ -185,3 +189,28 @@ def test_a_mapping_holds_plain_data_only(tmp_path):
     ):
         found = read_mapping(values, tmp_path).found
         assert [(one.id, one.path) for one in found] == [("not-plain-data", path)]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
+        (lambda path: path.write_bytes(b"#" * (MOST_BYTES + 1)), f"has {MOST_BYTES + 1} bytes"),
+    ],
+    ids=["pipe", "device", "huge"],
+)
+def test_what_would_never_end_is_not_read(tmp_path, make, said):
+    file = tmp_path / "deploy.yaml"
+    make(file)
+    (found,) = read_file(file, str(file), is_manifest=True).found
+    assert (found.id, found.location.line, found.location.column) == ("not-a-file", 1, 1)
+    assert said in found.message
+    assert said in render_text([found])
+
+
+def test_too_many_aliases_are_one_error(read):
+    lines = [f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 9)}]}}" for before, name in pairwise("abcdefgh")]
+    assert [one.message for one in read("\n".join(["a: &a {x: 1}", *lines])).found] == [
+        "more than 200000 values, once aliases are expanded"
+    ]

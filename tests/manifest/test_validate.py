@@ -160,8 +160,15 @@ def test_a_kind_that_is_not_registered_here_says_what_to_install():
 def test_the_hint_lists_the_fields_of_that_kind():
     found = only(backend("precison: fp16", "tensorrt"))
     assert found.message == "`precison` is not a field of backend kind `tensorrt`"
-    assert found.hint == "fields are `kind`, `device`, `stream`, `precision`, `workspace_bytes`"
+    assert found.hint == "fields are `kind`, `device`, `stream`, `isolation`, `precision`, `workspace_bytes`"
     assert found.path == "backends.b.precison"
+
+
+@pytest.mark.parametrize("value", ["digits.onnx", "[digits.onnx, onnx]", "5"])
+def test_one_value_where_fields_are_expected_is_told_the_fields(value):
+    found = only(f"models:\n  digits: {value}\n")
+    assert found.id == "wrong-type"
+    assert found.hint.startswith("fields are `path`, `backend`, ")
 
 
 def test_set_by_is_what_chose_the_file():

@@ -53,7 +53,21 @@ def test_a_closed_context_says_not_loaded_and_closes_again(tmp_path):
     context = context_of(manifest({"m": {"path": affine(tmp_path)}}))
     assert context.close() == Ok(None)
     assert context.close() == Ok(None)
-    assert context.execute(ExecutionRequest(inputs={"x": X})).unwrap_err().code is ErrorCode.NOT_LOADED
+    error = context.execute(ExecutionRequest(inputs={"x": X})).unwrap_err()
+    assert error.code is ErrorCode.NOT_LOADED
+    assert error.message == "model `m` is unloaded: its deployment is closed"
+
+
+@pytest.mark.parametrize("request_", [None, {"inputs": {}}, "double"])
+def test_what_is_no_request_is_an_answer(two, request_):
+    error = two.execute(request_).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert error.hint == "wrap it: `ExecutionRequest(inputs={...})`"
+
+
+@pytest.mark.parametrize(("model", "code"), [(["double"], "INVALID_ARGUMENT"), (5, "NOT_FOUND"), ("", "NOT_FOUND")])
+def test_a_model_that_is_no_name_is_an_answer(two, model, code):
+    assert two.execute(ExecutionRequest(model=model, inputs={"x": X})).unwrap_err().code == code
 
 
 def test_what_crosses_processes_pickles(two):
@@ -69,24 +83,41 @@ def test_what_crosses_processes_pickles(two):
     assert pickle.loads(pickle.dumps(graph.manifest)).backends["mock"] == graph.manifest.backends["mock"]
 
 
-def test_sixteen_threads_get_every_answer_right(tmp_path):
+@pytest.mark.parametrize("closing", [False, True], ids=["to-the-end", "closed-meanwhile"])
+def test_sixteen_threads_get_every_answer_right(tmp_path, closing):
     context = context_of(manifest({"m": {"path": affine(tmp_path), "instances": 3}}))
+    answers: list[int] = []
     wrong: list[object] = []
+    half_way = threading.Event()
 
     def work(seed: int) -> None:
-        for index in range(200):
-            x = np.full((1, 4), seed * 1000 + index, np.float32)
+        answered = 0
+        for index in range(2000):
+            x = np.full((1, 4), seed * 10_000 + index, np.float32)
             result = context.execute(ExecutionRequest(inputs={"x": x}))
-            if result.is_err() or not np.array_equal(result.unwrap().outputs["y"], x * 2):
-                wrong.append(result)
+            match result:
+                case Ok(value) if np.array_equal(value.outputs["y"], x * 2):
+                    answered += 1
+                case Err(error) if closing and error.code is ErrorCode.NOT_LOADED:
+                    pass
+                case _:
+                    wrong.append(result)
+            if index == 100:
+                half_way.set()
+        answers.append(answered)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(16)]
     for thread in threads:
         thread.start()
+    half_way.wait()
+    if closing:
+        assert context.close() == Ok(None)
     for thread in threads:
         thread.join()
     context.close()
     assert not wrong
+    assert len(answers) == 16
+    assert closing or sum(answers) == 32_000
 
 
 def test_submit_and_execute_async_answer_what_execute_does(two):

@@ -1,0 +1,88 @@
+"""A model's outputs as files (.npz, .npy, .json), and as what JSON has."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from aegisrt.cli.output import finite
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array
+
+
+def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
+    """Write outputs to a .npz, .json, or (of one output) .npy; the file appears whole or not at all.
+
+    numpy's files have neither BF16 nor strings of any length: BF16 is written as FP32, which holds each of its
+    values, and BYTES as text. Raises PERMISSION_DENIED where nothing can be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as stream:
+            _write(stream, path.suffix.lower(), outputs)
+        partial.replace(path)
+    except OSError as error:
+        _remove(partial)
+        raise fail(ErrorCode.PERMISSION_DENIED, f"--output {path} cannot be written: {error.strerror}") from None
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def check_output(path: Path, count: int) -> None:
+    """Raise INVALID_ARGUMENT where `--output` names a file that `count` outputs cannot be written to."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".npy", ".json"):
+        message = f"--output {path}: this kind of file is not known"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "kinds are .npz, .json, .npy")
+    if suffix == ".npy" and count != 1:
+        message = f"--output {path}: a .npy holds one array, the model gives {count}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "name a .npz")
+    if not path.parent.is_dir():
+        raise fail(ErrorCode.NOT_FOUND, f"--output {path}: the folder {path.parent} does not exist")
+
+
+def plain(value: Any) -> Any:
+    """Return an output's data as nested lists of what JSON has; bytes are read as UTF-8."""
+    array = np.asarray(value)
+    if array.dtype.kind == "V":
+        array = array.astype(np.float32)
+    return _texts(array).tolist() if array.dtype.kind in "OS" else array.tolist()
+
+
+def _write(stream: BinaryIO, suffix: str, outputs: Mapping[str, Array]) -> None:
+    if suffix == ".json":
+        values = {name: finite(plain(value)) for name, value in outputs.items()}
+        stream.write((json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+    elif suffix == ".npy":
+        np.save(stream, _storable(next(iter(outputs.values()))), allow_pickle=False)
+    else:  # numpy.savez has an argument `file`, so that no output of that name can be given to it
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, value in outputs.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, _storable(value), allow_pickle=False)
+
+
+def _storable(value: Array) -> Array:
+    if value.dtype.kind == "V":
+        return value.astype(np.float32)
+    return _texts(value).astype(str) if value.dtype.kind == "O" else value
+
+
+def _texts(array: Array) -> Array:
+    """Return an array of str objects."""
+    made = np.empty(array.size, object)
+    made[:] = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]
+    return made.reshape(array.shape)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""A picture's file as the input of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, DataType, TensorSpec, shape_text
+
+PILLOW = Requirement("PIL.Image", ("pillow",), "images")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_NO_PICTURE = (DataType.BOOL, DataType.BYTES, DataType.INT8)
+"""Dtypes that do not hold 0 to 255."""
+
+
+def picture(path: Path, spec: TensorSpec) -> Array:
+    """Return a picture as a batch of one in the input's layout, `(1, channels, height, width)` or channels last.
+
+    It is converted to the input's number of channels (1 grey, 3 RGB, 4 RGBA) and resized to its height and width.
+    Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0. Raises INVALID_ARGUMENT, or UNAVAILABLE without Pillow.
+    """
+    layout = None if spec.dtype in _NO_PICTURE else _layout(spec)
+    if layout is None:
+        message = f"the input `{spec.name}` {spec.dtype} {shape_text(spec.shape)} does not take a picture"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "give an array: .npy, .npz or .json")
+    channels, height, width, last = layout
+    image_module = require(PILLOW)
+    try:
+        with image_module.open(path) as opened:
+            image = _eight_bits(opened, image_module).convert(_MODES[channels])
+    except Exception as error:  # noqa: BLE001  (Pillow's decoders raise whatever a damaged file makes them)
+        message, cause = f"{path} is not a readable picture", f"{type(error).__name__}: {error}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "write it again as a PNG", cause=cause) from None
+    size = (width or image.width, height or image.height)
+    resized = image if image.size == size else image.resize(size)
+    pixels = np.asarray(resized, np.uint8).reshape(size[1], size[0], channels)
+    batch = pixels[np.newaxis] if last else np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]
+    batch = batch[..., 0] if spec.shape is not None and len(spec.shape) == 3 else batch
+    return np.asarray(batch / 255 if spec.dtype.numpy.kind in "fV" else batch, spec.dtype.numpy)
+
+
+def _eight_bits(image: Any, image_module: Any) -> Any:
+    """Return a picture of 16-bit grey as one of 8 bits; Pillow's own `convert` cuts values off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return image_module.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+
+
+def _layout(spec: TensorSpec) -> tuple[int, int | None, int | None, bool] | None:
+    """Return channels, height, width (None where dynamic), and whether channels come last; None for no picture."""
+    if spec.shape is None or len(spec.shape) not in (3, 4):
+        return None
+    batch, *dims = (dim if isinstance(dim, int) else None for dim in spec.shape)
+    if batch not in (None, 1):
+        return None
+    if len(dims) == 2:
+        return 1, dims[0], dims[1], True
+    if dims[0] in _MODES:
+        return dims[0] or 1, dims[1], dims[2], False
+    return (dims[2] or 1, dims[0], dims[1], True) if dims[2] in _MODES else None

@@ -1,0 +1,20 @@
+"""The checks, one file a subject; importing this registers them all, in the order in which they run."""
+
+# isort: off
+from aegisrt.conformance.checks import (  # noqa: F401
+    lifecycle,
+    signature,
+    inputs,
+    outputs,
+    dtypes,
+    shapes,
+    numerics,
+    model_files,
+    failed_loads,
+    errors,
+    timings,
+    deadlines,
+    concurrency,
+    memory,
+    capabilities,
+)

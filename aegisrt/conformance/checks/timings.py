@@ -1,0 +1,80 @@
+"""Where the time went: what a benchmark prints and an operator tunes by."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter_ns
+
+from aegisrt.conformance import verdict
+from aegisrt.conformance.check import check
+from aegisrt.conformance.subject import Subject
+from aegisrt.core.timing import StepTimes
+
+_FIX = "Do not override `execute`; the base class takes the times around `_execute`, which must wait for the device."
+
+
+@check("timings.present", why="Dashboards divide by them; a missing or negative one breaks them all.", fix=_FIX)
+def present(subject: Subject) -> None:
+    """Every result has the four step times, in whole nanoseconds, none negative, with time in `compute`."""
+    backend = subject.loaded()
+    for seed in range(10):
+        times = subject.call(backend, subject.inputs("affine", seed)).timings
+        for step in StepTimes._fields:
+            value = getattr(times, step, None)
+            verdict.that(type(value) is int and value >= 0, f"`{step}` is {value!r}, wanted nanoseconds, 0 or more")
+        verdict.that(times.compute > 0, "`compute` is 0: an engine takes time")
+
+
+@check(
+    "timings.within-the-wall",
+    why="Steps that overlap or are counted twice send the tuning in a wrong direction.",
+    fix=_FIX,
+)
+def within_the_wall(subject: Subject) -> None:
+    """The step times add up to no more than the wall time of the call."""
+    backend = subject.loaded()
+    for seed in range(20):
+        inputs = subject.inputs("affine", seed)
+        started = perf_counter_ns()
+        times = subject.call(backend, inputs).timings
+        wall = perf_counter_ns() - started
+        verdict.that(sum(times) <= wall, f"the steps add up to {sum(times)} ns, the call took {wall} ns")
+
+
+@check(
+    "timings.compute-holds-the-work",
+    fix=_FIX,
+    why="An engine that only enqueues answers before its work is done, and the time turns up in the copy back.",
+)
+def compute_holds_the_work(subject: Subject) -> None:
+    """Of a slow call at least half the wall time is in `compute`."""
+    name, _ = subject.slow()
+    backend = subject.loaded(name)
+    inputs = subject.inputs(name)
+    shares = []
+    for _ in range(3):
+        started = perf_counter_ns()
+        times = subject.call(backend, inputs).timings
+        shares.append(times.compute / (perf_counter_ns() - started))
+        if shares[-1] >= 0.5:
+            return
+    raise verdict.Failed(f"`compute` holds {max(shares):.0%} of a slow call, wanted at least half: {times}")
+
+
+@check(
+    "timings.queue-holds-the-wait",
+    fix="Wait for an instance through the base class, not inside `_execute`.",
+    why="Waiting that is counted as compute makes an overloaded model look like a slow one.",
+)
+def queue_holds_the_wait(subject: Subject) -> None:
+    """Of two slow calls at once on one instance, one says that it waited."""
+    name, took_ns = subject.slow()
+    backend = subject.loaded(name, instances=1)
+    inputs = subject.inputs(name)
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(subject.call, backend, inputs) for _ in range(2)]
+            waits = [future.result().timings.queue for future in both]
+        if max(waits) > took_ns / 4:
+            return
+    raise verdict.Failed(f"`queue` is {max(waits)} ns at most, where one call waited for another of {took_ns} ns")

@@ -1,0 +1,45 @@
+"""`configured`: the options of a run, composed of configs/conformance/ and overrides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from aegisrt.conformance.options import ConformanceOptions
+from aegisrt.core.options import StrictModel
+from aegisrt.core.result import Err, Ok, Result
+from aegisrt.manifest.compose import compose
+from aegisrt.manifest.json_values import json_values
+from aegisrt.manifest.locate import Locator
+from aegisrt.manifest.pydantic_errors import explain_errors
+from aegisrt.manifest.validate import manifest_error
+
+GROUP = "conformance"
+DEFAULT = "full"
+
+
+class _Root(StrictModel):
+    conformance: ConformanceOptions
+
+
+def configured(overrides: Sequence[str], *, config_dir: Path | str | None = None) -> Result[ConformanceOptions]:
+    """Return the options that the group `conformance` and overrides say; without a choice of a file, `full`.
+
+    An error's `diagnostics` say everything that is wrong, each with its place.
+    """
+    chosen = any(text.lstrip("+").partition("=")[0].strip() == GROUP for text in overrides)
+    words = [*overrides] if chosen else [f"{GROUP}={DEFAULT}", *overrides]
+    composed = compose({}, words, config_dir=config_dir, kinds={}, groups=(GROUP,))
+    if isinstance(composed, Err):
+        return composed
+    locator = Locator(composed.value.origins, "the command line")
+    values, emptied = json_values({GROUP: composed.value.values.get(GROUP, {})}, locator)
+    try:
+        root = _Root.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        explain_errors(error, _Root, {}, emptied, locator)
+        return Err(manifest_error(locator.found, "the command line"))
+    return Err(manifest_error(locator.found, "the command line")) if locator.found else Ok(root.conformance)

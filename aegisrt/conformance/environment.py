@@ -1,0 +1,49 @@
+"""The environment block of a report: versions, processor, device."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+import aegisrt
+from aegisrt.conformance.report import Environment
+from aegisrt.conformance.target import Target
+from aegisrt.devices.base import Device
+from aegisrt.devices.discover import discover
+
+
+def environment(target: Target) -> Environment:
+    """Return where and on what the kit runs; loads no engine."""
+    return Environment(
+        aegisrt=aegisrt.__version__,
+        python=platform.python_version(),
+        numpy=np.__version__,
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        engines={target.kind: target.backend.availability().version},
+        devices={target.device.name: _device(target.device)},
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _device(device: Device) -> str:
+    """Return the device's name and driver, or why there is none."""
+    if device.kind == "cpu":
+        return _cpu()
+    found = [one for one in discover() if one.kind == device.kind]
+    one = next((one for one in found if one.id == f"{device.kind}:{device.ordinal}"), found[0] if found else None)
+    if one is None or not one.available:
+        return (one and one.reason) or "not found"
+    return " ".join(part for part in (one.name, one.driver and f"(driver {one.driver})") if part)

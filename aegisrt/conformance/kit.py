@@ -1,0 +1,68 @@
+"""`run`: the conformance kit from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aegisrt.conformance.check import Check, select
+from aegisrt.conformance.environment import environment
+from aegisrt.conformance.options import ConformanceOptions
+from aegisrt.conformance.report import CheckResult, Report
+from aegisrt.conformance.session import Session
+from aegisrt.conformance.target import Backend, Target
+from aegisrt.conformance.xfails import read_xfails
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Told before each check, with `result` None, and after it."""
+
+    target: Target
+    check: Check
+    index: int
+    """How many checks are done."""
+    total: int
+    result: CheckResult | None = None
+
+
+Progress = Callable[[Step], None]
+
+
+def run(
+    backend: str | type[Backend] | Backend,
+    *,
+    checks: str | Sequence[str] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Report:
+    """Return what the checks found on `backend`: a kind, a RuntimeBackend subclass, or an instance.
+
+    Of an instance its class and its options count: the kit makes fresh ones. `checks` is a glob over check ids, or
+    several; `settings` are other fields of `ConformanceOptions`, such as `options={"threads": 1}` or `cycles=50`.
+    The checks run in processes beside this one, so a crash of the engine is a failed check. Raises ResultError for
+    what is a mistake in the call: an unknown kind, device or check, wrong options; and pydantic's ValidationError for
+    wrong settings.
+    """
+    globs = ("*",) if checks is None else (checks,) if isinstance(checks, str) else tuple(checks)
+    kind = backend if isinstance(backend, str) else None
+    return judge(backend, ConformanceOptions(backend=kind, device=device, checks=globs, **settings), progress)
+
+
+def judge(
+    backend: str | type[Backend] | Backend, settings: ConformanceOptions, progress: Progress | None = None
+) -> Report:
+    """Return the report of one backend under `settings`; raises as `run` does."""
+    chosen = select(settings.checks, settings.exclude)
+    target = Target.of(backend, device=settings.device, options=settings.options, instances=settings.instances)
+    xfails = read_xfails(settings.xfails)
+    tell = progress or (lambda _: None)
+    results: list[CheckResult] = []
+    with Session(target, settings, xfails) as session:
+        for index, check in enumerate(chosen):
+            tell(Step(target, check, index, len(chosen)))
+            results.append(session.run(check))
+            tell(Step(target, check, index + 1, len(chosen), results[-1]))
+    return Report.of(environment(target), results)

@@ -1,0 +1,133 @@
+"""`Report`: what a run of the kit found; its JSON form is in schemas/conformance-report.schema.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from aegisrt.conformance.junit import junit_xml
+from aegisrt.core.options import StrictModel
+from aegisrt.core.result import ErrorCode, fail
+
+
+class Status(StrEnum):
+    """What became of a check; only `passed` is a pass."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """It does not apply: the backend does not declare what it needs."""
+    NOT_INSTALLED = "not_installed"
+    """The engine or the device is not there."""
+    XFAILED = "xfailed"
+    """It failed, as a file of expected failures says that it does."""
+
+
+class CheckResult(StrictModel):
+    """One check on one backend and device."""
+
+    backend: str
+    """The backend's kind."""
+    device: str
+    """The device as it was asked for, such as `cpu` or `cuda:1`."""
+    check: str
+    """The check's id."""
+    status: Status
+    """What became of it."""
+    reason: str | None = None
+    """Why it is not `passed`."""
+    duration_ns: int = Field(default=0, ge=0)
+    """How long it took."""
+
+
+class Environment(StrictModel):
+    """Where a run took place."""
+
+    aegisrt: str
+    """Version of this package."""
+    python: str
+    """Version of Python."""
+    numpy: str
+    """Version of numpy."""
+    platform: str
+    """Operating system and machine."""
+    cpu: str
+    """The processor's name."""
+    cores: int = Field(ge=1)
+    """Processors that this process may use."""
+    engines: dict[str, str | None]
+    """Version of each backend's engine by backend kind; null where it has none or is not installed."""
+    devices: dict[str, str]
+    """Name of each device by the name under which it was asked for."""
+
+
+class Counts(StrictModel):
+    """How many checks came to each status."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    not_installed: int = 0
+    xfailed: int = 0
+
+
+class Report(StrictModel):
+    """All results of a run, in the order in which the checks ran."""
+
+    environment: Environment
+    """Where it ran."""
+    results: tuple[CheckResult, ...]
+    """One entry for each check, backend and device."""
+    counts: Counts
+    """Results by status."""
+
+    @classmethod
+    def of(cls, environment: Environment, results: list[CheckResult]) -> Report:
+        """Return the report of `results`, counted."""
+        counts = Counter(result.status.value for result in results)
+        return cls(environment=environment, results=tuple(results), counts=Counts(**counts))
+
+    @classmethod
+    def merged(cls, reports: list[Report]) -> Report:
+        """Return one report of several, in their order."""
+        first = reports[0].environment
+        engines = {kind: version for report in reports for kind, version in report.environment.engines.items()}
+        devices = {name: text for report in reports for name, text in report.environment.devices.items()}
+        environment = first.model_copy(update={"engines": engines, "devices": devices})
+        return cls.of(environment, [result for report in reports for result in report.results])
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """Return the results that failed."""
+        return tuple(result for result in self.results if result.status is Status.FAILED)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 1 if a check failed, else 0."""
+        return 1 if self.failed else 0
+
+    def result(self, check: str) -> CheckResult:
+        """Return the result of one check, the first where several backends have it; raise KeyError."""
+        for result in self.results:
+            if result.check == check:
+                return result
+        raise KeyError(check)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as `aegisrt conformance --json` prints them."""
+        return self.model_dump(mode="json")
+
+    def write(self, path: str | Path) -> None:
+        """Write the report to a .json or .xml (JUnit) file; INVALID_ARGUMENT for another ending."""
+        path = Path(path)
+        if path.suffix == ".json":
+            path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        elif path.suffix == ".xml":
+            path.write_bytes(junit_xml(self))
+        else:
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"report file {path} ends in neither .json nor .xml")

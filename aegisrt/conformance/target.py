@@ -1,0 +1,83 @@
+"""`Target`: the backend under test, as a recipe for fresh ones."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.registry import backend_class
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.devices.base import Device
+
+Backend = RuntimeBackend[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A backend class, its options and its device. Pickles when the class can be imported by name."""
+
+    backend: type[Backend]
+    device: Device
+    options: dict[str, Any] = field(default_factory=dict)
+    instances: int = 2
+
+    @staticmethod
+    def of(
+        backend: str | type[Backend] | Backend, *, device: str = "cpu", options: dict[str, Any], instances: int
+    ) -> Target:
+        """Return the target that a kind, a class or an instance means; of an instance its class and options count.
+
+        Raises ResultError: NOT_FOUND for an unknown kind, UNAVAILABLE where its module does not import,
+        INVALID_ARGUMENT for a device that is none, for what is no backend, and for wrong options.
+        """
+        found = Device.parse(device)
+        if isinstance(backend, RuntimeBackend):
+            own = backend.options.model_dump(mode="json")
+            return Target(type(backend), found, {**own, **options}, instances)
+        if isinstance(backend, str):
+            backend = backend_class(backend).unwrap()
+        if not (isinstance(backend, type) and issubclass(backend, RuntimeBackend)):
+            message = f"{backend!r} is not a backend: name a kind, or pass a RuntimeBackend subclass or an instance"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message)
+        target = Target(backend, found, options, instances)
+        try:
+            target.parsed_options()
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = f"options of backend `{target.kind}`: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, _known(target)) from None
+        return target
+
+    @property
+    def kind(self) -> str:
+        """Return the backend's kind."""
+        return self.backend.kind
+
+    def parsed_options(self) -> BackendOptions:
+        """Return the options, validated."""
+        return self.backend.Options.parse(self.options)
+
+    def make(self) -> Backend:
+        """Return a fresh backend with nothing loaded."""
+        return self.backend(self.parsed_options(), device=self.device, instances=self.instances)
+
+    def not_importable(self) -> str | None:
+        """Return why another process cannot import the class by its name, or None."""
+        where = f"`{self.backend.__module__}.{self.backend.__qualname__}`"
+        if self.backend.__module__ == "__main__":
+            return f"{where} is defined in a script: put it in a module"
+        try:
+            pickle.dumps(self.backend)
+        except (pickle.PicklingError, AttributeError):
+            return f"{where} is defined inside a function: put it at the top of a module"
+        return None if self.backend.__module__ in sys.modules else f"{where} is in no module that is loaded"
+
+
+def _known(target: Target) -> str:
+    return f"options are {', '.join(f'`{name}`' for name in target.backend.Options.model_fields)}"

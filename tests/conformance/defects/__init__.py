@@ -1,0 +1,31 @@
+"""Deliberately broken backends, one rule each, one file a subject as in aegisrt/conformance/checks/."""
+
+from __future__ import annotations
+
+import importlib
+
+from tests.conformance.defects.defect import Defect, declared
+
+SUBJECTS = (
+    "lifecycle",
+    "signature",
+    "inputs",
+    "outputs",
+    "dtypes",
+    "shapes",
+    "numerics",
+    "model_files",
+    "errors",
+    "timings",
+    "deadlines",
+    "concurrency",
+    "memory",
+    "capabilities",
+)
+
+
+def all_defects() -> list[Defect]:
+    """Return every defect, in the order of the files."""
+    for subject in SUBJECTS:
+        importlib.import_module(f"{__name__}.{subject}")
+    return list(declared)

@@ -1,0 +1,108 @@
+"""Defects of errors as users meet them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+
+from aegisrt.backends.mock import MockBackend
+from tests.conformance.defects.defect import defect
+from tests.conformance.defects.seams import Answering, Refusing
+
+
+@defect("errors.stable", "no inputs: at first")
+class CountsItsErrors(Answering):
+    errors = 0
+
+    def refuse(self, error):
+        type(self).errors += 1
+        return replace(error, message=f"{error.message} (error {self.errors})") if self.signature else error
+
+
+@defect("errors.stable", "load of affine.mock.json: at first")
+class AnotherCodeEachTime(Refusing):
+    def refuse_load(self, error, path):
+        codes = ("INTERNAL", "DATA_LOSS")
+        type(self).turn = 1 - getattr(self, "turn", 0)
+        return replace(error, code=type(error.code)(codes[self.turn])) if path.suffix == ".json" else error
+
+
+@defect("errors.useful", "there is a memory address in")
+class TellsAddresses(Answering):
+    def refuse(self, error):
+        return replace(error, message=f"{error.message} in {object()!r}")
+
+
+@defect("errors.useful", "the message has several lines")
+class TellsTheTraceback(Refusing):
+    def refuse_load(self, error, path):
+        return replace(error, message=f"Traceback (most recent call last):\n{error.message}")
+
+
+@defect("errors.useful", "the message is ''")
+class TellsNothing(Answering):
+    def refuse(self, error):
+        return replace(error, message="")
+
+
+@defect("errors.useful", "the code is 13, not an ErrorCode")
+class TellsANumber(Answering):
+    def refuse(self, error):
+        return replace(error, code=13)
+
+
+@defect("errors.useful", "characters")
+class TellsEverything(Answering):
+    def refuse(self, error):
+        return replace(error, message=error.message + ", while executing the model" * 100)
+
+
+@defect("errors.pickle", "an exception where a Result belongs: TypeError: cannot pickle")
+class PutsALockInTheError(Answering):
+    def refuse(self, error):
+        return replace(error, cause=threading.Lock())
+
+
+@defect("errors.pickle", "an exception where a Result belongs: TypeError: cannot pickle")
+class PutsALockInTheMetadata(MockBackend):
+    def _metadata(self, engine):
+        return {"session": threading.Lock()}
+
+
+@defect("errors.pickle", "changes when pickled")
+class PutsAnObjectInTheError(Answering):
+    def refuse(self, error):
+        return replace(error, cause=Opaque())
+
+
+class Opaque:
+    """Pickles, and equals nothing but itself."""
+
+
+@defect("errors.serve-on", "after 10 failed calls")
+class IsPoisonedByErrors(Answering):
+    failed = 0
+
+    def refuse(self, error):
+        self.failed += 1
+        return error
+
+    def answer(self, result):
+        late = self.failed >= 10
+        outputs = {name: value + 1 for name, value in result.outputs.items()} if late else result.outputs
+        return replace(result, outputs=outputs)
+
+
+@defect("errors.serve-on", "did not come back within 2 s", time_limit_s=2.0)
+class LosesAnInstanceAtEachError(MockBackend):
+    """A call that is refused does not give back its slot; when all are lost the next call waits for ever."""
+
+    def _run(self, loaded, request, entered):
+        try:
+            return super()._run(loaded, request, entered)
+        except Exception:
+            if loaded.slots and np.random.default_rng(0).random() < 1:
+                loaded.take(None)
+            raise
