@@ -92,14 +92,19 @@ class Recorder:
             self._queue_us.add(times[0] + times[1])
             self._compute_us.add(times[2])
 
-    def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int | None) -> None:
-        """Count one call of the engine for requests that waited `queue_ns`; `rows` where it was a batch."""
+    def called_once(self, queue_ns: int, compute_ns: int) -> None:
+        """Count one call of the engine for one request that waited `queue_ns`."""
+        with self._lock:
+            self._queue_us.add(queue_ns)
+            self._compute_us.add(compute_ns)
+
+    def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int) -> None:
+        """Count one call of the engine for a batch of `rows` rows, whose requests waited `queue_ns`."""
         with self._lock:
             for waited in queue_ns:
                 self._queue_us.add(waited)
             self._compute_us.add(compute_ns)
-            if rows is not None:
-                self._batch_rows.add(rows)
+            self._batch_rows.add(rows)
 
     def snapshot(self, instances: int, busy: int, queued: int, memory_bytes: int | None) -> ModelMetrics:
         """Return all counts of one moment."""

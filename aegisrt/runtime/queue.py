@@ -61,8 +61,9 @@ class RequestQueue:
     def finish(self, batch: list[Pending]) -> list[bool]:
         """Give back the instance that a batch ran on; return for each of its requests whether its answer is awaited."""
         with self._lock:
-            awaited = [pending.stage == "running" for pending in batch]
+            awaited = []
             for pending in batch:
+                awaited.append(pending.stage == "running")
                 pending.stage = "done"
             self._running.difference_update(batch)
             self._give_back()
@@ -125,6 +126,8 @@ class RequestQueue:
             while True:
                 wait_s = None
                 if self._free and self._size:
+                    if self._rule.is_single:
+                        return self._start([self._lanes[None].take_first()])
                     now = perf_counter_ns()
                     batch, due_ns = self._form(now)
                     if batch:
@@ -138,9 +141,6 @@ class RequestQueue:
 
     def _form(self, now: int) -> tuple[list[Pending], int]:
         """Return the batch that goes first, or none and when the next one is due."""
-        if self._rule.is_single:
-            lane = self._lanes[None]
-            return [lane.take_first()], now
         due_ns, best, best_count = now + 3_600_000_000_000, None, 0
         for lane in self._lanes.values():
             due = lane.oldest_ns() + self._rule.delay_ns

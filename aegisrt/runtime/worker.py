@@ -57,7 +57,9 @@ class Worker:
             del batch, answers, pending, answer
 
     def _run(self, batch: list[Pending]) -> list[Answer]:
-        if self._batching is not None and (len(batch) > 1 or self._batching.pad_to_preferred):
+        if self._batching is None:
+            return [self._run_alone(batch[0])]
+        if len(batch) > 1 or self._batching.pad_to_preferred:
             live = [pending for pending in batch if not pending.expired()]
             joint = self._run_joined(live, self._batching) if live else None
             if joint is not None:
@@ -74,7 +76,10 @@ class Worker:
             waited, checks, compute, copies = result.value.timings
             waited += started - pending.entered_ns
             result.value.timings = StepTimes(waited, checks, compute, copies)
-            self._recorder.called((waited,), compute, pending.rows if self._batching is not None else None)
+            if self._batching is None:
+                self._recorder.called_once(waited, compute)
+            else:
+                self._recorder.called((waited,), compute, pending.rows)
         return result
 
     def _run_joined(self, batch: Sequence[Pending], batching: BatchingOptions) -> list[Answer] | None:

@@ -44,8 +44,8 @@ def test_a_scenario_measures_the_model_and_its_bare_engine(capsys, manifest, sce
 def test_server_keeps_the_rate_that_it_is_given(capsys, manifest):
     _, found = bench(capsys, manifest, "--scenario", "server", "--qps", "300", "--seconds", "1")
     assert found["qps"] == 300
-    assert found["throughput_per_s"] == pytest.approx(300, rel=0.25)
-    assert found["count"] == pytest.approx(300, rel=0.25)
+    assert found["throughput_per_s"] == pytest.approx(300, rel=0.5)
+    assert found["count"] == pytest.approx(300, rel=0.5)
 
 
 def test_a_stall_is_seen_by_every_request_that_it_held_up(capsys, manifest):

@@ -112,7 +112,7 @@ def test_a_lone_request_waits_for_others_only_as_long_as_it_may(tmp_path):
         started = time.monotonic()
         futures = [model.submit(request(1)), model.submit(request(2))]
         found = results(futures)
-        assert 0.055 < time.monotonic() - started < 1
+        assert 0.055 < time.monotonic() - started < 5
         assert sizes(probe) == [2]
         assert found[0].timings.queue >= 55_000_000
 

@@ -11,7 +11,7 @@ from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.pending import Pending
 from tests.runtime.serving import busy, request, served, until
 
-LATE_MS = 150
+LATE_MS = 1000
 """What a shared, loaded machine may add to a deadline before a test fails; the benchmark holds the real bound."""
 
 
