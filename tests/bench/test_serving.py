@@ -42,5 +42,8 @@ def test_deadlines_hold_and_the_model_serves_again(tmp_path):
 @pytest.mark.engine("onnx")
 def test_both_hops_are_measured(tmp_path):
     held, told = serving.hops(tmp_path, 200)
-    assert 0.5 < held.value < told.value
-    assert told.bound == ""
+    assert (held.bound, told.bound) == ("<= 1.5", "")
+    for found in (held, told):
+        ours, theirs = (float(part.split()[0]) for part in found.detail.split(" over "))
+        assert found.value == pytest.approx(ours / theirs, rel=0.05)
+        assert held.holds == (held.value <= 1.5)
