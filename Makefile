@@ -19,7 +19,7 @@ test: lint test-unit test-cpu  ## the whole test command
 # Everything that runs on a CPU.
 .venv-cpu/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,bench,test,models,lint]'
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,test,models,lint]'
 	@touch $@
 
 # No engine at all.
@@ -48,6 +48,7 @@ schemas: .venv-cpu/installed  ## write again what is made from the code: schemas
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
 	.venv-cpu/bin/python -m aegisrt.bench.startup
 	.venv-cpu/bin/python -m aegisrt.bench.dispatch
+	.venv-cpu/bin/python -m aegisrt.bench.serving
 
 clean:
 	rm -rf .venv .venv-cpu .venv-unit

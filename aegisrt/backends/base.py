@@ -12,7 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -21,6 +21,7 @@ from aegisrt.backends.declared import refuse_undeclared_call, refuse_undeclared_
 from aegisrt.backends.loaded import Loaded
 from aegisrt.backends.model_file import readable_file
 from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.deadline import deadline_ns, late
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
@@ -176,6 +177,17 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
                 if not loaded.users and loaded is not self._loaded:
                     self._idle.notify_all()
 
+    def check(self, request: ExecutionRequest) -> Result[dict[str, Array]]:
+        """Return a request's inputs as the engine would be given them; the errors of `execute` before the engine."""
+        loaded = self._loaded
+        if loaded is None:
+            return self._not_loaded()
+        try:
+            inputs, _ = self._checked(loaded, request)
+            return Ok(inputs)
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "checking a request"))
+
     def unload(self) -> Result[None]:
         """Return Ok when nothing is loaded, at once if nothing was; waits for the calls that are running."""
         with self._lifecycle:
@@ -222,6 +234,20 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, "measuring memory"))
 
+    def bare(self, request: ExecutionRequest) -> Result[Callable[[], Sequence[Any]]]:
+        """Return the engine's own call of a request, with its inputs checked once and nothing of ours around it.
+
+        For measuring: it uses the first instance without asking, so no other call of this backend may run meanwhile.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            return self._not_loaded()
+        try:
+            inputs, wanted = self._checked(loaded, request)
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "checking a request"))
+        return Ok(partial(self._execute, loaded.slots[0], inputs, wanted))
+
     # -- the template ------------------------------------------------------------------------------------------
 
     def _check_device(self) -> None:
@@ -239,22 +265,20 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
 
     def _run(self, loaded: Loaded, request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
-        deadline = None if request.timeout_ms is None else _deadline(request.timeout_ms, entered)
-        inputs = loaded.check(request.inputs)
-        wanted = loaded.output_names if request.outputs is None else loaded.select(request.outputs)
-        refuse_undeclared_call(self.capabilities, inputs, wanted, loaded.output_names)
+        deadline = None if request.timeout_ms is None else deadline_ns(request.timeout_ms, entered)
+        inputs, wanted = self._checked(loaded, request)
         checked = perf_counter_ns()
         slot = loaded.take(deadline)
         try:
             started = perf_counter_ns()
             if deadline is not None and started >= deadline:
-                return _late("before the engine started")
+                return late("before the engine started")
             values = self._execute(slot, inputs, wanted)
             done = perf_counter_ns()
         finally:
             loaded.free.put(slot)
         if deadline is not None and done >= deadline:
-            return _late("while the engine ran")
+            return late("while the engine ran")
         outputs = dict(zip(wanted, values, strict=True))
         metadata = loaded.metadata.copy()
         if request.id is not None:
@@ -262,6 +286,12 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         end = perf_counter_ns()
         times = StepTimes(started - checked, checked - entered, done - started, end - done)
         return Ok(ExecutionResult(outputs, times, self._model, self._backend, self.device.name, metadata))
+
+    def _checked(self, loaded: Loaded, request: ExecutionRequest) -> tuple[dict[str, Array], tuple[str, ...]]:
+        inputs = loaded.check(request.inputs)
+        wanted = loaded.output_names if request.outputs is None else loaded.select(request.outputs)
+        refuse_undeclared_call(self.capabilities, inputs, wanted, loaded.output_names)
+        return inputs, wanted
 
     def _make(self, path: Path) -> Loaded:
         engine = self._load(path)
@@ -373,23 +403,10 @@ def _words(error: Exception) -> str:
         return ""
 
 
-def _deadline(timeout_ms: float, entered: int) -> int:
-    """Return the absolute deadline in ns; raise for a timeout that is no number or has passed already."""
-    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, Real) or timeout_ms != timeout_ms:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"timeout_ms is {timeout_ms!r}, not a number of milliseconds")
-    if timeout_ms <= 0:
-        raise fail(ErrorCode.DEADLINE_EXCEEDED, "the deadline had passed before the engine started")
-    return entered + int(min(timeout_ms, 1e12) * 1e6)
-
-
 def not_a_request(value: object) -> Err:
     """Return the error of something else that was given where a request belongs."""
     message = f"execute takes an ExecutionRequest, not a {type(value).__name__}"
     return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "wrap it: `ExecutionRequest(inputs={...})`"))
-
-
-def _late(when: str) -> Err:
-    return Err(Error(ErrorCode.DEADLINE_EXCEEDED, f"the deadline passed {when}"))
 
 
 _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (

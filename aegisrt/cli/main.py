@@ -25,6 +25,7 @@ VERBS = {
     "doctor": "tell what is wrong with this machine, and the command that mends it",
     "schema": "write the JSON Schemas for editors and checkers",
     "conformance": "prove that a backend keeps the contract",
+    "bench": "measure a model, beside its bare engine",
 }
 
 

@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
-    chosen = _choose(resolved.value, arguments.model, parser)
+    chosen = choose(resolved.value, arguments.model, parser)
     from aegisrt.cli.render import status
 
     with status(f"loading {arguments.model or ''}"):
@@ -53,7 +53,7 @@ def main(words: Sequence[str]) -> int:
         return _call(chosen, context, arguments)
 
 
-def _choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolved:
+def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolved:
     """Return the deployment of the one model that is meant, so that no other is loaded."""
     from aegisrt.core.tensor import did_you_mean
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,8 @@ class BackendOptions(StrictModel):
     """The name of a device under `devices`."""
     stream: Name | None = None
     """The name of a stream under `streams`; each instance opens its own, unless the stream is `shared`."""
+    isolation: Literal["none", "process"] = "none"
+    """`process` runs the engine of each instance of a deployed model in a process of its own, which may crash alone."""
 
     @classmethod
     def parse(cls, values: dict[str, Any] | None = None) -> BackendOptions:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from aegisrt.core.options import BackendOptions, Name, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import DeviceOptions, StreamOptions
+from aegisrt.manifest.serving import BatchingOptions, QueueOptions
 
 BackendT = TypeVar("BackendT", bound=BackendOptions)
 
@@ -54,6 +55,10 @@ class ModelOptions(StrictModel):
     """How many calls of this model may run at once; instances share one set of weights where the engine can."""
     warmup: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Calls that each instance makes before it serves, on the sample, or on zeros of the declared shape."""
+    queue: QueueOptions = Field(default_factory=QueueOptions)
+    """Requests that wait for an instance."""
+    batching: BatchingOptions | None = None
+    """Dynamic batching; left out, each request is a call of its own."""
     signature: SignatureOptions | None = None
     """Expected inputs and outputs."""
     sample: SampleOptions | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +12,9 @@ from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import Signature, did_you_mean
 from aegisrt.graph.nodes import Graph
+from aegisrt.runtime.deadlines import DeadlineWatch
+from aegisrt.runtime.metrics import ModelMetrics
+from aegisrt.runtime.served import ServedModel
 
 
 class ExecutionContext:
@@ -17,37 +22,76 @@ class ExecutionContext:
 
     def __init__(self, graph: Graph, backends: dict[str, RuntimeBackend[Any]]) -> None:
         self.graph = graph
-        self._backends = backends
-        self._only = next(iter(backends.values())) if len(backends) == 1 else None
+        self._watch = DeadlineWatch()
+        declared = graph.manifest.models
+        self._served = {
+            name: ServedModel(name, backend, declared[name], self._watch) for name, backend in backends.items()
+        }
+        self._only = next(iter(self._served.values())) if len(backends) == 1 else None
 
     @property
     def models(self) -> tuple[str, ...]:
         """The names of the models, in manifest order."""
-        return tuple(self._backends)
+        return tuple(self._served)
 
     def signature(self, model: str) -> Signature | None:
         """Return the inputs and outputs of a model, or None for one that is unknown or unloaded."""
-        backend = self._backends.get(model)
-        return backend.signature if backend else None
+        served = self._served.get(model)
+        return served.backend.signature if served else None
+
+    def backend(self, model: str) -> RuntimeBackend[Any]:
+        """Return the loaded backend of a model, to measure or inspect; KeyError for an unknown one."""
+        return self._served[model].backend
 
     def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
         """Return the outputs of one call of one model.
 
-        NOT_FOUND for an unknown model; INVALID_ARGUMENT where the request names none and there are several;
-        NOT_LOADED after `close()`; else as `RuntimeBackend.execute`.
+        In the caller's own thread where an instance is free and the request has no deadline; else from the model's
+        queue. NOT_FOUND for an unknown model; INVALID_ARGUMENT where the request names none and there are several;
+        RESOURCE_EXHAUSTED where its queue is full; DEADLINE_EXCEEDED at the deadline, even while the engine still runs
+        (what it answers later is dropped); NOT_LOADED after `close()`; else as `RuntimeBackend.execute`.
         """
         try:
             name = request.model
-            backend = self._only if name is None else self._backends.get(name)
+            served = self._only if name is None else self._served.get(name)
         except (AttributeError, TypeError):
             return _undispatchable(request)
-        if backend is None:
+        if served is None:
             return self._no_model(name)
-        return backend.execute(request)
+        return served.execute(request)
+
+    def submit(self, request: ExecutionRequest) -> Future[Result[ExecutionResult]]:
+        """Return the future of a request's answer; every error is in the answer, as `execute` has them.
+
+        `cancel()` holds while the request waits; `result()` then raises CancelledError, as of any future. Callbacks run
+        in a worker's thread, and keep it from the next request. Waits only where the queue is full and its
+        `when_full` is `wait`.
+        """
+        served = self._served_by(request)
+        return _done(served) if isinstance(served, Err) else served.submit(request)
+
+    async def execute_async(self, request: ExecutionRequest) -> Result[ExecutionResult]:
+        """Return the answer of a request without blocking the event loop; cancelling the task cancels the request."""
+        served = self._served_by(request)
+        if isinstance(served, Err):
+            return served
+        return await served.execute_async(request)
+
+    def metrics(self) -> dict[str, ModelMetrics]:
+        """Return what each model has counted since it was deployed, by its name."""
+        return {name: served.metrics() for name, served in self._served.items()}
 
     def close(self) -> Result[None]:
-        """Return Ok when every model is unloaded; waits for the calls that are running, and may be called again."""
-        problems = [error for backend in self._backends.values() if isinstance(error := backend.unload(), Err)]
+        """Return Ok when every request is answered, every worker thread has ended and every model is unloaded.
+
+        Each model's `queue` options say whether its waiting requests are run or answered CANCELLED, and how long that
+        may take; DEADLINE_EXCEEDED where an engine had not come back by then. It may be called again.
+        """
+        since_ns = perf_counter_ns()
+        for served in self._served.values():
+            served.stop()
+        problems = [error for served in self._served.values() if isinstance(error := served.close(since_ns), Err)]
+        self._watch.close()
         return problems[0] if problems else Ok(None)
 
     def __enter__(self) -> ExecutionContext:
@@ -58,8 +102,18 @@ class ExecutionContext:
     ) -> None:
         self.close()
 
+    def _served_by(self, request: ExecutionRequest) -> ServedModel | Err:
+        if not isinstance(request, ExecutionRequest):
+            return not_a_request(request)
+        try:
+            name = request.model
+            served = self._only if name is None else self._served.get(name)
+        except (AttributeError, TypeError):
+            return _undispatchable(request)
+        return served or self._no_model(name)
+
     def _no_model(self, name: str | None) -> Err:
-        known = list(self._backends)
+        known = list(self._served)
         if name is not None:
             hint = did_you_mean(str(name), known, "models")
             return Err(Error(ErrorCode.NOT_FOUND, f"`{name}` is not a model of this deployment", hint))
@@ -69,6 +123,12 @@ class ExecutionContext:
             )
         message = "the request names no model, and this deployment has several"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
+
+
+def _done(answer: Err) -> Future[Result[ExecutionResult]]:
+    future: Future[Result[ExecutionResult]] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _undispatchable(request: Any) -> Err:

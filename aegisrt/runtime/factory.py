@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base import Names, RuntimeBackend
+from aegisrt.backends.isolated import isolated
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.request import ExecutionRequest
@@ -14,6 +15,8 @@ from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, 
 from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.batch import refuse_unbatchable
 from aegisrt.runtime.engine_files import loadable_file
 from aegisrt.runtime.sample import read_sample, zeros
 from aegisrt.runtime.signature import mismatch
@@ -57,6 +60,7 @@ def _build(
         return Err(of_model(loaded.error, node).at(at("path")))
     try:
         _check_signature(graph, node, backend, at)
+        _check_batching(model, backend, at)
         _warm_up(graph, node, backend, at)
     except ResultError as failure:
         backend.unload()
@@ -79,7 +83,8 @@ def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
     stream = manifest.streams[options.stream] if options.stream else None
     names = Names(node.name, node.backend)
     try:
-        return Ok(found.value(options, device=device, stream=stream, instances=node.instances or 1, names=names))
+        made = isolated(found.value) if options.isolation == "process" else found.value
+        return Ok(made(options, device=device, stream=stream, instances=node.instances or 1, names=names))
     except Exception as error:  # noqa: BLE001  (a third party's constructor may raise anything)
         message = f"backend kind `{options.kind}` refused its options: {error}"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)))
@@ -94,6 +99,15 @@ def _check_signature(
         where, message = difference
         hint = "declare what the model has, or name the model that was meant"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, location=at("signature", *where) or at("path"))
+
+
+def _check_batching(model: ModelOptions, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:
+    if model.batching is None or backend.signature is None:
+        return
+    try:
+        refuse_unbatchable(backend.signature)
+    except ResultError as failure:
+        raise ResultError(failure.error.at(at("batching"))) from None
 
 
 def _warm_up(graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:

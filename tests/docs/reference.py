@@ -22,6 +22,7 @@ from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
 from aegisrt.manifest.schema import Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions
+from aegisrt.manifest.serving import BatchingOptions, QueueOptions
 from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
 
@@ -33,6 +34,8 @@ _SECTIONS = {
     "SampleOptions": "[a sample](#sample)",
     "SignatureOptions": "[a signature](#signature)",
     "TensorOptions": "[tensors](#tensor) by name",
+    "QueueOptions": "[a queue](#queue)",
+    "BatchingOptions": "[batching](#batching)",
     "BackendOptions": "[option sets](#backends) by name",
     "CpuOptions": "[devices](#devices) by name",
     "CudaOptions": "[devices](#devices) by name",
@@ -62,6 +65,8 @@ def regions() -> dict[str, Callable[[], str]]:
         "sample": SampleOptions,
         "signature": SignatureOptions,
         "tensor": TensorOptions,
+        "queue": QueueOptions,
+        "batching": BatchingOptions,
     }
     made: dict[str, Callable[[], str]] = {name: lambda of=model: fields_table(of) for name, model in models.items()}
     for kind, backend in own_backends().items():

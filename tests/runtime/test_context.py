@@ -1,3 +1,5 @@
+import asyncio
+import json
 import pickle
 import threading
 
@@ -116,3 +118,36 @@ def test_sixteen_threads_get_every_answer_right(tmp_path, closing):
     assert not wrong
     assert len(answers) == 16
     assert closing or sum(answers) == 32_000
+
+
+def test_submit_and_execute_async_answer_what_execute_does(two):
+    request = ExecutionRequest(model="double", inputs={"x": X})
+    for result in (two.submit(request).result(5), asyncio.run(two.execute_async(request))):
+        np.testing.assert_array_equal(result.unwrap().outputs["y"], X * 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (ExecutionRequest(inputs={"x": X}), "INVALID_ARGUMENT"),
+        (ExecutionRequest(inputs={"x": X}, model="doubel"), "NOT_FOUND"),
+        (ExecutionRequest(inputs={"x": X}, model=["double"]), "INVALID_ARGUMENT"),
+        ({"x": X}, "INVALID_ARGUMENT"),
+    ],
+)
+def test_what_reaches_no_model_is_an_answer_on_every_way(two, request_, code):
+    answers = (two.execute(request_), two.submit(request_).result(5), asyncio.run(two.execute_async(request_)))
+    assert [answer.unwrap_err().code for answer in answers] == [code] * 3
+
+
+def test_metrics_count_each_models_requests(two):
+    for model in ("double", "double", "triple"):
+        two.execute(ExecutionRequest(model=model, inputs={"x": X})).unwrap()
+    two.execute(ExecutionRequest(model="triple", inputs={})).unwrap_err()
+    two.submit(ExecutionRequest(model="triple", inputs={"x": X})).result(5).unwrap()
+    metrics = two.metrics()
+    assert metrics["double"].requests == {"OK": 2}
+    assert metrics["triple"].requests == {"OK": 2, "INVALID_ARGUMENT": 1}
+    assert (metrics["double"].compute_us.count, metrics["double"].queue_us.count) == (2, 2)
+    assert metrics["double"].busy == metrics["double"].queued == 0
+    assert json.loads(json.dumps(metrics["triple"].to_json()))["compute_us"]["buckets"]["+Inf"] == 2

@@ -1,0 +1,145 @@
+"""`isolated`: a backend whose engine runs in processes of its own, one an instance.
+
+An engine that crashes takes its process down, and not this one: the request that it ran is answered UNAVAILABLE, and a
+fresh process takes the instance's place. Tensors pass through shared memory (arena.py). Weights are not shared between
+instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.isolated_child import Job, Ready
+from aegisrt.backends.isolated_process import IsolatedProcess, ProcessDiedError
+from aegisrt.core.result import ErrorCode, Result, ResultError, fail
+from aegisrt.core.tensor import Array, Signature
+
+_ATTEMPTS = 3
+"""Processes to which a request is offered, where one ends before it can have begun with it."""
+
+
+@cache
+def isolated(backend: type[RuntimeBackend[Any]]) -> type[IsolatedBackend]:
+    """Return the same backend, with its engine in processes of its own."""
+    same = ("kind", "capabilities", "Options", "requirement", "__doc__")
+    members = {name: getattr(backend, name) for name in same}
+    return type(f"Isolated{backend.__name__}", (IsolatedBackend,), {**members, "wrapped": backend})
+
+
+@dataclass(slots=True, eq=False)
+class _Engine:
+    job: Job
+    ready: Ready
+    first: IsolatedProcess | None
+    """The process that told the signature; the first instance takes it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """One instance's place; a process dies, its seat stays."""
+
+    job: Job
+    process: IsolatedProcess | None
+    deaths: int = field(default=0)
+
+
+class IsolatedBackend(RuntimeBackend[Any]):
+    """The parent's side; `isolated` makes a subclass of it for each backend."""
+
+    wrapped: ClassVar[type[RuntimeBackend[Any]]]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._seats: list[_Seat] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes that serve now, one an instance; those that are being replaced are not in it."""
+        return [seat.process.pid for seat in list(self._seats) if seat.process is not None]
+
+    def build(self, source: Any, target: Any, *, progress: Callable[[str], None] | None = None) -> Result[None]:
+        """As the wrapped backend's own."""
+        return self._plain().build(source, target, progress=progress)
+
+    def recipe(self) -> Result[dict[str, Any]]:
+        """As the wrapped backend's own, so that both share their engine files."""
+        return self._plain().recipe()
+
+    def _plain(self) -> RuntimeBackend[Any]:
+        return self.wrapped(self.options, device=self.device, stream=self.stream)
+
+    def _load(self, path: Path) -> _Engine:
+        job = Job(self.wrapped, self.options, self.device, self.stream, path)
+        process = _started(job)
+        return _Engine(job, process.ready(), process)
+
+    def _signature(self, engine: _Engine) -> Signature:
+        return engine.ready.signature
+
+    def _metadata(self, engine: _Engine) -> dict[str, Any]:
+        return engine.ready.metadata
+
+    def _open(self, engine: _Engine, stream: Any) -> _Seat:
+        process, engine.first = engine.first or _started(engine.job), None
+        seat = _Seat(engine.job, process)
+        self._seats.append(seat)
+        return seat
+
+    def _execute(self, slot: _Seat, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
+        for _ in range(_ATTEMPTS):
+            process = self._living(slot)
+            try:
+                found = process.call(inputs, outputs)
+            except ProcessDiedError as death:
+                how = self._replace(slot, process)
+                if death.heard:
+                    break
+            else:
+                return [found[name] for name in outputs]
+        message = f"the process of the model {how} while it ran the request; another takes its place"
+        raise fail(ErrorCode.UNAVAILABLE, message, "send it again, unless it is what ends the process")
+
+    def _living(self, seat: _Seat) -> IsolatedProcess:
+        """Return the seat's process, ready; raise UNAVAILABLE where a fresh one does not get that far."""
+        if seat.process is not None and not seat.process.is_alive():
+            self._replace(seat, seat.process)
+        process = seat.process = seat.process or IsolatedProcess(seat.job)
+        try:
+            process.ready()
+        except ResultError:
+            seat.process = None
+            raise
+        return process
+
+    def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
+        """Start the next process, not waiting for it; return how the last one ended."""
+        seat.process = IsolatedProcess(seat.job)
+        seat.deaths += 1
+        return dead.end()
+
+    def _close(self, slot: _Seat) -> None:
+        self._seats.remove(slot)
+        if slot.process is not None:
+            slot.process.end()
+
+    def _unload(self, engine: _Engine) -> None:
+        if engine.first is not None:
+            engine.first.end()
+
+    def _memory(self) -> int:
+        loaded = self._loaded
+        each = loaded.engine.ready.memory_bytes if loaded is not None else None
+        if each is None:
+            return super()._memory()
+        return int(each) * self.instances
+
+
+def _started(job: Job) -> IsolatedProcess:
+    process = IsolatedProcess(job)
+    process.ready()
+    return process

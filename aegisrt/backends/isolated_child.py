@@ -1,0 +1,91 @@
+"""The process of an isolated instance: loads one model, and answers requests until its parent lets go of it.
+
+Its arguments are three inherited descriptors: the connection, and the memory of inputs and of outputs.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.arena import Arena, Layout
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.request import ExecutionRequest
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.tensor import Signature
+from aegisrt.devices.base import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to load; the first message to the child."""
+
+    backend: type[RuntimeBackend[Any]]
+    options: BackendOptions
+    device: Device
+    stream: Any
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child's first answer."""
+
+    signature: Signature
+    metadata: dict[str, Any]
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request; its tensors lie in the arena of inputs."""
+
+    inputs: Layout
+    outputs: tuple[str, ...]
+
+
+def main() -> None:
+    """Serve the parent until it closes the connection."""
+    control, inputs, outputs = (int(word) for word in sys.argv[1:4])
+    _no_core_file()
+    connection: Connection[Any, Any] = Connection(control)
+    reads, writes = Arena(inputs), Arena(outputs)
+    try:
+        job = connection.recv()
+        backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
+        loaded = backend.load(job.path)
+        connection.send(loaded if isinstance(loaded, Err) else Ok(_ready(backend)))
+        while True:
+            connection.send(_answer(backend, connection.recv(), reads, writes))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _ready(backend: RuntimeBackend[Any]) -> Ready:
+    memory, loaded = backend.memory(), backend._loaded
+    assert loaded is not None
+    return Ready(loaded.signature, loaded.metadata, memory.value if isinstance(memory, Ok) else None)
+
+
+def _answer(backend: RuntimeBackend[Any], call: Call, reads: Arena, writes: Arena) -> Result[Layout]:
+    request = ExecutionRequest(inputs=reads.read(call.inputs, copy=False), outputs=call.outputs)
+    result = backend.execute(request)
+    if isinstance(result, Err):
+        return result
+    try:
+        return Ok(writes.write(result.value.outputs))
+    except (OSError, MemoryError, TypeError) as error:
+        message = f"the outputs do not fit the memory that the processes share: {error}"
+        return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message))
+
+
+def _no_core_file() -> None:
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

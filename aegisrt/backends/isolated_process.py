@@ -1,0 +1,108 @@
+"""`IsolatedProcess`: the parent's end of one isolated instance."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from socket import socketpair
+from typing import Any
+
+from aegisrt.backends.arena import Arena
+from aegisrt.backends.isolated_child import Call, Job, Ready
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import Array
+
+_CHILD = "from aegisrt.backends.isolated_child import main; main()"
+"""Not `-m`: the child's own messages would be of `__main__`, and not be known here."""
+_GRACE_S = 2.0
+
+
+class ProcessDiedError(Exception):
+    """The process ended; `heard` is whether it can have begun with the request."""
+
+    def __init__(self, heard: bool) -> None:
+        super().__init__()
+        self.heard = heard
+
+
+class IsolatedProcess:
+    """A started process that loads one model. In one thread at a time."""
+
+    def __init__(self, job: Job) -> None:
+        """Start the process, and do not wait for it: what it says first is read by `ready`."""
+        ours, theirs = socketpair()
+        self._inputs, self._outputs = Arena(), Arena()
+        descriptors = (theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+                [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
+        self._connection: Connection[Any, Any] = Connection(ours.detach())
+        self._ready: Ready | None = None
+        self._job: Job | None = job
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def ready(self) -> Ready:
+        """Return what the process says of its model, once it is loaded; raise its error, or UNAVAILABLE if it died."""
+        if self._ready is None:
+            try:
+                if self._job is not None:
+                    job, self._job = self._job, None
+                    self._connection.send(job)
+                result = self._connection.recv()
+            except (EOFError, OSError):
+                message = f"the process of the model {self.end()} while it loaded"
+                raise fail(ErrorCode.UNAVAILABLE, message, "its output went to stderr") from None
+            except BaseException:
+                self.end()
+                raise
+            if result.is_err():
+                self.end()
+            self._ready = _value(result)
+        return self._ready
+
+    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:
+        """Return the outputs of one call, in memory of their own; raise ProcessDiedError, or the engine's own error."""
+        try:
+            self._connection.send(Call(self._inputs.write(inputs), outputs))
+        except (BrokenPipeError, ConnectionResetError):
+            raise ProcessDiedError(heard=False) from None
+        try:
+            result = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise ProcessDiedError(heard=True) from None
+        return self._outputs.read(_value(result), copy=True)
+
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.poll() is None
+
+    def end(self) -> str:
+        """Return how the process ended, in words; it ends now if it has not."""
+        self._connection.close()
+        try:
+            status = self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        for arena in (self._inputs, self._outputs):
+            arena.close()
+        return f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+
+
+def _value(result: Any) -> Any:
+    if result.is_err():
+        raise ResultError(result.unwrap_err())
+    return result.unwrap()

@@ -1,0 +1,86 @@
+"""`benchmark`: one scenario on one model, and the report of it; `sweep`: latency against load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aegisrt.bench.environment import environment
+from aegisrt.bench.scenarios import Progress, Run, Scenario, silent
+from aegisrt.bench.summary import Summary
+from aegisrt.bench.workload import Workload
+from aegisrt.runtime.context import ExecutionContext
+
+LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of the offline throughput at which a sweep measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a scenario is given."""
+
+    seconds: float = 5.0
+    rows: int = 1
+    qps: float | None = None
+    against_bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One scenario's outcome."""
+
+    scenario: Scenario
+    model: str
+    backend: str
+    load: Load
+    ours: Summary
+    bare: Summary | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document of `aegisrt bench`."""
+        document: dict[str, Any] = {
+            "environment": environment(),
+            "scenario": self.scenario,
+            "model": self.model,
+            "backend": self.backend,
+            "seconds": self.load.seconds,
+            "rows": self.load.rows,
+            **self.ours.to_json(),
+        }
+        if self.load.qps is not None:
+            document["qps"] = round(self.load.qps, 3)
+        if self.bare is not None:
+            document |= {"bare": self.bare.to_json(), "ratio": self.ours.over(self.bare)}
+        return document
+
+
+def benchmark(
+    context: ExecutionContext, model: str, scenario: Scenario, load: Load, progress: Progress = silent
+) -> Report:
+    """Return what a scenario measured; `server` without a rate takes half of what `offline` reaches in a short run."""
+    workload = Workload.of(context, model, load.rows)
+    if scenario == "server" and load.qps is None:
+        load = Load(load.seconds, load.rows, _capacity(workload, load.seconds) / 2, load.against_bare)
+    run = Run(workload, load.seconds, load.against_bare, load.qps, progress)
+    run.measure(scenario)
+    backend = context.graph.manifest.models[model].backend
+    bare = run.bare.summary() if load.against_bare else None
+    return Report(scenario, model, backend, load, run.ours.summary(), bare)
+
+
+def sweep(context: ExecutionContext, model: str, load: Load, progress: Progress = silent) -> list[Report]:
+    """Return the `server` scenario at several shares of the offline throughput, each for the load's seconds."""
+    capacity = _capacity(Workload.of(context, model, load.rows), load.seconds)
+    reports = []
+    for index, share in enumerate(LOADS):
+        progress(index, len(LOADS), f"{share:.0%} load")
+        at = Load(load.seconds, load.rows, capacity * share, load.against_bare)
+        reports.append(benchmark(context, model, "server", at))
+    return reports
+
+
+def _capacity(workload: Workload, seconds: float) -> float:
+    """Return how many requests a second are answered when they are all there at once."""
+    run = Run(workload, min(1.0, seconds))
+    run.measure("offline")
+    return max(1.0, run.ours.summary().throughput_per_s)

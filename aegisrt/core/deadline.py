@@ -1,0 +1,24 @@
+"""`deadline_ns`: a request's time limit as a moment on the monotonic clock."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+from aegisrt.core.result import Err, Error, ErrorCode, fail
+
+
+def deadline_ns(timeout_ms: float, entered_ns: int) -> int:
+    """Return the absolute deadline in ns of `time.perf_counter_ns`, for a request that entered at `entered_ns`.
+
+    Raises INVALID_ARGUMENT for what is no number, and DEADLINE_EXCEEDED for a timeout of 0 or less.
+    """
+    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, Real) or timeout_ms != timeout_ms:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"timeout_ms is {timeout_ms!r}, not a number of milliseconds")
+    if timeout_ms <= 0:
+        raise fail(ErrorCode.DEADLINE_EXCEEDED, "the deadline had passed before the engine started")
+    return entered_ns + int(min(timeout_ms, 1e12) * 1e6)
+
+
+def late(when: str, hint: str | None = None) -> Err:
+    """Return DEADLINE_EXCEEDED: the deadline passed `when`."""
+    return Err(Error(ErrorCode.DEADLINE_EXCEEDED, f"the deadline passed {when}", hint))

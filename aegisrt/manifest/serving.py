@@ -1,0 +1,52 @@
+"""What a model's declaration says of requests in flight: its queue, and how requests are joined into batches.
+
+Names and meanings follow Triton's model configuration
+(https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/batcher.html).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from aegisrt.core.options import StrictModel
+
+
+class QueueOptions(StrictModel):
+    """The requests of one model that wait for an instance. High priority goes first, then the oldest."""
+
+    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """How many requests may wait; those that run do not count."""
+    when_full: Literal["reject", "wait"] = "reject"
+    """`reject` answers RESOURCE_EXHAUSTED at once; `wait` holds the caller until there is room, or its deadline."""
+    default_timeout_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """The time limit of a request that has none of its own; left out, it waits as long as it takes."""
+    on_close: Literal["drain", "cancel"] = "drain"
+    """What `close()` does with waiting requests: runs them, or answers CANCELLED."""
+    close_timeout_ms: Annotated[float, Field(ge=0, le=1e9)] = 30_000.0
+    """How long `close()` waits for requests; those that are left then are answered CANCELLED."""
+
+
+class BatchingOptions(StrictModel):
+    """Dynamic batching: waiting requests of equal shapes become one call of the engine, along the first dimension.
+
+    The model must be independent along that dimension, and declare it dynamic in every input and output.
+    """
+
+    max_batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    """The most rows of one call; a request with more is refused."""
+    preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Rows at which a batch is run without waiting for more; of several that can be made, the largest."""
+    max_queue_delay_us: Annotated[int, Field(ge=0, le=60_000_000)] = 0
+    """How long a request may wait for others to join it, in microseconds; 0 joins only what waits already."""
+    pad_to_preferred: bool = False
+    """Fill a batch up to the next preferred size with copies of its last row; what is answered never shows them."""
+
+    @field_validator("preferred_batch_sizes")
+    @classmethod
+    def _within_maximum(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        most = info.data.get("max_batch_size")
+        if most is not None and any(size > most for size in value):
+            raise ValueError(f"no preferred size may be larger than max_batch_size, {most}")
+        return tuple(sorted(set(value)))

@@ -1,0 +1,234 @@
+"""`RequestQueue`: the requests of one model that wait, and the count of its free instances."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from time import perf_counter_ns
+from typing import Literal
+
+from aegisrt.runtime.forming import BatchRule
+from aegisrt.runtime.lane import Lane
+from aegisrt.runtime.pending import Pending, Stage
+
+Put = Literal["queued", "full", "closed", "gone"]
+
+
+class RequestQueue:
+    """Bounded, by priority and then by age; one lane for each shape of request.
+
+    One lock guards all of its state and the `stage` of its requests. Under it only counts and references change: no
+    engine runs, no request is answered, no caller's code is called and no other lock is taken. So whoever holds it lets
+    go of it within microseconds.
+
+    An instance is free or entered: `enter` takes a free one while nobody waits, `take` a free one for a worker with the
+    batch that it shall run; they are given back by `leave` and `finish`. Hence at most `instances` calls run at once.
+    """
+
+    def __init__(self, instances: int, max_size: int, rule: BatchRule) -> None:
+        self.instances = instances
+        self._max_size = max_size
+        self._rule = rule
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._ended = threading.Condition(self._lock)
+        self._lanes: dict[Hashable, Lane] = {}
+        self._running: set[Pending] = set()
+        self._size = 0
+        self._free = instances
+        self._idle = 0
+        """Workers that wait for work."""
+        self._held = 0
+        """Callers that wait for room."""
+        self._closed = False
+
+    # -- an instance without a queue ------------------------------------------------------------------------------
+
+    def enter(self) -> bool:
+        """Return True if an instance was free and nobody waited: the caller runs on it now, and leaves it."""
+        with self._lock:
+            if not self._free or self._size or self._closed:
+                return False
+            self._free -= 1
+            return True
+
+    def leave(self) -> None:
+        """Give back an instance that was entered."""
+        with self._lock:
+            self._give_back()
+
+    def finish(self, batch: list[Pending]) -> list[bool]:
+        """Give back the instance that a batch ran on; return for each of its requests whether its answer is awaited."""
+        with self._lock:
+            awaited = []
+            for pending in batch:
+                awaited.append(pending.stage == "running")
+                pending.stage = "done"
+            self._running.difference_update(batch)
+            self._give_back()
+            return awaited
+
+    def _give_back(self) -> None:
+        self._free += 1
+        if self._size and self._idle:
+            self._work.notify()
+        if self._closed:
+            self._ended.notify_all()
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def put(self, pending: Pending, *, wait: bool) -> Put:
+        """Return what became of a request; with `wait`, wait for room until its deadline or its `cancel`.
+
+        `full` and `closed`: the caller ends it. `gone`: somebody else has.
+        """
+        with self._lock:
+            while self._size >= self._max_size and not self._closed and pending.stage == "new":
+                left_s = _left_s(pending)
+                if not wait or (left_s is not None and left_s <= 0):
+                    pending.stage = "done"
+                    return "full"
+                self._held += 1
+                self._room.wait(left_s)
+                self._held -= 1
+            if pending.stage != "new":
+                return "gone"
+            if self._closed:
+                pending.stage = "done"
+                return "closed"
+            lane = self._lanes.get(pending.key)
+            if lane is None:
+                lane = self._lanes[pending.key] = Lane()
+            lane.add(pending)
+            self._size += 1
+            pending.stage = "queued"
+            if self._free and self._idle:
+                self._work.notify()
+            return "queued"
+
+    def claim(self, pending: Pending, *, also_running: bool) -> Stage | None:
+        """Return where the request was, and take it out: the caller ends it now. None where it is not to be had."""
+        with self._lock:
+            stage = pending.stage
+            if stage == "done" or (stage == "running" and not also_running):
+                return None
+            if stage == "queued":
+                self._remove(pending)
+            elif stage == "new" and self._held:
+                self._room.notify_all()
+            pending.stage = "done"
+            return stage
+
+    def take(self) -> list[Pending] | None:
+        """Return the next batch, with an instance to run it on, when there are both; None after the end."""
+        with self._lock:
+            while True:
+                wait_s = None
+                if self._free and self._size:
+                    if self._rule.is_single:
+                        return self._start([self._lanes[None].take_first()])
+                    now = perf_counter_ns()
+                    batch, due_ns = self._form(now)
+                    if batch:
+                        return self._start(batch)
+                    wait_s = max(0, due_ns - now) / 1e9
+                elif self._closed and not self._size:
+                    return None
+                self._idle += 1
+                self._work.wait(wait_s)
+                self._idle -= 1
+
+    def _form(self, now: int) -> tuple[list[Pending], int]:
+        """Return the batch that goes first, or none and when the next one is due."""
+        due_ns, best, best_count = now + 3_600_000_000_000, None, 0
+        for lane in self._lanes.values():
+            due = lane.oldest_ns() + self._rule.delay_ns
+            count = self._rule.count(lane, overdue=due <= now or self._closed)
+            if not count:
+                due_ns = min(due_ns, due)
+            elif best is None or _rank(lane) < _rank(best):
+                best, best_count = lane, count
+        if best is None:
+            return [], due_ns
+        batch = best.take(best_count)
+        self._forget_empty(batch[0].key, best)
+        return batch, now
+
+    def _start(self, batch: list[Pending]) -> list[Pending]:
+        self._size -= len(batch)
+        self._free -= 1
+        for pending in batch:
+            pending.stage = "running"
+        self._running.update(batch)
+        if self._held:
+            self._room.notify(len(batch))
+        if self._size:
+            if self._idle:
+                self._work.notify()
+        elif self._closed:
+            self._work.notify_all()
+        return batch
+
+    def _remove(self, pending: Pending) -> None:
+        lane = self._lanes[pending.key]
+        lane.remove(pending)
+        self._forget_empty(pending.key, lane)
+        self._size -= 1
+        pending.stage = "done"
+        self._room.notify()
+        if self._closed:
+            self._work.notify_all()
+            self._ended.notify_all()
+
+    def _forget_empty(self, key: Hashable, lane: Lane) -> None:
+        """Drop a lane that waits for nothing, save the one of a model without batching."""
+        if not lane and key is not None:
+            del self._lanes[key]
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take no more requests; workers end when none waits, and no batch waits for more."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+            self._room.notify_all()
+            self._ended.notify_all()
+
+    def claim_waiting(self) -> list[Pending]:
+        """Return every request that waited, taken out."""
+        with self._lock:
+            waiting = [pending for lane in self._lanes.values() for pending in lane]
+            for pending in waiting:
+                self._remove(pending)
+            return waiting
+
+    def wait_ended(self, deadline_ns: int) -> bool:
+        """Return True when nothing waits and nothing runs; False at the deadline."""
+        with self._lock:
+            while self._size or self._free < self.instances:
+                left_s = (deadline_ns - perf_counter_ns()) / 1e9
+                if left_s <= 0:
+                    return False
+                self._ended.wait(left_s)
+            return True
+
+    def running(self) -> list[Pending]:
+        """Return the requests that workers run now."""
+        with self._lock:
+            return list(self._running)
+
+    def load(self) -> tuple[int, int]:
+        """Return how many instances are busy, and how many requests wait."""
+        with self._lock:
+            return self.instances - self._free, self._size
+
+
+def _rank(lane: Lane) -> tuple[int, int]:
+    first = lane.first()
+    return first.level, first.entered_ns
+
+
+def _left_s(pending: Pending) -> float | None:
+    return None if pending.deadline_ns is None else (pending.deadline_ns - perf_counter_ns()) / 1e9

@@ -1,0 +1,262 @@
+"""`ServedModel`: one model of a deployment, its backend, its queue and the workers of its instances."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from time import perf_counter_ns
+from typing import Any, TypeAlias
+
+from aegisrt.backends.base import RuntimeBackend
+from aegisrt.core.deadline import deadline_ns
+from aegisrt.core.request import ExecutionRequest, ExecutionResult
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.tensor import did_you_mean
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.manifest.serving import BatchingOptions
+from aegisrt.runtime.batch import batch_key, count_rows, refuse_oversized
+from aegisrt.runtime.deadlines import DeadlineWatch
+from aegisrt.runtime.forming import BatchRule
+from aegisrt.runtime.metrics import OK, ModelMetrics, Recorder
+from aegisrt.runtime.pending import PRIORITIES, Pending
+from aegisrt.runtime.queue import RequestQueue
+from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
+
+Answer: TypeAlias = Result[ExecutionResult]
+_BROKEN_OFF = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
+
+
+class ServedModel:
+    """Runs requests on the instances of one model. Thread-safe.
+
+    A synchronous `execute` without a deadline runs in the caller's own thread while an instance is free and nobody
+    waits; every other request goes through the queue to a worker. The locks are the queue's (queue.py), each future's
+    own and the counts' (metrics.py), never two at once; `_starting` is held only while threads are made.
+    """
+
+    def __init__(
+        self, name: str, backend: RuntimeBackend[Any], options: ModelOptions, watch: DeadlineWatch | None = None
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self._options = options
+        self._batching = options.batching
+        self.watch = watch or DeadlineWatch()
+        self._recorder = Recorder()
+        self._queue = RequestQueue(backend.instances, options.queue.max_queue_size, BatchRule.of(options.batching))
+        self._starting = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self._timeout_ms = options.queue.default_timeout_ms
+        self._waits_for_room = options.queue.when_full == "wait"
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def execute(self, request: ExecutionRequest) -> Answer:
+        """Return the answer of one request; on time, where it has a deadline, whatever the engine does."""
+        if request.timeout_ms is None and self._timeout_ms is None and self._queue.enter():
+            return self._run_here(request)
+        pending = self._checked(request)
+        if pending.stage == "new":
+            self._enqueue(pending, watched=False)
+        try:
+            if pending.deadline_ns is not None:
+                return self._wait(pending, pending.deadline_ns)
+            return pending.result()
+        except BaseException:
+            pending.cancel()
+            raise
+
+    def submit(self, request: ExecutionRequest) -> Future[Answer]:
+        """Return the future of a request's answer; never raises."""
+        pending = self._checked(request)
+        if pending.stage == "new":
+            self._enqueue(pending, watched=True)
+        return pending
+
+    async def execute_async(self, request: ExecutionRequest) -> Answer:
+        """Return the answer without blocking the event loop, also where the queue is full and `when_full` is `wait`."""
+        import asyncio
+
+        pending = self._checked(request)
+        try:
+            if pending.stage == "done":
+                return pending.result()
+            if self._waits_for_room:
+                await asyncio.to_thread(self._enqueue, pending, watched=True)
+            else:
+                self._enqueue(pending, watched=True)
+            return await asyncio.wrap_future(pending)
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
+
+    def _run_here(self, request: ExecutionRequest) -> Answer:
+        result: Answer = _BROKEN_OFF
+        try:
+            if self._batching is not None:
+                _refuse_rows(request, self._batching)
+            result = self.backend.execute(request)
+            return result
+        except ResultError as failure:
+            result = Err(failure.error)
+            return result
+        finally:
+            self._queue.leave()
+            if type(result) is Ok:
+                self._recorder.ran(result.value.timings)
+            else:
+                self._recorder.answered(result.unwrap_err().code)
+
+    def _wait(self, pending: Pending, deadline: int) -> Answer:
+        try:
+            return pending.result(max(0, deadline - perf_counter_ns()) / 1e9)
+        except TimeoutError:
+            self.expire(pending)
+            return pending.result()
+
+    def _checked(self, request: ExecutionRequest) -> Pending:
+        """Return the request with its deadline, and with what its batch needs; done already where it is refused."""
+        entered = perf_counter_ns()
+        pending = Pending(request, entered, self._withdraw)
+        timeout_ms = self._timeout_ms if request.timeout_ms is None else request.timeout_ms
+        try:
+            if request.priority != "normal":
+                pending.level = _level(request.priority)
+            if timeout_ms is not None:
+                pending.deadline_ns = deadline_ns(timeout_ms, entered)
+            if self._batching is not None:
+                self._prepare_batch(pending, self._batching)
+        except ResultError as failure:
+            pending.stage = "done"
+            self.answer(pending, Err(failure.error))
+        return pending
+
+    def _prepare_batch(self, pending: Pending, batching: BatchingOptions) -> None:
+        inputs = self.backend.check(pending.request).unwrap()
+        rows = count_rows(inputs)
+        if rows is None:
+            message = "the inputs of a request must have equally many rows, and these do not"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+        refuse_oversized(rows, batching)
+        pending.rows, pending.inputs = rows, inputs
+        pending.key = batch_key(inputs, pending.request)
+
+    def _enqueue(self, pending: Pending, *, watched: bool) -> None:
+        if watched and pending.deadline_ns is not None:
+            self.watch.add(pending, self.expire)
+        if not self._threads:
+            self._start_workers()
+        put = self._queue.put(pending, wait=self._waits_for_room)
+        if put == "closed":
+            self.answer(pending, self._closed_error())
+        elif put == "full" and pending.expired():
+            self.answer(pending, LATE_IN_QUEUE)
+        elif put == "full":
+            message = f"model `{self.name}` has {self._options.queue.max_queue_size} requests waiting already"
+            hint = f"try again later, or raise `models.{self.name}.queue.max_queue_size`"
+            self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    def answer(self, pending: Pending, result: Answer) -> None:
+        """End a request that is the caller's to end, and count it."""
+        self._recorder.answered(OK if type(result) is Ok else result.unwrap_err().code)
+        pending.set_result(result)
+
+    def expire(self, pending: Pending) -> None:
+        """Answer DEADLINE_EXCEEDED, unless the request has ended."""
+        stage = self._queue.claim(pending, also_running=True)
+        if stage is not None:
+            self.answer(pending, LATE_IN_ENGINE if stage == "running" else LATE_IN_QUEUE)
+
+    def _withdraw(self, pending: Pending) -> bool:
+        """Take a waiting request out for its holder's `cancel`, and count it."""
+        if self._queue.claim(pending, also_running=False) is None:
+            return False
+        self._recorder.answered(ErrorCode.CANCELLED)
+        return True
+
+    def metrics(self) -> ModelMetrics:
+        """Return all counts of this moment."""
+        memory = self.backend.memory()
+        busy, queued = self._queue.load()
+        held = memory.value if isinstance(memory, Ok) else None
+        return self._recorder.snapshot(self.backend.instances, busy, queued, held)
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def _start_workers(self) -> None:
+        with self._starting:
+            if self._threads or self._closed:
+                return
+            worker = Worker(self._queue, self.backend, self._batching, self._recorder, self.answer)
+            for index in range(self.backend.instances):
+                name = f"aegisrt-{self.name}-{index}"
+                self._threads.append(threading.Thread(target=worker.work, name=name, daemon=True))
+            for thread in self._threads:
+                thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests, and let go of those that wait where the manifest says so; waits for nothing."""
+        self._closed = True
+        self._queue.close()
+        if self._options.queue.on_close == "cancel":
+            self._cancel_waiting()
+
+    def close(self, since_ns: int) -> Result[None]:
+        """Return Ok when every request is answered, every worker has ended and the model is unloaded.
+
+        DEADLINE_EXCEEDED where calls still run after `close_timeout_ms`: their requests are answered CANCELLED, and the
+        model is unloaded when the engine comes back. The time counts from `since_ns`.
+        """
+        self.stop()
+        timeout_ms = self._options.queue.close_timeout_ms
+        if not self._queue.wait_ended(since_ns + int(timeout_ms * 1e6)):
+            self._cancel_waiting()
+            for pending in self._queue.running():
+                if self._queue.claim(pending, also_running=True):
+                    self.answer(pending, _cancelled("the deployment was closed while the engine ran"))
+            if self._queue.load()[0]:
+                threading.Thread(target=self._finish, name=f"aegisrt-unload-{self.name}", daemon=True).start()
+                message = f"model `{self.name}` still runs a call after {timeout_ms:g} ms"
+                hint = "it is unloaded when the call ends; nothing more needs to be done"
+                return Err(Error(ErrorCode.DEADLINE_EXCEEDED, message, hint))
+        return self._finish()
+
+    def _finish(self) -> Result[None]:
+        with self._starting:
+            threads, self._threads = self._threads, []
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+        return self.backend.unload()
+
+    def _cancel_waiting(self) -> None:
+        for pending in self._queue.claim_waiting():
+            self.answer(pending, _cancelled("the deployment was closed before the request started"))
+
+    def _closed_error(self) -> Err:
+        message = f"model `{self.name}` is unloaded: its deployment is closed"
+        return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
+
+
+def _cancelled(message: str) -> Err:
+    return Err(Error(ErrorCode.CANCELLED, message))
+
+
+def _refuse_rows(request: ExecutionRequest, batching: BatchingOptions) -> None:
+    try:
+        rows = count_rows(request.inputs)
+    except (AttributeError, TypeError):
+        return
+    if rows is not None:
+        refuse_oversized(rows, batching)
+
+
+def _level(priority: str) -> int:
+    try:
+        return PRIORITIES.index(priority)
+    except ValueError:
+        hint = did_you_mean(str(priority), PRIORITIES, "priorities")
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"`{priority}` is not a priority", hint) from None

@@ -1,0 +1,201 @@
+"""An engine in processes of its own: the same answers, and crashes that stay there."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from aegisrt import ErrorCode, ExecutionRequest, Ok
+from aegisrt.backends.arena import Arena
+from aegisrt.backends.isolated import isolated
+from aegisrt.core.tensor import DataType
+from tests.backends.crashing import CRASH, REFUSE, Crashing
+from tests.long import long
+
+NAME = np.array(["a", b"b"], object)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "m.crash"
+    path.write_text("fine")
+    return path
+
+
+@pytest.fixture
+def backend(path):
+    backend = isolated(Crashing)(instances=2)
+    backend.load(path).unwrap()
+    yield backend
+    backend.unload().unwrap()
+
+
+def request(*x, **fields):
+    return ExecutionRequest(inputs={"x": np.array(x, np.float32), "name": NAME}, **fields)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_it_answers_as_the_backend_does(backend, path):
+    plain = Crashing()
+    plain.load(path).unwrap()
+    assert backend.signature == plain.signature
+    for wanted in (None, ["text"], ["text", "y"]):
+        ours = backend.execute(request(1, 2, outputs=wanted)).unwrap()
+        theirs = plain.execute(request(1, 2, outputs=wanted)).unwrap()
+        assert list(ours.outputs) == list(theirs.outputs)
+        for name, value in theirs.outputs.items():
+            np.testing.assert_array_equal(ours.outputs[name], value)
+            assert ours.outputs[name].flags.writeable
+        assert ours.metadata == theirs.metadata
+    assert backend.execute(request(REFUSE)).unwrap_err() == plain.execute(request(REFUSE)).unwrap_err()
+    assert backend.memory() == Ok(2000)
+    assert backend.kind == "crashing"
+
+
+def test_tensors_of_every_size_pass_and_results_stay_the_callers(backend):
+    kept = []
+    for size in (0, 1, 5, 100_000, 3, 1_000_000):
+        x = np.arange(size, dtype=np.float32)
+        kept.append((x, backend.execute(ExecutionRequest(inputs={"x": x, "name": NAME})).unwrap().outputs["y"]))
+    for x, y in kept:
+        np.testing.assert_array_equal(y, x * 2)
+
+
+def test_a_crash_costs_its_own_request_and_no_other(backend):
+    before = set(backend.pids)
+    error = backend.execute(request(CRASH)).unwrap_err()
+    assert error.code is ErrorCode.UNAVAILABLE
+    assert "SIGSEGV" in error.message
+    for value in range(6):
+        assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+    assert len(set(backend.pids) & before) == 1
+
+
+def test_a_process_that_died_idle_is_replaced_without_a_word(backend):
+    for pid in backend.pids:
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.05)
+    for value in range(4):
+        assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+
+
+def test_no_process_is_left_after_unload(path):
+    backend = isolated(Crashing)(instances=2)
+    backend.load(path).unwrap()
+    pids = backend.pids
+    assert len(set(pids)) == 2
+    backend.unload().unwrap()
+    assert not any(map(is_alive, pids))
+    assert backend.execute(request(1)).unwrap_err().code is ErrorCode.NOT_LOADED
+
+
+def test_a_model_that_does_not_load_is_the_childs_own_error(path):
+    backend = isolated(Crashing)()
+    path.write_text("damaged")
+    error = backend.load(path).unwrap_err()
+    assert (error.code, error.hint) == (ErrorCode.DATA_LOSS, "copy it again")
+    path.write_text("crash")
+    error = backend.load(path).unwrap_err()
+    assert error.code is ErrorCode.UNAVAILABLE
+    assert "SIGSEGV" in error.message
+    assert backend.pids == []
+
+
+def test_a_process_ends_with_its_parent(tmp_path, path):
+    script = (
+        "import sys, os\n"
+        "from aegisrt.backends.isolated import isolated\n"
+        "from tests.backends.crashing import Crashing\n"
+        f"backend = isolated(Crashing)(); backend.load({str(path)!r}).unwrap()\n"
+        "print(backend.pids[0], flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    end = time.monotonic() + 5
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not is_alive(pid)
+
+
+def kill_under_load(path, kills: int) -> list[float]:
+    """Kill a process `kills` times under load; check every answer, and return how long each recovery took."""
+    backend = isolated(Crashing)(instances=2)
+    backend.load(path).unwrap()
+    wrong: list[object] = []
+    counts = {"OK": 0, "UNAVAILABLE": 0}
+    lock, stop = threading.Lock(), threading.Event()
+    sent = [0] * 4
+
+    def client(seed: int) -> None:
+        while not stop.is_set():
+            value = seed * 100_000 + sent[seed]
+            sent[seed] += 1
+            result = backend.execute(request(value))
+            with lock:
+                code = "OK" if result.is_ok() else result.unwrap_err().code
+                counts[code] = counts.get(code, 0) + 1
+                if result.is_ok() and result.unwrap().outputs["y"][0] != value * 2:
+                    wrong.append(result)
+
+    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    recoveries = []
+    for _ in range(kills):
+        seat = backend._seats[len(recoveries) % 2]
+        while seat.process is None or not seat.process.is_alive() or seat.process._ready is None:
+            time.sleep(0.001)
+        before, started = seat.deaths, time.monotonic()
+        os.kill(seat.process.pid, signal.SIGKILL)
+        while seat.deaths == before or seat.process is None or seat.process._ready is None:
+            time.sleep(0.001)
+        recoveries.append(time.monotonic() - started)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    backend.unload().unwrap()
+    assert not wrong
+    assert set(counts) == {"OK", "UNAVAILABLE"}
+    assert counts["OK"] + counts["UNAVAILABLE"] == sum(sent)
+    assert counts["UNAVAILABLE"] <= kills
+    return recoveries
+
+
+def test_killing_processes_under_load_loses_no_request(path):
+    recoveries = kill_under_load(path, 20)
+    assert sorted(recoveries)[len(recoveries) // 2] < 1, f"recovery took {recoveries}"
+    assert max(recoveries) < 5, f"recovery took {recoveries}"
+
+
+@long
+def test_a_hundred_kills_under_load(path):
+    recoveries = kill_under_load(path, 100)
+    assert max(recoveries) < 1, f"recovery took {max(recoveries)} s at most"
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DataType if dtype is not DataType.BF16])
+def test_an_arena_carries_every_dtype_and_shape(dtype):
+    ours = Arena()
+    theirs = Arena(os.dup(ours.descriptor))
+    for shape in ((), (0, 3), (7,), (2, 3, 5)):
+        values = np.arange(int(np.prod(shape))).reshape(shape)
+        array = values.astype(str).astype(object) if dtype is DataType.BYTES else values.astype(dtype.numpy)
+        found = theirs.read(ours.write({"a": array, "b": array}), copy=True)
+        for name in "ab":
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+    ours.close()
+    theirs.close()

@@ -1,0 +1,109 @@
+"""`aegisrt bench`: every scenario on the mock, the JSON of the contract, the report, and the plot."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from aegisrt.cli.main import main
+from tests.runtime.models import affine
+
+SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    path = tmp_path / "m.yaml"
+    model = affine(tmp_path)
+    path.write_text(f"models:\n  m: {{path: {model.name}, backend: mock, batching: {{max_batch_size: 8}}}}\n")
+    return str(path)
+
+
+def bench(capsys, *words):
+    code = main(["bench", *words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_measures_the_model_and_its_bare_engine(capsys, manifest, scenario):
+    rate = ["--qps", "500"] if scenario == "server" else []
+    words = [manifest, "--scenario", scenario, "--seconds", "0.4", "--against", "bare", *rate]
+    code, found = bench(capsys, *words)
+    assert code == 0
+    assert (found["scenario"], found["model"], found["backend"]) == (scenario, "m", "mock")
+    for kind in (found, found["bare"]):
+        assert set(kind["latency_us"]) == {"p50", "p90", "p99", "mean"}
+        assert 0 < kind["latency_us"]["p50"] <= kind["latency_us"]["p90"] <= kind["latency_us"]["p99"]
+        assert kind["throughput_per_s"] > 0
+        assert kind["errors"] == {}
+    ratio = found["latency_us"]["p50"] / found["bare"]["latency_us"]["p50"]
+    assert found["ratio"]["p50"] == pytest.approx(ratio, rel=0.01)
+    assert found["environment"]["cores"] >= 1
+
+
+def test_server_keeps_the_rate_that_it_is_given(capsys, manifest):
+    _, found = bench(capsys, manifest, "--scenario", "server", "--qps", "300", "--seconds", "1")
+    assert found["qps"] == 300
+    assert found["throughput_per_s"] == pytest.approx(300, rel=0.5)
+    assert found["count"] == pytest.approx(300, rel=0.5)
+
+
+def test_a_stall_is_seen_by_every_request_that_it_held_up(capsys, manifest):
+    """Ten milliseconds a call at 200 a second: an open loop falls behind without end, a closed one would say 10 ms."""
+    words = [manifest, "backends.mock.delay_ms=10", "models.m.batching=null", "--seconds", "1"]
+    _, open_loop = bench(capsys, *words, "--scenario", "server", "--qps", "200")
+    _, closed = bench(capsys, *words)
+    assert closed["latency_us"]["p50"] < 20_000
+    assert open_loop["latency_us"]["p50"] > 30_000
+
+
+def test_failing_requests_are_counted_and_fail_the_verb(capsys, manifest):
+    code, found = bench(capsys, manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2")
+    assert code == 1
+    assert set(found["errors"]) == {"DATA_LOSS"}
+    assert found["count"] == 0
+
+
+def test_the_report_and_the_plot_are_written(capsys, manifest, tmp_path):
+    report, plot = tmp_path / "r.json", tmp_path / "p.svg"
+    words = [manifest, "--seconds", "0.2", "--against", "bare", "--report", str(report), "--plot", str(plot)]
+    code, found = bench(capsys, *words)
+    assert code == 0
+    assert json.loads(report.read_text()) == found
+    assert [point["qps"] for point in found["sweep"]] == sorted(point["qps"] for point in found["sweep"])
+    drawn = ElementTree.parse(plot).getroot()
+    lines = [element for element in drawn.iter() if element.tag.endswith("polyline")]
+    assert len(lines) == 4
+    assert all(len(line.get("points").split()) == len(found["sweep"]) for line in lines)
+
+
+def test_text_is_a_table_with_the_ratio(capsys, manifest):
+    assert main(["bench", manifest, "--seconds", "0.2", "--against", "bare"]) == 0
+    out = capsys.readouterr().out
+    assert "single-stream, model m on mock" in out
+    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["aegisrt", "bare", "ratio"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--qps", "5"], "--qps is for --scenario server"),
+        (["--qps", "-1", "--scenario", "server"], "--qps"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--rows", "0"], "--rows is 0"),
+        (["--report", "x.txt"], "it writes a .json"),
+        (["--plot", "missing/x.svg"], "does not exist"),
+        (["--scenario", "streams"], "--scenario"),
+    ],
+)
+def test_wrong_usage_is_said_before_anything_loads(capsys, manifest, words, says):
+    with pytest.raises(SystemExit) as raised:
+        main(["bench", manifest, *words])
+    assert raised.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_rows_that_the_model_cannot_have_are_refused(capsys, manifest):
+    code, found = bench(capsys, manifest, "--rows", "9", "--seconds", "0.2")
+    assert code == 1
+    assert set(found["errors"]) == {"INVALID_ARGUMENT"}

@@ -1,0 +1,240 @@
+"""Requests that wait: order, priorities, bounds, cancellation, and the end."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import CancelledError, wait
+from time import perf_counter_ns
+
+import numpy as np
+import pytest
+
+from aegisrt import ErrorCode, Ok
+from tests.runtime.serving import busy, request, served, until
+
+
+def answer(future):
+    return future.result(5)
+
+
+def test_an_idle_model_runs_in_the_callers_own_thread(tmp_path):
+    with served(tmp_path) as (model, _):
+        before = threading.active_count()
+        np.testing.assert_array_equal(model.execute(request(1, 2)).unwrap().outputs["y"], [2, 4])
+        assert threading.active_count() == before
+
+
+def test_a_submitted_request_is_answered_by_a_worker(tmp_path):
+    with served(tmp_path) as (model, _):
+        result = answer(model.submit(request(1, 2, id="a"))).unwrap()
+        np.testing.assert_array_equal(result.outputs["y"], [2, 4])
+        assert result.metadata["request_id"] == "a"
+        assert result.timings.queue > 0
+
+
+def test_an_engines_error_is_the_answer(tmp_path):
+    with served(tmp_path) as (model, probe):
+        probe.refuse = lambda x: True
+        assert answer(model.submit(request(1))).unwrap_err().code is ErrorCode.INTERNAL
+        probe.refuse = lambda x: False
+        assert answer(model.submit(request(1))).is_ok()
+
+
+def test_a_hook_that_leaves_by_system_exit_costs_one_request_and_no_worker(tmp_path):
+    with served(tmp_path) as (model, probe):
+        probe.fail["execute"] = lambda: SystemExit(3)
+        assert answer(model.submit(request(1))).unwrap_err().code is ErrorCode.INTERNAL
+        del probe.fail["execute"]
+        assert answer(model.submit(request(1))).is_ok()
+
+
+def test_waiting_requests_start_by_priority_and_then_in_order(tmp_path):
+    with served(tmp_path) as (model, probe):
+        running = busy(model, probe)
+        order = [("low", 1), ("normal", 2), ("high", 3), ("normal", 4), ("high", 5), ("low", 6)]
+        futures = [model.submit(request(value, priority=priority)) for priority, value in order]
+        probe.gate.set()
+        wait([running, *futures], 5)
+        assert [int(x[0]) for x in probe.calls] == [0, 3, 5, 2, 4, 1, 6]
+
+
+def test_an_unknown_priority_is_refused(tmp_path):
+    with served(tmp_path) as (model, _):
+        error = answer(model.submit(request(1, priority="higher"))).unwrap_err()
+        assert error.code is ErrorCode.INVALID_ARGUMENT
+        assert error.hint == "did you mean `high`?"
+
+
+def test_at_most_instances_run_at_once_with_and_without_the_queue(tmp_path):
+    with served(tmp_path, instances=2) as (model, probe):
+        probe.gate.clear()
+        direct = threading.Thread(target=lambda: model.execute(request(0)))
+        direct.start()
+        futures = [model.submit(request(value)) for value in range(4)]
+        assert probe.running.acquire(timeout=5)
+        assert probe.running.acquire(timeout=5)
+        assert not probe.running.acquire(timeout=0.05)
+        assert (model.metrics().busy, model.metrics().queued) == (2, 3)
+        probe.gate.set()
+        assert all(answer(future).is_ok() for future in futures)
+        direct.join()
+        assert probe.shared_slots == 0
+
+
+def test_a_full_queue_rejects(tmp_path):
+    with served(tmp_path, queue={"max_queue_size": 2}) as (model, probe):
+        futures = [busy(model, probe), model.submit(request(1)), model.submit(request(2))]
+        error = answer(model.submit(request(3))).unwrap_err()
+        assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+        assert "max_queue_size" in error.hint
+        assert model.execute(request(3)).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+        probe.gate.set()
+        assert all(answer(future).is_ok() for future in futures)
+
+
+def test_a_full_queue_can_hold_its_callers_back_instead(tmp_path):
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        futures = [busy(model, probe), model.submit(request(1))]
+        held = threading.Thread(target=lambda: futures.append(model.submit(request(2))))
+        held.start()
+        held.join(0.05)
+        assert held.is_alive()
+        assert model.execute(request(3, timeout_ms=20)).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        probe.gate.set()
+        held.join(5)
+        assert len(futures) == 3
+        assert all(answer(future).is_ok() for future in futures)
+
+
+def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(tmp_path):
+    with served(tmp_path, queue={"max_queue_size": 1}) as (model, probe):
+        running = busy(model, probe)
+        waiting = model.submit(request(1))
+        assert not running.cancel()
+        assert waiting.cancel()
+        assert waiting.cancel()
+        assert waiting.cancelled()
+        assert wait([waiting], 1).done == {waiting}
+        with pytest.raises(CancelledError):
+            waiting.result()
+        room = model.submit(request(2))
+        probe.gate.set()
+        assert answer(running).is_ok()
+        assert answer(room).is_ok()
+        assert [int(x[0]) for x in probe.calls] == [0, 2]
+        assert model.metrics().requests == {"OK": 2, "CANCELLED": 1}
+
+
+def test_each_request_is_answered_once_when_cancel_meets_the_worker(tmp_path):
+    with served(tmp_path) as (model, probe):
+        called: list[object] = []
+        for index in range(300):
+            future = model.submit(request(index))
+            future.add_done_callback(called.append)
+            future.cancel()
+            assert future.cancelled() or answer(future).is_ok()
+        until(lambda: sum(model.metrics().requests.values()) == 300)
+        assert len(called) == 300
+        assert len(probe.calls) == model.metrics().requests.get("OK", 0)
+
+
+def test_async_requests_and_the_cancellation_of_their_task(tmp_path):
+    async def scene(model, probe):
+        assert (await model.execute_async(request(1))).unwrap().outputs["y"][0] == 2
+        running = busy(model, probe)
+        task = asyncio.create_task(model.execute_async(request(2)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        probe.gate.set()
+        assert (await asyncio.wrap_future(running)).is_ok()
+
+    with served(tmp_path) as (model, probe):
+        asyncio.run(scene(model, probe))
+        assert [int(x[0]) for x in probe.calls] == [1, 0]
+
+
+def test_a_held_back_async_request_leaves_the_loop_free(tmp_path):
+    async def scene(model, probe):
+        futures = [busy(model, probe), model.submit(request(1))]
+        held = asyncio.create_task(model.execute_async(request(2)))
+        cancelled = asyncio.create_task(model.execute_async(request(3)))
+        await asyncio.sleep(0.05)
+        assert not held.done()
+        cancelled.cancel()
+        probe.gate.set()
+        assert (await held).is_ok()
+        assert all(answer(future).is_ok() for future in futures)
+
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        asyncio.run(scene(model, probe))
+        assert sorted(int(x[0]) for x in probe.calls) == [0, 1, 2]
+
+
+def test_close_runs_what_waits(tmp_path):
+    with served(tmp_path) as (model, probe):
+        futures = [busy(model, probe), *(model.submit(request(value)) for value in range(20))]
+        threading.Timer(0.05, probe.gate.set).start()
+        assert model.close(perf_counter_ns()) == Ok(None)
+        assert all(answer(future).is_ok() for future in futures)
+        assert model.execute(request(1)).unwrap_err().code is ErrorCode.NOT_LOADED
+        assert answer(model.submit(request(1))).unwrap_err().code is ErrorCode.NOT_LOADED
+        assert model.close(perf_counter_ns()) == Ok(None)
+
+
+def test_close_can_cancel_what_waits(tmp_path):
+    with served(tmp_path, queue={"on_close": "cancel"}) as (model, probe):
+        running = busy(model, probe)
+        waiting = [model.submit(request(value)) for value in range(5)]
+        threading.Timer(0.05, probe.gate.set).start()
+        assert model.close(perf_counter_ns()) == Ok(None)
+        assert answer(running).is_ok()
+        assert {answer(future).unwrap_err().code for future in waiting} == {ErrorCode.CANCELLED}
+
+
+def test_close_is_bounded_while_an_engine_does_not_come_back(tmp_path):
+    with served(tmp_path, queue={"close_timeout_ms": 50}) as (model, probe):
+        futures = [busy(model, probe), model.submit(request(1))]
+        started = time.monotonic()
+        error = model.close(perf_counter_ns()).unwrap_err()
+        assert time.monotonic() - started < 1
+        assert error.code is ErrorCode.DEADLINE_EXCEEDED
+        assert {answer(future).unwrap_err().code for future in futures} == {ErrorCode.CANCELLED}
+        assert probe.signature is not None
+        probe.gate.set()
+        until(lambda: "unload m" in probe.log)
+
+
+def test_close_from_a_callback_of_a_request_does_not_wait_for_itself(tmp_path):
+    with served(tmp_path) as (model, _):
+        closed = threading.Event()
+
+        def end(_):
+            model.close(perf_counter_ns())
+            closed.set()
+
+        model.submit(request(1)).add_done_callback(end)
+        assert closed.wait(5)
+
+
+def test_a_flood_from_many_threads_is_answered_request_by_request(tmp_path):
+    with served(tmp_path, instances=3) as (model, probe):
+        wrong: list[object] = []
+
+        def client(seed: int) -> None:
+            for index in range(50):
+                value = seed * 1000 + index
+                result = model.execute(request(value)) if index % 2 else answer(model.submit(request(value)))
+                if result.is_err() or result.unwrap().outputs["y"][0] != value * 2:
+                    wrong.append(result)
+
+        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        until(lambda: model.metrics().requests == {"OK": 800})
+        assert probe.shared_slots == 0
+        assert len(probe.calls) == 800
