@@ -11,7 +11,7 @@ from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.request import ExecutionRequest
-from aegisrt.core.result import ErrorCode, Ok
+from aegisrt.core.result import Err, ErrorCode, Ok
 
 _FIX = "Do not override `execute`; the base class looks at the deadline before and after `_execute`."
 
@@ -60,8 +60,13 @@ def late_answer(subject: Subject) -> None:
     name, took_ns = subject.slow()
     backend = subject.loaded(name)
     inputs = subject.inputs(name)
-    request = ExecutionRequest(inputs=inputs, timeout_ms=took_ns / 1e6 / 4)
-    verdict.refused(backend.execute(request), ErrorCode.DEADLINE_EXCEEDED, "a slow call with a quarter of its time")
+    for _ in range(5):
+        timeout_ms = took_ns / 1e6 / 4
+        result = backend.execute(ExecutionRequest(inputs=inputs, timeout_ms=timeout_ms))
+        if isinstance(result, Err) or result.value.timings.compute >= timeout_ms * 1e6:
+            break
+        took_ns = result.value.timings.compute  # the machine was busier when the model's time was taken
+    verdict.refused(result, ErrorCode.DEADLINE_EXCEEDED, "a slow call with a quarter of its time")
     subject.serves(backend, name, when="after a late answer")
 
 

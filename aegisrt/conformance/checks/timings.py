@@ -10,6 +10,8 @@ from aegisrt.conformance.check import check
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.timing import StepTimes
 
+_WAIT_NS = 3_000_000
+"""The shortest wait that tells: less may pass between two lines of Python on a busy machine."""
 _FIX = "Do not override `execute`; the base class takes the times around `_execute`, which must wait for the device."
 
 
@@ -68,13 +70,26 @@ def compute_holds_the_work(subject: Subject) -> None:
 )
 def queue_holds_the_wait(subject: Subject) -> None:
     """Of two slow calls at once on one instance, one says that it waited."""
-    name, took_ns = subject.slow()
+    name, _ = subject.slow()
     backend = subject.loaded(name, instances=1)
     inputs = subject.inputs(name)
-    for _ in range(3):
+
+    def call() -> tuple[int, int, int]:
+        entered = perf_counter_ns()
+        queue = subject.call(backend, inputs).timings.queue
+        return perf_counter_ns(), entered, queue
+
+    longest, said = 0, 0
+    for _ in range(5):
         with ThreadPoolExecutor(2) as pool:
-            both = [pool.submit(subject.call, backend, inputs) for _ in range(2)]
-            waits = [future.result().timings.queue for future in both]
-        if max(waits) > took_ns / 4:
+            first, second = sorted(future.result() for future in [pool.submit(call) for _ in range(2)])
+        ended, entered, _ = first
+        waited = ended - max(entered, second[1])
+        if waited < _WAIT_NS:
+            continue
+        if second[2] >= waited / 4:
             return
-    raise verdict.Failed(f"`queue` is {max(waits)} ns at most, where one call waited for another of {took_ns} ns")
+        longest, said = max((longest, said), (waited, second[2]))
+    if not longest:
+        raise verdict.Skipped("no two calls were in the model at once: this machine is too busy")
+    raise verdict.Failed(f"`queue` is {said} ns, where one call waited {longest} ns for another")
