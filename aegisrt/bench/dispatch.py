@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from aegisrt.bench.measure import Call, Sample, interleaved
 from aegisrt.bench.one_node import one_node_model
 from aegisrt.core.optional import Requirement
 from aegisrt.core.request import ExecutionRequest
+from aegisrt.core.result import ResultError
 from aegisrt.deployment import resolve
 from aegisrt.runtime.context import ExecutionContext
 from aegisrt.runtime.factory import build_backends
@@ -106,14 +108,18 @@ def table(measured: Measured) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0."""
+    """Return the exit code: 0, or 1 where ONNX Runtime is not installed."""
     parser = argparse.ArgumentParser(prog="python -m aegisrt.bench.dispatch", description=__doc__)
     parser.add_argument(
         "--rounds", type=int, default=10_000, help="how often each call is timed (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     given = parser.parse_args(arguments)
-    measured = measure(max(1, given.rounds))
+    try:
+        measured = measure(max(1, given.rounds))
+    except ResultError as missing:
+        sys.stderr.write(f"{missing.error}\n")
+        return 1
     print(json.dumps(measured.to_json(), indent=2) if given.json else table(measured))
     return 0
 
