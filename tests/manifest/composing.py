@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from aegisrt.backends.mock import MockOptions
 from aegisrt.backends.onnx_options import ONNXOptions
+from aegisrt.core.options import BackendOptions
 from aegisrt.manifest.compose import compose
 
 KINDS = {"mock": MockOptions, "onnx": ONNXOptions}
 MODEL = "models:\n  digits: {path: digits.onnx, backend: onnx}\n"
+
+
+class ThirdParty(BackendOptions):
+    kind: Literal["third-party"] = "third-party"
+    library: Path | None = None
+    extras: dict[str, list[Path]] = {}  # noqa: RUF012
+
+
+def deploy_yaml(text):
+    Path("deploy.yaml").write_text(text)
+    return "deploy.yaml"
 
 
 def composed(manifest=None, *overrides, kinds=KINDS, **rest):

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import yaml
 
-from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ErrorCode
 from aegisrt.manifest.compose import compose
 from aegisrt.manifest.validate import validate
-from tests.manifest.composing import KINDS, MODEL, composed, errors, values, write
+from tests.manifest.composing import KINDS, MODEL, ThirdParty, composed, deploy_yaml, errors, values, write
 
-
-class ThirdParty(BackendOptions):
-    kind: Literal["third-party"] = "third-party"
-    library: Path | None = None
-    extras: dict[str, list[Path]] = {}  # noqa: RUF012
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy.yaml").write_text(MODEL)
-    return tmp_path
-
-
-def deploy_yaml(text):
-    Path("deploy.yaml").write_text(text)
-    return "deploy.yaml"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # The base

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from aegisrt.manifest.compose import compose
-from tests.manifest.composing import KINDS, MODEL, errors, values, write
+from tests.manifest.composing import KINDS, MODEL, deploy_yaml, errors, values, write
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy.yaml").write_text(MODEL)
-    return tmp_path
-
-
-def deploy_yaml(text):
-    Path("deploy.yaml").write_text(text)
-    return "deploy.yaml"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.mark.parametrize(

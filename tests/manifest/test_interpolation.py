@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.manifest.composing import MODEL, errors, values
+from tests.manifest.composing import MODEL, deploy_yaml, errors, values
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy.yaml").write_text(MODEL)
-    return tmp_path
-
-
-def deploy_yaml(text):
-    Path("deploy.yaml").write_text(text)
-    return "deploy.yaml"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_interpolations_see_everything(monkeypatch):

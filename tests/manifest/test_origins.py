@@ -25,11 +25,7 @@ LAYERS = {
 KNOWN = options_by_kind().unwrap()
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy.yaml").write_text(MODEL)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def places(file):

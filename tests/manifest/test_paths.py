@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from aegisrt.core.options import BackendOptions
-from tests.manifest.composing import MODEL, composed, values, write
+from tests.manifest.composing import MODEL, ThirdParty, composed, deploy_yaml, values, write
 
-
-class ThirdParty(BackendOptions):
-    kind: Literal["third-party"] = "third-party"
-    library: Path | None = None
-    extras: dict[str, list[Path]] = {}  # noqa: RUF012
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy.yaml").write_text(MODEL)
-    return tmp_path
-
-
-def deploy_yaml(text):
-    Path("deploy.yaml").write_text(text)
-    return "deploy.yaml"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_a_path_is_relative_to_what_says_it(folder):

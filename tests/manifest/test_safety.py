@@ -11,19 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.manifest.composing import MODEL, errors, values, write
+from tests.manifest.composing import MODEL, deploy_yaml, errors, values, write
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy.yaml").write_text(MODEL)
-    return tmp_path
-
-
-def deploy_yaml(text):
-    Path("deploy.yaml").write_text(text)
-    return "deploy.yaml"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_nothing_of_a_user_s_files_is_imported_or_run(folder, monkeypatch):
