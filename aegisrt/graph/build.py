@@ -17,7 +17,7 @@ from aegisrt.manifest.schema import Manifest, ModelOptions
 
 
 def build_graph(manifest: Manifest[Any]) -> Graph:
-    """Return the graph of a manifest whose references are known to hold."""
+    """Return the graph of a manifest whose references and declared digests are known to hold."""
     nodes: dict[str, Node] = {}
     edges: dict[Edge, None] = {}
     for name, model in manifest.models.items():
@@ -60,7 +60,7 @@ def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
         f"model:{name}",
         "model",
         name,
-        _fingerprint(model, file_sha256(model.path), below, exclude={"path", "sample"}),
+        _fingerprint(model, model.sha256 or file_sha256(model.path), below, exclude={"path", "sample", "sha256"}),
         model=name,
         backend=model.backend,
         device=backend.device,

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.render import to_mermaid, to_text
 from tests.runtime.models import affine, manifest
@@ -30,6 +31,14 @@ def test_a_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
     (tmp_path / "other").mkdir()
     here, there = affine(tmp_path), affine(tmp_path / "other")
     assert fingerprints(manifest({"m": {"path": here}})) == fingerprints(manifest({"m": {"path": there}}))
+
+
+def test_a_pinned_model_has_the_fingerprint_of_its_file_which_is_not_read_again(tmp_path, monkeypatch):
+    file = affine(tmp_path)
+    plain = fingerprints(manifest({"m": {"path": file}}))
+    pinned = manifest({"m": {"path": file, "sha256": file_sha256(file)}})
+    monkeypatch.setattr("aegisrt.graph.build.file_sha256", lambda path: pytest.fail(f"{path} was read"))
+    assert fingerprints(pinned) == plain
 
 
 def test_a_fingerprint_changes_with_the_file_the_options_and_what_is_below(tmp_path):
