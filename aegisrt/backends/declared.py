@@ -15,18 +15,12 @@ def refuse_undeclared_model(can: Capabilities, signature: Signature) -> None:
             raise fail(ErrorCode.UNIMPLEMENTED, f"the model has `{spec}`, and this backend does not declare {missing}")
 
 
-def refuse_undeclared_call(
-    can: Capabilities, inputs: dict[str, Array], wanted: tuple[str, ...], all_outputs: tuple[str, ...]
-) -> None:
-    """Raise UNIMPLEMENTED for a call with an empty tensor, or for fewer than all outputs, that is not declared."""
-    if len(wanted) < len(all_outputs) and not can.output_subset:
-        message = "this backend does not declare output_subset: it answers all outputs"
-        raise fail(ErrorCode.UNIMPLEMENTED, message, "leave `outputs` out of the request")
-    if not can.zero_size:
-        for name, value in inputs.items():
-            if not value.size:
-                message = f"input `{name}` has no elements, and this backend does not declare zero_size"
-                raise fail(ErrorCode.UNIMPLEMENTED, message)
+def refuse_empty(inputs: dict[str, Array]) -> None:
+    """Raise UNIMPLEMENTED for a call with an empty tensor, which is not declared."""
+    for name, value in inputs.items():
+        if not value.size:
+            message = f"input `{name}` has no elements, and this backend does not declare zero_size"
+            raise fail(ErrorCode.UNIMPLEMENTED, message)
 
 
 def _missing(can: Capabilities, spec: TensorSpec) -> str | None:

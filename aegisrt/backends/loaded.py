@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.inputs import InputCheck
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import DeviceView, InputCheck, Signature, did_you_mean
+from aegisrt.core.tensor import DeviceView, Signature, did_you_mean
 
 NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `options={'zipmap': False}`)"
 
@@ -23,21 +25,28 @@ class Loaded:
     slots: list[Any]
     """One an instance: an execution context, a VM, a session binding."""
     metadata: dict[str, Any]
+    capabilities: Capabilities
     device_view: DeviceView | None = None
     """Tells inputs that lie on the engine's own device."""
     check: InputCheck = field(init=False)
     output_names: tuple[str, ...] = field(init=False)
+    refuses_empty: bool = field(init=False)
+    """Whether tensors without elements are not declared."""
     free: SimpleQueue[Any] = field(init=False)
     """Slots that no call uses now."""
+    give_back: Callable[[Any], None] = field(init=False)
+    """Makes a slot free for the next call."""
     users: int = 0
     """Calls between entry and exit; guarded by the backend's gate."""
 
     def __post_init__(self) -> None:
         self.check = InputCheck(self.signature.inputs, self.device_view)
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
+        self.refuses_empty = not self.capabilities.zero_size
         self.free = SimpleQueue()
+        self.give_back = self.free.put
         for slot in self.slots:
-            self.free.put(slot)
+            self.give_back(slot)
 
     def take(self, deadline_ns: int | None) -> Any:
         """Return a free slot, waiting for one until the deadline; raise DEADLINE_EXCEEDED."""
@@ -53,7 +62,8 @@ class Loaded:
     def select(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the requested output names.
 
-        INVALID_ARGUMENT for none, an unknown or a repeated one; UNIMPLEMENTED for one that is no tensor.
+        INVALID_ARGUMENT for none, an unknown or a repeated one; UNIMPLEMENTED for one that is no tensor, and for fewer
+        than all where that is not declared.
         """
         if isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs:
             message = f"outputs is {outputs!r}, not a sequence of output names"
@@ -65,6 +75,9 @@ class Loaded:
                 raise fail(ErrorCode.INVALID_ARGUMENT, f"`{name}` is not an output of the model", hint)
         if len(set(outputs)) != len(outputs):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"outputs names one output twice: {', '.join(outputs)}")
+        if len(outputs) < len(self.output_names) and not self.capabilities.output_subset:
+            message = "this backend does not declare output_subset: it answers all outputs"
+            raise fail(ErrorCode.UNIMPLEMENTED, message, "leave `outputs` out of the request")
         return tuple(outputs)
 
     def _refuse_omitted(self, name: object) -> None:

@@ -1,0 +1,50 @@
+"""What a backend answers where something went wrong: the one place that words an engine's exception."""
+
+from __future__ import annotations
+
+from aegisrt.core.result import Err, Error, ErrorCode
+
+_NOT_LOADED = Err(Error(ErrorCode.NOT_LOADED, "no model is loaded", "call `load(path)` first"))
+_CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
+    (FileNotFoundError, ErrorCode.NOT_FOUND),
+    (PermissionError, ErrorCode.PERMISSION_DENIED),
+    (MemoryError, ErrorCode.RESOURCE_EXHAUSTED),
+    (NotImplementedError, ErrorCode.UNIMPLEMENTED),
+    (TimeoutError, ErrorCode.DEADLINE_EXCEEDED),
+)
+
+
+def engine_failure(kind: str, doing: str, error: Exception, code: ErrorCode | None) -> Error:
+    """Return the error for what an engine of `kind` raised while it was `doing` something.
+
+    Without a `code`, Python's own exceptions have theirs, and all others are INTERNAL.
+    """
+    text = _words(error)
+    first = text.splitlines()[0] if text else type(error).__name__
+    message = f"{kind} failed while {doing}: {first}"
+    return Error(code or _code(error), message, cause=f"{type(error).__name__}: {text}")
+
+
+def not_loaded(model: str | None) -> Err:
+    """Return NOT_LOADED: in direct use, where there is no model's name, and in a deployment."""
+    if model is None:
+        return _NOT_LOADED
+    message = f"model `{model}` is unloaded: its deployment is closed"
+    return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
+
+
+def not_a_request(value: object) -> Err:
+    """Return the error of something else that was given where a request belongs."""
+    message = f"execute takes an ExecutionRequest, not a {type(value).__name__}"
+    return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "wrap it: `ExecutionRequest(inputs={...})`"))
+
+
+def _words(error: Exception) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # noqa: BLE001  (an engine's exception may be broken itself)
+        return ""
+
+
+def _code(error: Exception) -> ErrorCode:
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ErrorCode.INTERNAL)

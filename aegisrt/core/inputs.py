@@ -1,0 +1,168 @@
+"""`InputCheck`: a request's inputs against a model's signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, DataType, DeviceView, Dim, TensorSpec, did_you_mean, shape_text
+
+_Fixed: TypeAlias = tuple[tuple[int, int], ...]
+"""Axis and size of each dimension that is not dynamic."""
+
+
+class InputCheck:
+    """Checks the inputs of requests against a signature, and hands the engine plain arrays.
+
+    What comes out is native-endian, C-contiguous and aligned; it is the caller's own array where that was so
+    already, and a copy where not. Nothing is cast. Thread-safe.
+    """
+
+    __slots__ = ("_by_name", "_device_view", "_expected", "_specs")
+
+    def __init__(self, specs: Sequence[TensorSpec], device_view: DeviceView | None = None) -> None:
+        """`device_view` tells arrays on the engine's own device, which pass through without a copy."""
+        self._device_view = device_view
+        self._specs = tuple(specs)
+        self._expected = tuple(_expected(spec) for spec in specs)
+        self._by_name = {spec.name for spec in specs}
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the arrays by name in the model's order; raise INVALID_ARGUMENT that names the input."""
+        if (type(inputs) is not dict and not isinstance(inputs, Mapping)) or len(inputs) != len(self._expected):
+            raise self._names(inputs)
+        checked: dict[str, Array] = {}
+        for name, dtype, shape, fixed, spec in self._expected:
+            try:
+                array = inputs[name]
+            except KeyError:
+                raise self._names(inputs) from None
+            if type(array) is np.ndarray and array.dtype is dtype:
+                if array.shape != shape:
+                    _require_shape(array, fixed, spec)
+                checked[name] = array if array.flags.carray else _in_order(array)
+            else:
+                checked[name] = self._converted(array, fixed, spec)
+        return checked
+
+    def _converted(self, value: Any, fixed: _Fixed, spec: TensorSpec) -> Any:
+        """Return what is no plain array of the model's dtype as one, or as a view on the engine's device."""
+        view = None if self._device_view is None else self._device_view(value, spec)
+        array = _as_array(value, spec) if view is None else view
+        _require_shape(array, fixed, spec)
+        return array if view is not None else _in_order(array)
+
+    def _names(self, inputs: object) -> Exception:
+        if not isinstance(inputs, Mapping):
+            return fail(ErrorCode.INVALID_ARGUMENT, f"inputs is a {type(inputs).__name__}, not a mapping of names")
+        known = [spec.name for spec in self._specs]
+        unknown = [name for name in inputs if name not in self._by_name]
+        if unknown:
+            hint = did_you_mean(str(unknown[0]), known, "inputs")
+            return fail(ErrorCode.INVALID_ARGUMENT, f"`{unknown[0]}` is not an input of the model", hint)
+        missing = ", ".join(f"`{name}`" for name in known if name not in inputs)
+        return fail(ErrorCode.INVALID_ARGUMENT, f"input {missing} is missing", "the model takes " + self._described())
+
+    def _described(self) -> str:
+        return ", ".join(map(str, self._specs))
+
+
+class _Expected(NamedTuple):
+    """What an input is compared with first, so that one which is right as it is costs a few comparisons."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+    """None for strings, whose elements are looked at."""
+    shape: tuple[Dim, ...] | None
+    """No array's where a dimension is dynamic."""
+    fixed: _Fixed
+    spec: TensorSpec
+
+
+def _expected(spec: TensorSpec) -> _Expected:
+    dtype = None if spec.dtype is DataType.BYTES else spec.dtype.numpy
+    fixed = tuple((axis, dim) for axis, dim in enumerate(spec.shape or ()) if isinstance(dim, int))
+    return _Expected(spec.name, dtype, spec.shape, fixed, spec)
+
+
+def _require_shape(array: Array, fixed: _Fixed, spec: TensorSpec) -> None:
+    if spec.shape is None:
+        return
+    shape = array.shape
+    if len(shape) != len(spec.shape):
+        raise _mismatch(spec, array)
+    for axis, size in fixed:
+        if shape[axis] != size:
+            raise _mismatch(spec, array)
+
+
+def _in_order(array: Array) -> Array:
+    """Return the array C-contiguous and aligned: itself where it is."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, requirements=["C", "A"]).reshape(array.shape)
+
+
+def _mismatch(spec: TensorSpec, array: Array) -> Exception:
+    message = f"input `{spec.name}` has shape {shape_text(array.shape)}, the model takes {shape_text(spec.shape)}"
+    return fail(ErrorCode.INVALID_ARGUMENT, message)
+
+
+def _as_array(value: Any, spec: TensorSpec) -> Array:
+    """Return `value` as an array of the dtype in native byte order; the slow path of the check."""
+    array = _host_array(value, spec)
+    found = DataType.of(array.dtype)
+    if found is not spec.dtype:
+        message = f"input `{spec.name}` is {found or array.dtype}, the model takes {spec.dtype}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, f"convert it: `{spec.name}.astype('{spec.dtype.numpy.name}')`")
+    if spec.dtype is DataType.BYTES:
+        return _strings(array, spec)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _host_array(value: Any, spec: TensorSpec) -> Array:
+    if isinstance(value, np.ndarray):
+        return value if type(value) is np.ndarray else _plain(value, spec)
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
+        kind = value.__dlpack_device__()[0]
+        if kind == 1:
+            return _from_dlpack(value, spec)
+        raise fail(
+            ErrorCode.INVALID_ARGUMENT,
+            f"input `{spec.name}` lies on another device (DLPack device type {kind}), the model runs on the CPU",
+            f"bring it to the host: `{spec.name}.cpu()`",
+        )
+    raise fail(
+        ErrorCode.INVALID_ARGUMENT,
+        f"input `{spec.name}` is a {type(value).__name__}, not an array",
+        f"wrap it: `numpy.asarray({spec.name}, dtype='{spec.dtype.numpy.name}')`",
+    )
+
+
+def _from_dlpack(value: Any, spec: TensorSpec) -> Array:
+    try:
+        return np.asarray(np.from_dlpack(value))
+    except Exception as error:
+        message = f"input `{spec.name}` is a {type(value).__name__} that does not give its data: {error}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "pass it as a numpy array", cause=repr(error)) from error
+
+
+def _plain(value: Array, spec: TensorSpec) -> Array:
+    if isinstance(value, np.ma.MaskedArray):
+        message = f"input `{spec.name}` is a masked array, and no engine knows masks"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, f"fill it: `{spec.name}.filled(...)`")
+    return np.asarray(value)
+
+
+def _strings(array: Array, spec: TensorSpec) -> Array:
+    for value in array.flat:
+        if not isinstance(value, str | bytes):
+            message = f"input `{spec.name}` holds a {type(value).__name__}, the model takes strings (BYTES)"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message)
+    return array if array.dtype.kind == "O" else array.astype(object)
