@@ -24,10 +24,11 @@ from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.deadline import deadline_ns, late
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
+from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Array, DeviceView, Signature
-from aegisrt.core.timing import StepTimes
+from aegisrt.core.timing import step_times
 from aegisrt.devices.base import Device
 
 OptionsT = TypeVar("OptionsT", bound=BackendOptions)
@@ -265,6 +266,8 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
 
     def _run(self, loaded: Loaded, request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
+        if request.priority != "normal":
+            priority_level(request.priority)
         deadline = None if request.timeout_ms is None else deadline_ns(request.timeout_ms, entered)
         inputs, wanted = self._checked(loaded, request)
         checked = perf_counter_ns()
@@ -284,7 +287,7 @@ class RuntimeBackend(ABC, Generic[OptionsT]):
         if request.id is not None:
             metadata["request_id"] = request.id
         end = perf_counter_ns()
-        times = StepTimes(started - checked, checked - entered, done - started, end - done)
+        times = step_times((started - checked, checked - entered, done - started, end - done))
         return Ok(ExecutionResult(outputs, times, self._model, self._backend, self.device.name, metadata))
 
     def _checked(self, loaded: Loaded, request: ExecutionRequest) -> tuple[dict[str, Array], tuple[str, ...]]:
