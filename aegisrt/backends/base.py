@@ -24,10 +24,11 @@ from aegisrt.backends.lifecycle import Lifecycle, Names
 from aegisrt.backends.loaded import Loaded
 from aegisrt.backends.model_file import readable_file
 from aegisrt.core.deadline import deadline_ns, late
+from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Array
-from aegisrt.core.timing import StepTimes
+from aegisrt.core.timing import step_times
 
 __all__ = ["Availability", "Names", "RuntimeBackend", "not_a_request"]
 
@@ -129,6 +130,8 @@ class RuntimeBackend(Lifecycle[OptionsT]):
             return Err(self._error(error, "measuring memory"))
 
     def _run(self, loaded: Loaded, request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
+        if request.priority != "normal":
+            priority_level(request.priority)
         deadline = None if request.timeout_ms is None else deadline_ns(request.timeout_ms, entered)
         inputs, wanted = self._checked(loaded, request)
         checked = perf_counter_ns()
@@ -151,7 +154,8 @@ class RuntimeBackend(Lifecycle[OptionsT]):
         metadata = loaded.metadata.copy()
         if request.id is not None:
             metadata["request_id"] = request.id
-        times = StepTimes(started - checked, checked - entered, done - started, perf_counter_ns() - done)
+        end = perf_counter_ns()
+        times = step_times((started - checked, checked - entered, done - started, end - done))
         return Ok(ExecutionResult(outputs, times, self._model, self._backend, self.device.name, metadata))
 
     def _checked(self, loaded: Loaded, request: ExecutionRequest) -> tuple[dict[str, Array], tuple[str, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from aegisrt.backends.onnx import ONNXBackend
-from aegisrt.bench.measure import Call, Sample, interleaved
+from aegisrt.bench.measure import Call, Sample, interleaved, one_core
 from aegisrt.bench.one_node import one_node_model
 from aegisrt.core.optional import Requirement
 from aegisrt.core.request import ExecutionRequest
@@ -72,7 +71,7 @@ class Measured:
 
 def measure(rounds: int) -> Measured:
     """Return the times of `rounds` rounds; raise `ResultError` where ONNX Runtime is missing."""
-    with _one_core(), _deployed() as (context, backend), _polygraphy(backend.session) as infer:
+    with one_core(), _deployed() as (context, backend), _polygraphy(backend.session) as infer:
         session = backend.session
         x = np.zeros(_SHAPE, np.float32)
         request = ExecutionRequest(inputs={"x": x})
@@ -152,20 +151,6 @@ def _polygraphy(session: Any) -> Iterator[Callable[..., object] | None]:
 
     with OnnxrtRunner(session) as runner:
         yield runner.infer
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep this process on one core meanwhile, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -64,3 +65,21 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep the calling thread, and those that it starts, on one core meanwhile, where the system can.
+
+    What wakes a thread on another core depends on how deep that core sleeps, and on where the scheduler put the thread
+    before: the same hop takes 15 or 80 us then, by chance.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

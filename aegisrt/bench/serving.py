@@ -1,7 +1,7 @@
 """What the queue costs and gains, as ratios in one run: `python -m aegisrt.bench.serving [--quick] [--json]`.
 
 - hop: `submit().result()` over a bare queue, future and worker thread around the same `execute`, and, without a bound
-  of its own, around `session.run`;
+  of its own, around `session.run`; on one core, for on several the time is that of waking another core;
 - batching: requests a second of 64 clients with batches of 32, over the same without (a mock of 5 ms a call), and over
   the same queued path with batches of 1 (the digits model on ONNX Runtime);
 - delay: the 99th percentile of the queue delay at low load, beyond `max_queue_delay_us`;
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from aegisrt.bench.hop import bare_hop
-from aegisrt.bench.measure import interleaved
+from aegisrt.bench.measure import interleaved, one_core
 from aegisrt.bench.one_node import one_node_model
 from aegisrt.bench.percentiles import percentile
 from aegisrt.core.request import ExecutionRequest
@@ -72,7 +72,7 @@ def hops(folder: Path, rounds: int) -> list[Finding]:
     path = folder / "one_node.onnx"
     path.write_bytes(one_node_model((1, 16)))
     request = ExecutionRequest(inputs={"x": np.zeros((1, 16), np.float32)})
-    with deployed({"path": str(path), "backend": "onnx"}) as context:
+    with one_core(), deployed({"path": str(path), "backend": "onnx"}) as context:
         backend = context.backend("m")
         engine = backend.bare(request).unwrap()
         with bare_hop(lambda: backend.execute(request)) as around_execute, bare_hop(engine) as around_engine:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from aegisrt.core.priority import Priority
 from aegisrt.core.timing import StepTimes
-
-Priority = Literal["low", "normal", "high"]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 
@@ -16,3 +18,7 @@ class StepTimes(NamedTuple):
     """Inside the engine."""
     device_to_host: int = 0
     """Bringing the outputs to where the caller reads them."""
+
+
+step_times: Callable[[tuple[int, int, int, int]], StepTimes] = partial(tuple.__new__, StepTimes)
+"""Return `StepTimes` of four numbers in half the time of `StepTimes(...)`; each request makes them once or twice."""

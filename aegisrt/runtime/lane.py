@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import chain, islice
 
-from aegisrt.runtime.pending import PRIORITIES, Pending
+from aegisrt.core.priority import PRIORITIES
+from aegisrt.runtime.pending import Pending
 
 
 class Lane:

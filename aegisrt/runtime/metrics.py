@@ -85,18 +85,14 @@ class Recorder:
         with self._lock:
             self._codes[code] += 1
 
-    def ran(self, times: StepTimes) -> None:
-        """Count a success that came from the engine without a queue."""
+    def ran(self, times: StepTimes, *, awaited: bool = True) -> None:
+        """Count a call of the engine for one request, and its success where the answer is awaited."""
+        queue, checks, compute, _ = times
         with self._lock:
-            self._codes[OK] += 1
-            self._queue_us.add(times[0] + times[1])
-            self._compute_us.add(times[2])
-
-    def called_once(self, queue_ns: int, compute_ns: int) -> None:
-        """Count one call of the engine for one request that waited `queue_ns`."""
-        with self._lock:
-            self._queue_us.add(queue_ns)
-            self._compute_us.add(compute_ns)
+            if awaited:
+                self._codes[OK] += 1
+            self._queue_us.add(queue + checks)
+            self._compute_us.add(compute)
 
     def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int) -> None:
         """Count one call of the engine for a batch of `rows` rows, whose requests waited `queue_ns`."""

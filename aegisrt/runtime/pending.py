@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures._base import FINISHED, PENDING
 from time import perf_counter_ns
-from typing import Literal
+from typing import Any, Literal
 
+from aegisrt.core.priority import PRIORITIES
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Result
 from aegisrt.core.tensor import Array
 
 Stage = Literal["new", "queued", "running", "done"]
-PRIORITIES = ("high", "normal", "low")
+
+
+class Answers:
+    """What the futures of one model share: the lock of their states, and the way to withdraw one."""
+
+    __slots__ = ("changed", "lock", "withdraw")
+
+    def __init__(self, withdraw: Callable[[Pending], bool] | None = None) -> None:
+        """`withdraw` takes a request out while it waits, and returns False where it does not."""
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.withdraw = withdraw
 
 
 class Pending(Future[Result[ExecutionResult]]):
@@ -20,6 +34,10 @@ class Pending(Future[Result[ExecutionResult]]):
 
     Who moves `stage` to `done`, under the queue's lock, is the one who ends it; so of the worker, the deadline,
     `cancel` and `close` the first wins, and what comes later is dropped. `cancel()` holds only while the request waits.
+
+    A `Future` makes a condition with a lock of its own, and another lock for each wait: a third of a bare hop to a
+    thread and back. Here all futures of a model share one condition, which guards their states for
+    `concurrent.futures.wait` and `as_completed`, and `result` waits on a plain lock.
     """
 
     stage: Stage = "new"
@@ -31,21 +49,69 @@ class Pending(Future[Result[ExecutionResult]]):
     """The checked inputs, where the request may become part of a batch."""
     deadline_ns: int | None = None
 
-    def __init__(
-        self, request: ExecutionRequest, entered_ns: int, withdraw: Callable[[Pending], bool] | None = None
-    ) -> None:
-        """Hold a request; `withdraw` takes it out while it waits, and returns False where it does not."""
-        super().__init__()
+    _state = PENDING
+    _result: Result[ExecutionResult] | None = None
+    _exception: BaseException | None = None
+
+    def __init__(self, request: ExecutionRequest, entered_ns: int, answers: Answers) -> None:
+        """Hold a request; the state is that of `Future`, whose own `__init__` would make the condition."""
         self.request = request
         self.entered_ns = entered_ns
-        self.withdraw = withdraw
+        self._answers = answers
+        self._condition = answers.changed
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Future[Any]], object]] = []
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def result(self, timeout: float | None = None) -> Result[ExecutionResult]:
+        """Return the answer; raise TimeoutError after `timeout` seconds, and CancelledError where it was cancelled."""
+        if self._state is not FINISHED:
+            self._wait(timeout)
+            if self._state is not FINISHED:
+                raise CancelledError
+        if self._exception is not None:
+            raise self._exception
+        return self._result  # type: ignore[return-value]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return None once there is an answer, for errors are in it; else as `result`."""
+        self._wait(timeout)
+        if self._state is not FINISHED:
+            raise CancelledError
+        return self._exception
+
+    def _wait(self, timeout: float | None) -> None:
+        if not self._ended.acquire(timeout=-1 if timeout is None else min(max(0, timeout), threading.TIMEOUT_MAX)):
+            raise TimeoutError
+        self._ended.release()
+
+    def set_result(self, result: Result[ExecutionResult]) -> None:
+        """Give the answer, once, and run the callbacks in this thread."""
+        with self._answers.lock:
+            if self._state is not PENDING:
+                raise InvalidStateError(f"{self._state}: {self!r}")
+            self._result = result
+            self._state = FINISHED
+            for waiter in self._waiters:
+                waiter.add_result(self)
+        self._ended.release()
+        if self._done_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """As any future's; nothing here calls it, for errors are answers."""
+        super().set_exception(exception)
+        self._ended.release()
 
     def cancel(self) -> bool:
         """Return True if the request had not started and now never will."""
-        if self.withdraw is None or not self.withdraw(self):
+        withdraw = self._answers.withdraw
+        if withdraw is None or not withdraw(self):
             return self.cancelled()
         super().cancel()
         self.set_running_or_notify_cancel()
+        self._ended.release()
         return True
 
     def running(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.lane import Lane
 from aegisrt.runtime.pending import Pending, Stage
+from aegisrt.runtime.seat import Seat
 
 Put = Literal["queued", "full", "closed", "gone"]
 
@@ -23,22 +24,24 @@ class RequestQueue:
 
     An instance is free or entered: `enter` takes a free one while nobody waits, `take` a free one for a worker with the
     batch that it shall run; they are given back by `leave` and `finish`. Hence at most `instances` calls run at once.
+    Where a worker is idle and the request is a batch by itself, `put` gives it both at once.
     """
 
     def __init__(self, instances: int, max_size: int, rule: BatchRule) -> None:
         self.instances = instances
         self._max_size = max_size
         self._rule = rule
+        self._hands_over = rule.delay_ns == 0
+        """Whether a request that nobody is before goes to an idle worker as it comes."""
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
         self._lanes: dict[Hashable, Lane] = {}
-        self._running: set[Pending] = set()
         self._size = 0
         self._free = instances
-        self._idle = 0
-        """Workers that wait for work."""
+        self._seats: list[Seat] = []
+        self._idle: list[Seat] = []
+        """Seats of workers that wait to be called; the last one first, its caches are warm."""
         self._held = 0
         """Callers that wait for room."""
         self._closed = False
@@ -58,21 +61,21 @@ class RequestQueue:
         with self._lock:
             self._give_back()
 
-    def finish(self, batch: list[Pending]) -> list[bool]:
-        """Give back the instance that a batch ran on; return for each of its requests whether its answer is awaited."""
+    def finish(self, seat: Seat) -> list[bool]:
+        """Give back a worker's instance; return for each request of its batch whether its answer is awaited."""
         with self._lock:
             awaited = []
-            for pending in batch:
+            for pending in seat.batch:
                 awaited.append(pending.stage == "running")
                 pending.stage = "done"
-            self._running.difference_update(batch)
+            seat.batch = []
             self._give_back()
             return awaited
 
     def _give_back(self) -> None:
         self._free += 1
-        if self._size and self._idle:
-            self._work.notify()
+        if self._size:
+            self._call_one()
         if self._closed:
             self._ended.notify_all()
 
@@ -97,14 +100,21 @@ class RequestQueue:
             if self._closed:
                 pending.stage = "done"
                 return "closed"
+            if self._hands_over and self._idle and self._free and not self._size:
+                seat = self._idle.pop()
+                self._free -= 1
+                pending.stage = "running"
+                seat.batch = [pending]
+                seat.wake.release()
+                return "queued"
             lane = self._lanes.get(pending.key)
             if lane is None:
                 lane = self._lanes[pending.key] = Lane()
             lane.add(pending)
             self._size += 1
             pending.stage = "queued"
-            if self._free and self._idle:
-                self._work.notify()
+            if self._free:
+                self._call_one()
             return "queued"
 
     def claim(self, pending: Pending, *, also_running: bool) -> Stage | None:
@@ -120,24 +130,46 @@ class RequestQueue:
             pending.stage = "done"
             return stage
 
-    def take(self) -> list[Pending] | None:
-        """Return the next batch, with an instance to run it on, when there are both; None after the end."""
+    def sit(self) -> Seat:
+        """Return a seat for a worker of this queue."""
+        seat = Seat()
         with self._lock:
-            while True:
-                wait_s = None
+            self._seats.append(seat)
+        return seat
+
+    def take(self, seat: Seat) -> list[Pending] | None:
+        """Return the next batch, with an instance to run it on, when there are both; None after the end."""
+        while True:
+            with self._lock:
+                wait_s = -1.0
                 if self._free and self._size:
-                    if self._rule.is_single:
-                        return self._start([self._lanes[None].take_first()])
-                    now = perf_counter_ns()
-                    batch, due_ns = self._form(now)
+                    batch, wait_s = self._next()
                     if batch:
-                        return self._start(batch)
-                    wait_s = max(0, due_ns - now) / 1e9
+                        self._start(seat, batch)
+                        return batch
                 elif self._closed and not self._size:
                     return None
-                self._idle += 1
-                self._work.wait(wait_s)
-                self._idle -= 1
+                self._idle.append(seat)
+            if not seat.wake.acquire(timeout=wait_s):
+                self._rise(seat)
+            if seat.batch:
+                return seat.batch
+
+    def _rise(self, seat: Seat) -> None:
+        """Take a seat from the idle ones whose worker need not be called, unless somebody has called it meanwhile."""
+        with self._lock:
+            if seat in self._idle:
+                self._idle.remove(seat)
+            else:
+                seat.wake.acquire()
+
+    def _next(self) -> tuple[list[Pending], float]:
+        """Return the next batch, or none and in how many seconds there is one."""
+        if self._rule.is_single:
+            return [self._lanes[None].take_first()], 0.0
+        now = perf_counter_ns()
+        batch, due_ns = self._form(now)
+        return batch, max(0, due_ns - now) / 1e9
 
     def _form(self, now: int) -> tuple[list[Pending], int]:
         """Return the batch that goes first, or none and when the next one is due."""
@@ -155,20 +187,26 @@ class RequestQueue:
         self._forget_empty(batch[0].key, best)
         return batch, now
 
-    def _start(self, batch: list[Pending]) -> list[Pending]:
+    def _start(self, seat: Seat, batch: list[Pending]) -> None:
         self._size -= len(batch)
         self._free -= 1
         for pending in batch:
             pending.stage = "running"
-        self._running.update(batch)
+        seat.batch = batch
         if self._held:
             self._room.notify(len(batch))
         if self._size:
-            if self._idle:
-                self._work.notify()
+            self._call_one()
         elif self._closed:
-            self._work.notify_all()
-        return batch
+            self._call_all()
+
+    def _call_one(self) -> None:
+        if self._idle:
+            self._idle.pop().wake.release()
+
+    def _call_all(self) -> None:
+        while self._idle:
+            self._idle.pop().wake.release()
 
     def _remove(self, pending: Pending) -> None:
         lane = self._lanes[pending.key]
@@ -178,7 +216,7 @@ class RequestQueue:
         pending.stage = "done"
         self._room.notify()
         if self._closed:
-            self._work.notify_all()
+            self._call_all()
             self._ended.notify_all()
 
     def _forget_empty(self, key: Hashable, lane: Lane) -> None:
@@ -192,7 +230,7 @@ class RequestQueue:
         """Take no more requests; workers end when none waits, and no batch waits for more."""
         with self._lock:
             self._closed = True
-            self._work.notify_all()
+            self._call_all()
             self._room.notify_all()
             self._ended.notify_all()
 
@@ -217,7 +255,7 @@ class RequestQueue:
     def running(self) -> list[Pending]:
         """Return the requests that workers run now."""
         with self._lock:
-            return list(self._running)
+            return [pending for seat in self._seats for pending in seat.batch]
 
     def load(self) -> tuple[int, int]:
         """Return how many instances are busy, and how many requests wait."""

@@ -9,17 +9,18 @@ from typing import Any, TypeAlias
 
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.core.deadline import deadline_ns
+from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
-from aegisrt.core.tensor import did_you_mean
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.manifest.serving import BatchingOptions
 from aegisrt.runtime.batch import batch_key, count_rows, refuse_oversized
+from aegisrt.runtime.batch_worker import BatchWorker
 from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.metrics import OK, ModelMetrics, Recorder
-from aegisrt.runtime.pending import PRIORITIES, Pending
-from aegisrt.runtime.queue import RequestQueue
+from aegisrt.runtime.pending import Answers, Pending
+from aegisrt.runtime.queue import Put, RequestQueue
 from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
 
 Answer: TypeAlias = Result[ExecutionResult]
@@ -44,10 +45,13 @@ class ServedModel:
         self.watch = watch or DeadlineWatch()
         self._recorder = Recorder()
         self._queue = RequestQueue(backend.instances, options.queue.max_queue_size, BatchRule.of(options.batching))
+        self._answers = Answers(self._withdraw)
         self._starting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._timeout_ms = options.queue.default_timeout_ms
+        self._is_plain = self._batching is None and self._timeout_ms is None
+        """Whether a request that asks for nothing special needs nothing done before it is queued."""
         self._waits_for_room = options.queue.when_full == "wait"
 
     # -- requests -------------------------------------------------------------------------------------------------
@@ -117,20 +121,22 @@ class ServedModel:
 
     def _checked(self, request: ExecutionRequest) -> Pending:
         """Return the request with its deadline, and with what its batch needs; done already where it is refused."""
-        entered = perf_counter_ns()
-        pending = Pending(request, entered, self._withdraw)
-        timeout_ms = self._timeout_ms if request.timeout_ms is None else request.timeout_ms
-        try:
-            if request.priority != "normal":
-                pending.level = _level(request.priority)
-            if timeout_ms is not None:
-                pending.deadline_ns = deadline_ns(timeout_ms, entered)
-            if self._batching is not None:
-                self._prepare_batch(pending, self._batching)
-        except ResultError as failure:
-            pending.stage = "done"
-            self.answer(pending, Err(failure.error))
+        pending = Pending(request, perf_counter_ns(), self._answers)
+        if request.timeout_ms is not None or request.priority != "normal" or not self._is_plain:
+            try:
+                self._prepare(pending, request)
+            except ResultError as failure:
+                pending.stage = "done"
+                self.answer(pending, Err(failure.error))
         return pending
+
+    def _prepare(self, pending: Pending, request: ExecutionRequest) -> None:
+        pending.level = priority_level(request.priority)
+        timeout_ms = self._timeout_ms if request.timeout_ms is None else request.timeout_ms
+        if timeout_ms is not None:
+            pending.deadline_ns = deadline_ns(timeout_ms, pending.entered_ns)
+        if self._batching is not None:
+            self._prepare_batch(pending, self._batching)
 
     def _prepare_batch(self, pending: Pending, batching: BatchingOptions) -> None:
         inputs = self.backend.check(pending.request).unwrap()
@@ -148,6 +154,10 @@ class ServedModel:
         if not self._threads:
             self._start_workers()
         put = self._queue.put(pending, wait=self._waits_for_room)
+        if put != "queued":
+            self._turn_away(pending, put)
+
+    def _turn_away(self, pending: Pending, put: Put) -> None:
         if put == "closed":
             self.answer(pending, self._closed_error())
         elif put == "full" and pending.expired():
@@ -190,12 +200,17 @@ class ServedModel:
         with self._starting:
             if self._threads or self._closed:
                 return
-            worker = Worker(self._queue, self.backend, self._batching, self._recorder, self.answer)
+            work = self._worker().work
             for index in range(self.backend.instances):
                 name = f"aegisrt-{self.name}-{index}"
-                self._threads.append(threading.Thread(target=worker.work, name=name, daemon=True))
+                self._threads.append(threading.Thread(target=work, name=name, daemon=True))
             for thread in self._threads:
                 thread.start()
+
+    def _worker(self) -> Worker:
+        if self._batching is None:
+            return Worker(self._queue, self.backend, self._recorder)
+        return BatchWorker(self._queue, self.backend, self._recorder, self._batching)
 
     def stop(self) -> None:
         """Take no more requests, and let go of those that wait where the manifest says so; waits for nothing."""
@@ -252,11 +267,3 @@ def _refuse_rows(request: ExecutionRequest, batching: BatchingOptions) -> None:
         return
     if rows is not None:
         refuse_oversized(rows, batching)
-
-
-def _level(priority: str) -> int:
-    try:
-        return PRIORITIES.index(priority)
-    except ValueError:
-        hint = did_you_mean(str(priority), PRIORITIES, "priorities")
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"`{priority}` is not a priority", hint) from None

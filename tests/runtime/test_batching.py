@@ -17,7 +17,7 @@ from aegisrt.manifest.serving import BatchingOptions
 from aegisrt.runtime.context import ExecutionContext
 from aegisrt.runtime.factory import build_backends
 from aegisrt.runtime.forming import BatchRule
-from aegisrt.runtime.pending import Pending
+from aegisrt.runtime.pending import Answers, Pending
 from tests.runtime.models import affine, manifest
 from tests.runtime.serving import busy, request, served, until
 
@@ -209,7 +209,7 @@ waiting_rows = st.lists(st.integers(1, 8), min_size=1, max_size=40)
 @given(waiting_rows, st.sets(st.integers(1, 8)), st.booleans())
 def test_the_rule_never_exceeds_the_maximum_and_never_idles_when_overdue(rows, preferred, overdue):
     options = BatchingOptions(max_batch_size=8, preferred_batch_sizes=tuple(preferred), max_queue_delay_us=10)
-    waiting = [Pending(request(1), 0) for _ in rows]
+    waiting = [Pending(request(1), 0, Answers()) for _ in rows]
     for pending, count in zip(waiting, rows, strict=True):
         pending.rows = count
     count = BatchRule.of(options).count(waiting, overdue=overdue)

@@ -8,7 +8,7 @@ import pytest
 
 from aegisrt import ErrorCode
 from aegisrt.runtime.deadlines import DeadlineWatch
-from aegisrt.runtime.pending import Pending
+from aegisrt.runtime.pending import Answers, Pending
 from tests.runtime.serving import busy, request, served, until
 
 LATE_MS = 1000
@@ -105,7 +105,7 @@ def test_the_watch_forgets_what_was_answered_in_time():
     watch = DeadlineWatch()
     far = time.perf_counter_ns() + 3_600_000_000_000
     for _ in range(5000):
-        pending = Pending(request(1), 0)
+        pending = Pending(request(1), 0, Answers())
         pending.deadline_ns = far
         pending.set_result(None)
         watch.add(pending, lambda pending: None)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -18,12 +19,13 @@ X = np.ones((1, 4), np.float32)
 
 def test_a_killed_process_costs_the_request_that_it_ran_and_no_other(tmp_path):
     models = {"m": {"path": affine(tmp_path), "instances": 2}}
-    graph = build_graph(manifest(models, isolation="process", delay_ms=300))
+    graph = build_graph(manifest(models, isolation="process", delay_ms=500))
     with ExecutionContext(graph, build_backends(graph, NoOrigins()).unwrap()) as context:
         backend = context.backend("m")
         pids = backend.pids
         futures = [context.submit(ExecutionRequest(inputs={"x": X * value})) for value in range(6)]
         until(lambda: context.metrics()["m"].busy == 2)
+        time.sleep(0.2)  # an instance is busy before its process has the request
         os.kill(pids[0], signal.SIGKILL)
         results = [future.result(20) for future in futures]
         failed = [result.unwrap_err().code for result in results if result.is_err()]

@@ -58,11 +58,31 @@ def test_waiting_requests_start_by_priority_and_then_in_order(tmp_path):
         assert [int(x[0]) for x in probe.calls] == [0, 3, 5, 2, 4, 1, 6]
 
 
-def test_an_unknown_priority_is_refused(tmp_path):
-    with served(tmp_path) as (model, _):
-        error = answer(model.submit(request(1, priority="higher"))).unwrap_err()
+@pytest.mark.parametrize("way", ["execute", "submit", "backend"])
+@pytest.mark.parametrize(
+    ("priority", "message", "hint"),
+    [
+        ("higher", "`higher`", "did you mean `high`?"),
+        ("urgent", "`urgent`", "priorities are `high`, `normal`, `low`"),
+        ("", "``", "priorities are"),
+        (None, "a NoneType", "priorities are"),
+        (["high"], "a list", "high"),
+    ],
+)
+def test_what_is_no_priority_is_refused_on_every_way(tmp_path, way, priority, message, hint):
+    with served(tmp_path) as (model, probe):
+        ways = {
+            "execute": model.execute,
+            "submit": lambda request: answer(model.submit(request)),
+            "backend": probe.execute,
+        }
+        error = ways[way](request(1, priority=priority)).unwrap_err()
         assert error.code is ErrorCode.INVALID_ARGUMENT
-        assert error.hint == "did you mean `high`?"
+        assert message in error.message
+        assert hint in error.hint
+        assert ways[way](request(1, priority="low")).is_ok()
+        assert ways[way](request(1, priority="high", timeout_ms=5000)).is_ok()
+        assert len(probe.calls) == 2
 
 
 def test_at_most_instances_run_at_once_with_and_without_the_queue(tmp_path):

@@ -14,6 +14,7 @@ from aegisrt.conformance.checks import (  # noqa: F401
     errors,
     timings,
     deadlines,
+    busy_deadlines,
     concurrency,
     memory,
     capabilities,

@@ -18,6 +18,7 @@ SUBJECTS = (
     "errors",
     "timings",
     "deadlines",
+    "busy_deadlines",
     "concurrency",
     "memory",
     "capabilities",
