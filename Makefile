@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
 
-.PHONY: demo test test-unit test-cpu lint schemas bench clean
+.PHONY: demo test test-unit test-cpu lint schemas bench clean cell cell-install cell-conformance cell-demo test-cell
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
@@ -28,11 +28,19 @@ test: lint test-unit test-cpu  ## the whole test command
 	.venv-unit/bin/python $(PIP) -e '.[test]'
 	@touch $@
 
-lint: .venv-cpu/installed
-	.venv-cpu/bin/ruff check .
-	.venv-cpu/bin/ruff format --check .
-	.venv-cpu/bin/mypy
-	.venv-cpu/bin/lint-imports
+# The code's checkers, and what mypy reads of pytest and of prometheus-client; no engine.
+.venv-lint/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lint
+	.venv-lint/bin/python $(PIP) -e '.[lint,test,metrics]'
+	@touch $@
+
+lint: .venv-lint/installed
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+	.venv-lint/bin/mypy
+	.venv-lint/bin/lint-imports
+	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv-lint/bin/zizmor --offline --quiet --persona pedantic .github
 
 test-unit: .venv-unit/installed
 	@! .venv-unit/bin/python -c 'import onnxruntime' 2>/dev/null || { echo 'an engine is installed in .venv-unit'; exit 1; }
@@ -40,6 +48,30 @@ test-unit: .venv-unit/installed
 
 test-cpu: .venv-cpu/installed
 	.venv-cpu/bin/python $(PYTEST) -n 2
+
+# One cell of the CI matrix, from what `aegisrt ci-matrix` says of it; as it stands here, `cpu-onnx`.
+export EXTRAS ?= onnx,images,test
+export BACKEND ?= onnx
+export DEVICE ?= cpu
+export CONFORMANCE ?= ci
+export DEMO ?= run
+export OVERRIDES ?= models.digits.backend=onnx
+
+cell: cell-install cell-conformance cell-demo test-cell  ## what a cell does, in an environment of its own
+
+cell-install:
+	$(PYTHON) -m venv .venv-cell
+	.venv-cell/bin/python $(PIP) -e ".[$$EXTRAS]"
+
+cell-conformance:  # red where the engine or the device is not there
+	.venv-cell/bin/aegisrt conformance conformance="$$CONFORMANCE" conformance.require_installed=true \
+	  conformance.backend="$$BACKEND" conformance.device="$$DEVICE"
+
+cell-demo:  # `set -f`: an override may hold brackets
+	set -f; .venv-cell/bin/aegisrt "$$DEMO" $$OVERRIDES
+
+test-cell:
+	.venv-cell/bin/python $(PYTEST) -n 2
 
 schemas: .venv-cpu/installed  ## write again what is made from the code: schemas/, and the tables in docs/
 	.venv-cpu/bin/aegisrt schema --out schemas
@@ -51,4 +83,4 @@ bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in 
 	.venv-cpu/bin/python -m aegisrt.bench.serving
 
 clean:
-	rm -rf .venv .venv-cpu .venv-unit
+	rm -rf .venv .venv-cpu .venv-unit .venv-lint .venv-cell

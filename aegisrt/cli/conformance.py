@@ -61,10 +61,13 @@ def main(words: Sequence[str]) -> int:
         except OSError as error:
             sys.stderr.write(f"aegisrt conformance: {file} cannot be written: {error.strerror}\n")
             return 1
-    absent = any(
-        cell.require_installed and one.counts.not_installed for cell, one in zip(cells.value, reports, strict=True)
-    )
-    return 1 if absent else report.exit_code
+    not_run = [
+        reason
+        for cell, one in zip(cells.value, reports, strict=True)
+        if cell.require_installed and (reason := one.not_run) is not None
+    ]
+    sys.stderr.write("".join(f"aegisrt conformance: not run: {reason}\n" for reason in not_run))
+    return 1 if not_run else report.exit_code
 
 
 def _parser() -> UsageParser:

@@ -26,6 +26,7 @@ VERBS = {
     "schema": "write the JSON Schemas for editors and checkers",
     "conformance": "prove that a backend keeps the contract",
     "bench": "measure a model, beside its bare engine",
+    "ci-matrix": "print the CI matrix that the files of configs/ci/ make",
 }
 
 
@@ -81,7 +82,7 @@ def _answered(words: list[str]) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
         return _usage_error(f"`{verb}` is not a verb", hint, words)
-    code: int = importlib.import_module(f"aegisrt.cli.{verb}").main(rest)
+    code: int = importlib.import_module(f"aegisrt.cli.{verb.replace('-', '_')}").main(rest)
     return code
 
 

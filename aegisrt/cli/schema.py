@@ -9,8 +9,9 @@ from pathlib import Path
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
 
-DESCRIPTION = """Write the JSON Schemas of a manifest, of one file of a composition, of the conformance kit, and of each
-backend kind that is installed here, third parties' included. In an editor, begin a file with
+DESCRIPTION = """Write the JSON Schemas of a manifest, of one file of a composition, of the conformance kit, of a
+cell of the CI matrix, and of each backend kind that is installed here, third parties' included. In an editor, begin a
+file with
     # yaml-language-server: $schema=schemas/fragment.schema.json
 
 exit codes: 0 written, 1 the folder cannot be written."""
@@ -25,6 +26,7 @@ def main(words: Sequence[str]) -> int:
     if arguments.manifest or arguments.overrides:
         parser.error("it takes no manifest and no overrides")
     from aegisrt.backends.registry import options_by_kind
+    from aegisrt.ci.schemas import ci_schemas
     from aegisrt.conformance.schemas import conformance_schemas
     from aegisrt.core.result import Err, Error, ErrorCode
     from aegisrt.manifest.json_schema import all_schemas
@@ -35,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     folder = Path(arguments.out)
     written = []
     try:
-        for name, schema in {**all_schemas(kinds.value), **conformance_schemas()}.items():
+        for name, schema in {**all_schemas(kinds.value), **conformance_schemas(), **ci_schemas()}.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -47,4 +47,4 @@ class ConformanceOptions(StrictModel):
     xfails: Path | None = None
     """A file of expected failures, in place of the packaged one."""
     require_installed: bool = False
-    """Exit 1 when an engine is not installed: for a machine that is there to test it."""
+    """Exit 1 when an engine is not installed, or no check runs: for a machine that is there to test it."""

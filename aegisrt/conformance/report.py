@@ -107,6 +107,14 @@ class Report(StrictModel):
         return tuple(result for result in self.results if result.status is Status.FAILED)
 
     @property
+    def not_run(self) -> str | None:
+        """Return why the backend was not judged: its engine or device is not there, or no check applied; else None."""
+        absent = next((result for result in self.results if result.status is Status.NOT_INSTALLED), None)
+        nothing_ran = all(result.status is Status.SKIPPED for result in self.results)
+        first = absent or (self.results[0] if nothing_ran and self.results else None)
+        return None if first is None else f"{first.backend} on {first.device}: {first.reason}"
+
+    @property
     def exit_code(self) -> int:
         """Return 1 if a check failed, else 0."""
         return 1 if self.failed else 0

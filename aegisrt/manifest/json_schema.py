@@ -16,7 +16,7 @@ from aegisrt.manifest.validate import manifest_type
 Schema: TypeAlias = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _INTERPOLATION = {"type": "string", "pattern": r"\$\{.+\}", "description": "an OmegaConf interpolation"}
-_DEFAULTS = {
+DEFAULTS = {
     "type": "array",
     "description": "Configuration groups and files to compose before this file (Hydra's defaults list).",
     "items": {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 2}]},
@@ -42,7 +42,7 @@ def all_schemas(kinds: Mapping[str, type[BackendOptions]]) -> dict[str, Schema]:
 def fragment(manifest: Schema) -> Schema:
     """Return the schema of one file of a composition: any part of a manifest, and a defaults list."""
     schema = _partial(manifest)
-    schema["properties"]["defaults"] = _DEFAULTS
+    schema["properties"]["defaults"] = DEFAULTS
     for field in schema["properties"].values():
         for pattern, item in field.get("patternProperties", {}).items():
             if "oneOf" in item:

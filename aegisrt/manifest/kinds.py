@@ -25,7 +25,7 @@ _NICKNAMES = {
 
 def explain_unknown_kind(path: KeyPath, key: str, found: Any, known: Collection[str], locator: Locator) -> None:
     """Tell `locator` that the mapping at `path` has a `kind` (its tag field is `key`) that is not known."""
-    near = _near(found, [*known, *(_EXTRAS if path[0] == "backends" else ())]) if isinstance(found, str) else None
+    near = near_kind(found, [*known, *(_EXTRAS if path[0] == "backends" else ())]) if isinstance(found, str) else None
     label = f"did you mean {quoted(near)}?" if near and near != found else f"no such {key}"
     hint = f"{key}s are {listed(known)}" if known else f"no {_noun(path)} {key}s are registered"
     if path[0] == "backends" and near in _EXTRAS and near not in known:
@@ -42,7 +42,8 @@ def explain_missing_kind(path: KeyPath, key: str, known: Collection[str], locato
     locator.at_key(path, "missing-kind", message, label=f"`{key}` is missing", hint=hint)
 
 
-def _near(found: str, candidates: Collection[str]) -> str | None:
+def near_kind(found: str, candidates: Collection[str]) -> str | None:
+    """Return the kind of `candidates` that was meant: by its nickname (`trt`), or spelt alike; or None."""
     nickname = _NICKNAMES.get(found.casefold())
     return nickname if nickname in candidates else nearest(found, candidates)
 

@@ -26,6 +26,7 @@ _NOUNS = {
     "SampleOptions": "a model's sample",
     "SignatureOptions": "a model's signature",
     "TensorOptions": "a tensor of a signature",
+    "CellOptions": "a cell of the CI matrix",
 }
 
 _Located: TypeAlias = tuple[Place, list[ErrorDetails]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PARAMETER = "id"
-LAYERS = ("core", "manifest", "graph")
+LAYERS = ("core", "manifest", "graph", "ci")
 
 
 def diagnostic_ids(package: Path, layers: tuple[str, ...] = LAYERS) -> dict[str, str]:

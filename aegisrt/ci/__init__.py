@@ -1,0 +1,1 @@
+"""The CI matrix: the cells of configs/ci/, composed and checked as deployments are."""

@@ -1,0 +1,71 @@
+"""`read_cell`: one file of configs/ci/ with its overrides, composed over the groups that deployments use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from aegisrt.ci.check import check_cell, check_overrides
+from aegisrt.ci.options import CellOptions
+from aegisrt.core.options import StrictModel
+from aegisrt.core.result import Err, Ok, Result
+from aegisrt.manifest.compose import compose
+from aegisrt.manifest.json_values import json_values
+from aegisrt.manifest.library import Library
+from aegisrt.manifest.locate import Locator
+from aegisrt.manifest.pydantic_errors import explain_errors
+from aegisrt.manifest.validate import manifest_error
+
+GROUP = "ci"
+
+
+class _Root(StrictModel):
+    ci: CellOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell as its file and overrides say it; of several versions of Python, still one."""
+
+    file: str
+    """The file's name in the group."""
+    options: CellOptions
+    overrides: tuple[str, ...]
+    """Of the packaged demo: the cell's own, then those of the command line."""
+    locator: Locator
+    """Where its values come from."""
+
+
+def read_cell(
+    name: str, own: Sequence[str], deployment: Sequence[str], library: Library, config_dir: Path | str | None
+) -> Result[Cell]:
+    """Return the cell of the file `name`, valid; else an error whose `diagnostics` are all that is wrong with it.
+
+    `own` are overrides of the cell (`ci.timeout_minutes=60`), `deployment` those of the packaged demo, which the
+    cell's own come before. Loads no engine.
+    """
+    composed = compose({}, [f"{GROUP}={name}", *own], config_dir=config_dir, kinds={}, groups=(GROUP,))
+    if isinstance(composed, Err):
+        return composed
+    locator = Locator(composed.value.origins, f"the cell {name}")
+    options = _validated(composed.value.values, locator)
+    if options is not None:
+        check_cell(options, library, locator)
+        check_overrides(options.overrides, deployment, config_dir, locator)
+    if options is None or locator.found:
+        return Err(manifest_error(locator.found, f"the cell {name}"))
+    return Ok(Cell(name, options, (*options.overrides, *deployment), locator))
+
+
+def _validated(composed: dict[str, Any], locator: Locator) -> CellOptions | None:
+    values, emptied = json_values({GROUP: composed.get(GROUP, {})}, locator)
+    try:
+        return _Root.model_validate_json(json.dumps(values)).ci
+    except ValidationError as error:
+        explain_errors(error, _Root, {}, emptied, locator)
+        return None

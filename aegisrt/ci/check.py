@@ -1,0 +1,112 @@
+"""`check_cell`: what a cell names and is not there, and what no cell may do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from aegisrt.backends.registry import backend_class, entries
+from aegisrt.ci.options import CellOptions
+from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.result import Err, ResultError
+from aegisrt.deployment import resolve
+from aegisrt.devices.base import Device
+from aegisrt.manifest.defaults import unknown_option
+from aegisrt.manifest.kinds import near_kind
+from aegisrt.manifest.library import Library
+from aegisrt.manifest.locate import Locator
+from aegisrt.manifest.suggest import did_you_mean, listed, quoted
+
+_AT = "ci"
+
+
+def check_cell(options: CellOptions, library: Library, locator: Locator) -> None:
+    """Tell `locator` of each backend, device, extra and profile that is unknown, and of a runner without its gate."""
+    _check_backend(options, locator)
+    _check_extras(options.extras, locator)
+    profile = options.conformance
+    if profile is not None and not library.exists(f"conformance/{profile}"):
+        place = locator.value((_AT, "conformance"))
+        locator.found.append(unknown_option(library, "conformance", profile, place, path="ci.conformance"))
+    if not options.is_hosted and options.when == "always":
+        locator.at_value(
+            (_AT, "when"),
+            "ungated-runner",
+            "a self-hosted runner would run the code of every pull request, reviewed or not",
+            label="runs before a review",
+            hint="write `when: default-branch-push`, or leave `self-hosted` out of `runs_on`",
+        )
+    if options.backend != "mock" and options.conformance is None and options.demo is None:
+        locator.at_value(
+            (_AT, "backend"),
+            "unproven-engine",
+            f"nothing in this cell needs {quoted(options.backend)}: it would be green without that engine",
+            label="never used",
+            hint="name a profile in `conformance`, or say `demo: run` or `demo: build`",
+        )
+
+
+def check_overrides(
+    own: Sequence[str], deployment: Sequence[str], config_dir: Path | str | None, locator: Locator
+) -> None:
+    """Tell `locator` what is wrong with the overrides of the packaged demo; the cell's own are located in its file."""
+    resolved = resolve(None, [*own, *deployment], config_dir=config_dir)
+    if not isinstance(resolved, Err):
+        return
+    for found in resolved.error.diagnostics:
+        text = found.location.file.removeprefix("override ")
+        if text in own and text != found.location.file:
+            found = _located(found, own.index(text), locator)
+        locator.found.append(found)
+
+
+def _located(found: Diagnostic, index: int, locator: Locator) -> Diagnostic:
+    path = (_AT, "overrides", index)
+    return replace(found, location=locator.value(path), path=f"ci.overrides.{index}", notes=())
+
+
+def _check_backend(options: CellOptions, locator: Locator) -> None:
+    known = entries().unwrap()
+    kind = options.backend
+    if kind not in known:
+        near = near_kind(kind, known)
+        locator.at_value(
+            (_AT, "backend"),
+            "unknown-kind",
+            f"{quoted(kind)} is not a backend kind",
+            label=f"did you mean {quoted(near)}?" if near else "no such kind",
+            hint=f"kinds are {listed(known)}",
+        )
+        return
+    try:
+        device = Device.parse(options.device)
+    except ResultError as error:
+        locator.at_value((_AT, "device"), "bad-value", error.error.message, label="no device", hint=error.error.hint)
+        return
+    backend = backend_class(kind)
+    if options.conformance is None or isinstance(backend, Err):
+        return
+    devices = backend.value.capabilities.devices
+    if device.kind not in devices:
+        locator.at_value(
+            (_AT, "device"),
+            "unsupported-device",
+            f"backend kind {quoted(kind)} runs on {', '.join(devices)}, not on {quoted(device.kind)}",
+            label="every check would be skipped",
+            hint=f"name one of {listed(devices)}, or write `conformance: null` and `demo: build`",
+        )
+
+
+def _check_extras(extras: Sequence[str], locator: Locator) -> None:
+    known = sorted(importlib.metadata.metadata("aegisrt").get_all("Provides-Extra") or ())
+    for index, extra in enumerate(extras):
+        if extra not in known:
+            locator.at_value(
+                (_AT, "extras", index),
+                "unknown-extra",
+                f"{quoted(extra)} is not an extra of `aegisrt`",
+                label=did_you_mean(extra, known) or "no such extra",
+                hint=f"extras are {listed(known)}",
+            )

@@ -1,0 +1,105 @@
+"""`make_matrix`: the cells of configs/ci/ as entries of a GitHub matrix, and which of them an event runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aegisrt.ci.cell import GROUP, Cell, read_cell
+from aegisrt.ci.options import CellOptions
+from aegisrt.ci.words import Words, sorted_words
+from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.resources import configs_dir
+from aegisrt.core.result import Err, Ok, Result
+from aegisrt.manifest.composition import composition_error
+from aegisrt.manifest.library import Library
+from aegisrt.manifest.suggest import quoted
+
+EVENTS = ("pull_request", "push", "schedule", "workflow_dispatch")
+Runner = Literal["hosted", "self-hosted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What sets the workflow off."""
+
+    event: str
+    """One of EVENTS."""
+    ref: str | None = None
+    """What is pushed, such as `refs/heads/main`; None stands for the default branch."""
+    default_branch: str = ""
+
+    def leaves_out(self, options: CellOptions) -> str | None:
+        """Return why a cell does not run, or None where it does."""
+        if options.when == "always":
+            return None
+        if self.event != "push":
+            return f"only on a push to the default branch, and this is a {self.event}"
+        if self.ref is None or (self.default_branch and self.ref == f"refs/heads/{self.default_branch}"):
+            return None
+        return f"only on a push to the default branch, and this is {self.ref or 'no branch'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One job of the matrix."""
+
+    name: str
+    """The file's name, with what sets the job apart where the file makes several."""
+    cell: Cell
+    python: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of the matrix's `include`."""
+        options = self.cell.options.model_dump(mode="json", exclude={"python", "overrides"})
+        own = {"python": self.python, "overrides": list(self.cell.overrides)}
+        return {"name": self.name, "cell": self.cell.file, **options, **own}
+
+
+def make_matrix(
+    overrides: Sequence[str] = (), *, multirun: bool = False, config_dir: Path | str | None = None
+) -> Result[list[Entry]]:
+    """Return every cell's entries, by file name; with `multirun`, those of every combination of a sweep.
+
+    `ci=NAME` leaves one cell, `ci.FIELD=VALUE` changes each, and any other override is one of the packaged demo. An
+    error's `diagnostics` are everything that is wrong with any cell.
+    """
+    words = sorted_words(overrides, multirun)
+    if isinstance(words, Err):
+        return words
+    library = Library([*([Path(config_dir)] if config_dir is not None else []), configs_dir()])
+    found: list[Diagnostic] = []
+    entries: list[Entry] = []
+    for one in words.value:
+        for name in one.chosen or library.options(GROUP):
+            cell = read_cell(name, one.own, one.deployment, library, config_dir)
+            if isinstance(cell, Err):
+                found += cell.error.diagnostics
+            else:
+                entries += _entries(cell.value, one)
+    found = found or [*_twice(entries)]
+    return Err(composition_error(found, "the CI matrix")) if found else Ok(entries)
+
+
+def _entries(cell: Cell, words: Words) -> list[Entry]:
+    versions = cell.options.versions
+    made = []
+    for version in versions:
+        apart = [*([version] if len(versions) > 1 else []), *words.swept]
+        made.append(Entry(f"{cell.file} ({', '.join(apart)})" if apart else cell.file, cell, version))
+    return made
+
+
+def _twice(entries: Iterable[Entry]) -> Iterable[Diagnostic]:
+    """Yield what is wrong with a cell that does what another does."""
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        does = {key: value for key, value in entry.to_json().items() if key not in ("name", "cell", "timeout_minutes")}
+        first = seen.setdefault(repr(does), entry)
+        if first is not entry:
+            place = entry.cell.locator.value((GROUP, "backend"))
+            message = f"the cell {quoted(entry.name)} does what {quoted(first.name)} does"
+            hint = "remove one, or change what sets it apart"
+            yield Diagnostic("duplicate-cell", message, place, path=GROUP, label="the same again", hint=hint)
