@@ -62,6 +62,6 @@ class Description(Generic[OptionsT]):
         return next((file for file in files if file.is_file()), None)
 
     @classmethod
-    def build_note(cls, options: OptionsT) -> str | None:  # noqa: ARG003
-        """Return what a user should know of the engine files that are built with these options, or None."""
+    def build_note(cls, options: OptionsT, device: str) -> str | None:  # noqa: ARG003
+        """Return what a user should know of files built with these options for this kind of device, or None."""
         return None

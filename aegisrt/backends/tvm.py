@@ -1,5 +1,7 @@
 """`TVMBackend`: models on Apache TVM, as shared libraries that it builds from ONNX or that were built elsewhere.
 
+On a CPU, and on an NVIDIA GPU with the driver, pycuda and the CUDA runtime; a build for a GPU needs nvcc or NVRTC too.
+
 Written for apache-tvm 0.27 (Relax); a library is loaded by the version that built it.
 """
 
@@ -18,16 +20,19 @@ from aegisrt.backends.declared import refuse_undeclared_model
 from aegisrt.backends.elf import check_elf
 from aegisrt.backends.onnx_file import looks_like_onnx, read_onnx
 from aegisrt.backends.source import source_of
+from aegisrt.backends.tvm_cuda import CudaSlot, check_cuda, release
+from aegisrt.backends.tvm_errors import classify
 from aegisrt.backends.tvm_introspect import derived_signature
 from aegisrt.backends.tvm_library import Library, Slot, find_entry, open_library
 from aegisrt.backends.tvm_options import LibrarySignature, TensorDeclaration, TVMOptions
-from aegisrt.backends.tvm_target import check_runs_here, cpu_target
+from aegisrt.backends.tvm_target import check_runs_here, target_of
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import Error, ErrorCode, fail
 from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sidecar
-from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
+from aegisrt.core.tensor import Array, DataType, DeviceView, Signature, TensorSpec
+from aegisrt.devices.cuda_arrays import device_array
 
 _COMPILER = "aegisrt.backends.tvm_build"
 _REBUILD = "build it again: `aegisrt build`, or `TVMBackend().build(model, library)`"
@@ -40,6 +45,7 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
     Options: ClassVar[type[BackendOptions]] = TVMOptions
     requirement = Requirement("tvm", ("apache-tvm",), "tvm")
     capabilities = Capabilities(
+        devices=("cpu", "cuda"),
         formats=(".so",),
         builds_from=(".onnx",),
         dtypes=frozenset(DataType) - {DataType.BYTES},
@@ -51,8 +57,10 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
     )
 
     @classmethod
-    def build_note(cls, options: TVMOptions) -> str | None:
-        """Return that the code is slow where nothing tunes it."""
+    def build_note(cls, options: TVMOptions, device: str) -> str | None:
+        """Return that the code is slow where nothing tunes it; on a GPU TVM has schedules of its own."""
+        if device != "cpu":
+            return None
         slow = "untuned: right, and 20 to 120 times slower than ONNX Runtime; add `tuning` to its backend"
         return None if options.tuning else slow
 
@@ -61,6 +69,8 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
     def _load(self, path: Path) -> Library:
         _refuse_source(path)
         engine = require(self.requirement)
+        if self.device.kind == "cuda":
+            check_cuda(self.device)
         sidecar = read_sidecar(path)
         if sidecar is not None:
             self._check(path, sidecar, engine.__version__)
@@ -91,12 +101,20 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         if recipe["engine"] != version:
             message = f"{path} was built by TVM {recipe['engine']}, and this is TVM {version}"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, _REBUILD)
-        check_runs_here(recipe["target"], str(path))
+        check_runs_here(recipe["target"], self.device, str(path))
 
     def _asked(self, module: Any, entry: str, path: Path) -> Signature:
         """Return the signature of a library without sidecar: what the options declare, else what it tells itself."""
         declared = self.options.signature
-        return _signature(declared) if declared is not None else derived_signature(module, entry, path)
+        if declared is not None:
+            return _signature(declared)
+        if self.device.kind == "cuda":
+            message = (
+                f"{path} has no sidecar ({path.name}.json), and code for a GPU does not tell its inputs and outputs"
+            )
+            hint = "copy the sidecar with it, or declare `signature` in the backend's options"
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+        return derived_signature(module, entry, path)
 
     def _signature(self, engine: Library) -> Signature:
         return engine.signature
@@ -106,25 +124,36 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def _open(self, engine: Library, stream: Any) -> Slot:
+    def _open(self, engine: Library, stream: Any) -> Slot | CudaSlot:
+        if self.device.kind == "cuda":
+            return CudaSlot(engine, self.device, stream, outputs=self.options.outputs)
         return engine.slot()
 
-    def _execute(self, slot: Slot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
+    def _close(self, slot: Slot | CudaSlot) -> None:
+        if isinstance(slot, CudaSlot):
+            slot.close()
+
+    def _unload(self, engine: Library) -> None:
+        if self.device.kind == "cuda":
+            release(engine, self.device)
+
+    def _device_view(self, engine: Library) -> DeviceView | None:
+        return device_array if self.device.kind == "cuda" else None
+
+    def _execute(self, slot: Slot | CudaSlot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         return slot.call(inputs, outputs)
 
-    def _classify(self, error: Exception) -> ErrorCode | None:
-        text = str(error)
-        if "Failed to load dynamic shared library" in text:
-            return ErrorCode.FAILED_PRECONDITION
-        if "ErrorContext(fn=" in text or text.startswith("Mismatched"):
-            return ErrorCode.INVALID_ARGUMENT
-        return None
+    def _classify(self, error: Exception) -> ErrorCode | Error | None:
+        return classify(error)
 
     # -- building ----------------------------------------------------------------------------------------------
 
     def _recipe(self) -> dict[str, Any]:
         engine = require(self.requirement)
-        target = cpu_target(self.options.target, self.options.threads or self.device.threads)
+        target = target_of(self.options.target, self.device, self.options.threads or self.device.threads)
+        if self.options.tuning is not None and self.device.kind == "cuda":
+            message = "`tuning` times code on the CPU; on a GPU TVM's own schedules (DLight) are used"
+            raise fail(ErrorCode.UNIMPLEMENTED, message, "leave `tuning` out for this device")
         return {
             "backend": self.kind,
             "engine": engine.__version__,
@@ -134,6 +163,8 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
 
     def _build(self, source: Path, target: Path) -> None:
         recipe = self._recipe()
+        if self.device.kind == "cuda":
+            check_cuda(self.device)
         signature = _with_sizes(read_onnx(source).signature, self.options.free_dimensions)
         refuse_undeclared_model(self.capabilities, signature)
         described = source_of(source)

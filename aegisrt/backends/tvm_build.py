@@ -5,7 +5,9 @@ It imports TVM, which nothing of the caller's process needs for a build; LLVM ma
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +112,8 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
     from tvm.target import Target
 
     target = Target(job["target"])
+    if job["target"]["kind"] == "cuda":
+        _choose_cuda_compiler()
     module = None
     for variant in attempt.variants:
         tell(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
@@ -130,17 +134,42 @@ def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dic
             try:
                 best, known = tuned(module, target, job["tuning"], Path(job["records"]))
                 tell("compiling tuned code")
-                return tvm.compile(best, target, relax_pipeline=_pipeline()), known
+                return tvm.compile(best, target, relax_pipeline=_cpu_pipeline()), known
             except Exception as error:  # noqa: BLE001  (the untuned code is still right)
                 print(f"tuned code cannot be compiled: {error}")
                 tell("tuned code cannot be compiled; going on without")
         tell("compiling")
-        return tvm.compile(module, target, relax_pipeline=_pipeline()), {"tuned": False}
+        with target:  # the compiler of CUDA code asks what the current one is
+            return tvm.compile(module, target, relax_pipeline=_pipeline(target)), {"tuned": False}
     except Exception as error:
         raise _not_compiled(error) from error
 
 
-def _pipeline() -> Any:
+def _pipeline(target: Any) -> Any:
+    """Return the passes for a target; for a GPU TVM's own, whose schedules are DLight's."""
+    from tvm import relax
+
+    return relax.get_default_pipeline(target) if target.kind.name == "cuda" else _cpu_pipeline()
+
+
+def _choose_cuda_compiler() -> None:
+    """Let TVM take nvcc where there is one, else NVRTC, and keep IEEE arithmetic, which it gives up for speed.
+
+    Denormals would be zero, and divisions inexact. It reads these from the environment (`tvm.support.nvcc`).
+    """
+    if shutil.which("nvcc") is None:
+        try:
+            import cuda.bindings.nvrtc  # type: ignore[import-not-found]  # noqa: F401
+        except ImportError:
+            message = "there is no compiler of CUDA code"
+            hint = "install the CUDA toolkit, with nvcc on PATH, or run: pip install cuda-bindings"
+            raise fail(ErrorCode.UNAVAILABLE, message, hint) from None
+    os.environ.setdefault("TVM_CUDA_COMPILE_MODE", "nvcc" if shutil.which("nvcc") else "nvrtc")
+    os.environ.setdefault("TVM_CUDA_NVCC_NO_FAST_MATH", "1")
+    os.environ.setdefault("TVM_CUDA_NVRTC_EXTRA_OPTS", "--ftz=false --prec-div=true --prec-sqrt=true")
+
+
+def _cpu_pipeline() -> Any:
     """Return TVM's default passes, and one that keeps LLVM's knowledge that buffers do not overlap.
 
     TVM drops that for a whole library where one function does not promise it, and the function that computes dynamic

@@ -101,31 +101,28 @@ class Slot:
         raise NotImplementedError
 
 
-class VirtualMachineSlot(Slot):
-    """A Relax VM over the library."""
+class Functions:
+    """A VM over the library, and which of its functions takes which shapes."""
 
-    def __init__(self, library: Library) -> None:
-        super().__init__(library)
-        import tvm
+    def __init__(self, library: Library, device: Any) -> None:
         from tvm import relax
 
-        self._vm = relax.VirtualMachine(library.module, tvm.cpu())
-        self._default = self._vm[library.entry] if library.entry else None
-        self._variants = {shapes: self._vm[name] for shapes, name in library.variants.items()}
-        self._single = len(library.signature.outputs) == 1
+        self._vm = relax.VirtualMachine(library.module, device)
+        self._default: Callable[..., Any] | None = self._vm[library.entry] if library.entry else None
+        self._variants: dict[Shapes, Callable[..., Any]] = {
+            shapes: self._vm[name] for shapes, name in library.variants.items()
+        }
+        self.single = len(library.signature.outputs) == 1
+        """Whether a function answers one tensor, instead of a list."""
 
-    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
-        """Return the wanted outputs."""
-        function = self._default
+    def pick(self, inputs: dict[str, Array]) -> Callable[..., Any]:
+        """Return the function for inputs of these shapes; INVALID_ARGUMENT where there is none."""
+        found = self._default
         if self._variants:
-            shapes = tuple([array.shape for array in inputs.values()])
-            function = self._variants.get(shapes, function)
-            if function is None:
-                raise self._no_function(inputs)
-        taken = [stage(inputs[name]) for name, stage in self._stages]
-        use_threads(self._threads)
-        answer = function(*taken)  # type: ignore[misc]
-        return self._handover([answer] if self._single else answer, taken, wanted)
+            found = self._variants.get(tuple([array.shape for array in inputs.values()]), found)
+        if found is None:
+            raise self._no_function(inputs)
+        return found
 
     def _no_function(self, inputs: dict[str, Array]) -> Exception:
         asked = ", ".join(f"`{name}` {shape_text(array.shape)}" for name, array in inputs.items())
@@ -135,6 +132,24 @@ class VirtualMachineSlot(Slot):
         )
         message = f"the library has no function for {asked}, and none of dynamic shape"
         return fail(ErrorCode.INVALID_ARGUMENT, message, f"it takes {known}")
+
+
+class VirtualMachineSlot(Slot):
+    """A Relax VM on the CPU."""
+
+    def __init__(self, library: Library) -> None:
+        super().__init__(library)
+        import tvm
+
+        self._functions = Functions(library, tvm.cpu())
+
+    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
+        """Return the wanted outputs."""
+        function = self._functions.pick(inputs)
+        taken = [stage(inputs[name]) for name, stage in self._stages]
+        use_threads(self._threads)
+        answer = function(*taken)
+        return self._handover([answer] if self._functions.single else answer, taken, wanted)
 
 
 class OperatorSlot(Slot):
@@ -149,28 +164,36 @@ class OperatorSlot(Slot):
         import tvm_ffi
 
         taken = [stage(inputs[name]) for name, stage in self._stages]
-        sizes = _sizes(self._signature.inputs, inputs)
-        made = {spec.name: aligned(_shape(spec, sizes), spec.dtype.numpy) for spec in self._signature.outputs}
+        shapes = output_shapes(self._signature, inputs)
+        made = {spec.name: aligned(_known(spec, shapes), spec.dtype.numpy) for spec in self._signature.outputs}
         use_threads(self._threads)
         self._function(*taken, *(tvm_ffi.from_dlpack(array) for array in made.values()))
         return [made[name] for name in wanted]
 
 
-def _sizes(specs: Sequence[TensorSpec], inputs: dict[str, Array]) -> dict[str, int]:
-    return {
+def output_shapes(signature: Signature, inputs: dict[str, Array]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each output whose dimensions are all fixed, or named as dimensions of inputs are."""
+    sizes = {
         dim: size
-        for spec in specs
+        for spec in signature.inputs
         for dim, size in zip(spec.shape or (), inputs[spec.name].shape, strict=False)
         if isinstance(dim, str)
     }
+    found = {}
+    for spec in signature.outputs:
+        shape = [dim if isinstance(dim, int) else sizes.get(dim or "") for dim in spec.shape or ()]
+        if spec.shape is not None and None not in shape:
+            found[spec.name] = tuple(size for size in shape if size is not None)
+    return found
 
 
-def _shape(spec: TensorSpec, sizes: dict[str, int]) -> tuple[int, ...]:
+def _known(spec: TensorSpec, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     try:
-        return tuple(dim if isinstance(dim, int) else sizes[str(dim)] for dim in spec.shape or ())
-    except KeyError as error:
-        message = f"the size of dimension {error} of output `{spec.name}` is not known: no input has it"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, "name a dimension of an input, or give its size") from None
+        return shapes[spec.name]
+    except KeyError:
+        message = f"the shape of output `{spec.name}` is not known: {shape_text(spec.shape)}"
+        hint = "name dimensions as an input's are, or give their sizes"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint) from None
 
 
 _thread = threading.local()

@@ -68,7 +68,10 @@ class TVMOptions(BackendOptions):
     signature: LibrarySignature | None = None
     """Inputs and outputs of a library that was built elsewhere and has no sidecar; else they are known."""
     target: dict[str, TargetValue] | None = None
-    """What code is compiled for, as attributes of a TVM target; left out: this machine's processor."""
+    """What code is compiled for, as attributes of a TVM target; left out: this machine's processor, or
+    the GPU's compute capability."""
+    outputs: Literal["host", "device"] = "host"
+    """On a GPU: where results lie: numpy arrays, or arrays on the GPU with `__cuda_array_interface__`."""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Threads inside one call of tuned code; left out: the device's `threads`, else what TVM takes."""
     free_dimensions: dict[str, Size] = Field(default_factory=dict)
@@ -85,8 +88,8 @@ class TVMOptions(BackendOptions):
     @field_validator("target")
     @classmethod
     def _has_kind(cls, target: dict[str, TargetValue] | None) -> dict[str, TargetValue] | None:
-        if target is not None and target.get("kind") != "llvm":
-            raise ValueError("a target for the CPU says `kind: llvm`")
+        if target is not None and target.get("kind") not in ("llvm", "cuda"):
+            raise ValueError("a target says `kind: llvm` for a CPU, or `kind: cuda` for a GPU")
         return target
 
     @model_validator(mode="after")

@@ -84,7 +84,7 @@ def _state(model: ModelOptions, options: BackendOptions, device: str) -> tuple[S
         able = ", ".join(backend.capabilities.devices)
         return "unsupported", f"backend kind `{kind}` runs on {able}, not on `{device}`"
     if needs_build(backend, model.path):
-        note = backend.build_note(options)
+        note = backend.build_note(options, device)
         reason = f"`{model.path.name}` is compiled for backend kind `{kind}` before it loads"
         return "needs_build", f"{reason}; {note}" if note else reason
     return "ready", None

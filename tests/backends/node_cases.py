@@ -183,19 +183,26 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only each so-many-th case")
     parser.add_argument("--limit", type=int, help="at most so many cases")
     parser.add_argument("--engine", action="append", choices=list(ENGINES), help="may be repeated; all by default")
-    parser.add_argument("--json", metavar="FILE", help="write every verdict")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write every verdict, or go on with it")
     arguments = parser.parse_args()
     import_engines()
     chosen, engines = cases(arguments.match, arguments.every, arguments.limit), arguments.engine or list(ENGINES)
-    verdicts: dict[str, dict[str, str]] = {engine: {} for engine in engines}
+    verdicts = _begun(arguments.json, engines)
     for index, case in enumerate(chosen):
         for engine in engines:
-            verdicts[engine][case.name] = judge_in_child(engine, case)
+            if case.name not in verdicts[engine]:
+                verdicts[engine][case.name] = judge_in_child(engine, case)
         sys.stderr.write(f"\r{index + 1} of {len(chosen)} {case.name:<60}"[:90])
+        if arguments.json and (index % 20 == 0 or index + 1 == len(chosen)):
+            arguments.json.write_text(json.dumps(verdicts, indent=1), encoding="utf-8")
     sys.stderr.write("\n")
     print(table(verdicts))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(verdicts, indent=1), encoding="utf-8")
+
+
+def _begun(file: Path | None, engines: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the verdicts by engine that a run which was stopped has written."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+    return {engine: known.get(engine, {}) for engine in engines}
 
 
 if __name__ == "__main__":

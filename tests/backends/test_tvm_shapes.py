@@ -59,8 +59,9 @@ def test_the_library_has_a_function_for_each_shape_and_a_dynamic_one(digits):
 def test_a_declared_shape_calls_its_own_function(digits):
     slot = digits._loaded.engine.slot()
     called = []
-    slot._variants = {shapes: lambda *_, s=shapes: called.append(s) for shapes in slot._variants}
-    slot._default = lambda *_: called.append("main")
+    functions = slot._functions
+    functions._variants = {shapes: lambda *_, s=shapes: called.append(s) for shapes in functions._variants}
+    functions._default = lambda *_: called.append("main")
     slot._handover = lambda *_: []
     for batch in (1, 2, 16):
         slot.call({"image": np.zeros((batch, 1, 8, 8), np.float32)}, ("probabilities",))
@@ -129,7 +130,7 @@ def test_dispatch_adds_at_most_15_us_to_the_bare_call(tmp_path):
     slot = backend._loaded.engine.slot()
     x = aligned((2, 4), np.dtype(np.float32))
     x[:] = 0
-    bare, lent = slot._variants[((2, 4),)], tvm_ffi.from_dlpack(x)
+    bare, lent = slot._functions._variants[((2, 4),)], tvm_ffi.from_dlpack(x)
     took_us = {}
     for name, once in (("bare", lambda: np.from_dlpack(bare(lent))), ("slot", lambda: slot.call({"x": x}, ("y",)))):
         rounds = []

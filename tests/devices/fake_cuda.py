@@ -97,7 +97,7 @@ class FakeCuda:
         out._obj.value = self.memory_bytes
 
     def _cuDeviceGetAttribute(self, out, attribute, device):
-        out._obj.value = {75: 9, 76: 0}.get(attribute, 0)
+        out._obj.value = {1: 1024, 8: 49152, 10: 32, 75: 9, 76: 0}.get(attribute, 0)
 
     def _cuGetErrorName(self, code, out):
         names = {2: b"CUDA_ERROR_OUT_OF_MEMORY", 100: b"CUDA_ERROR_NO_DEVICE", 700: b"CUDA_ERROR_ILLEGAL_ADDRESS"}

@@ -16,8 +16,10 @@ part devices python3 -m aegisrt devices --json
 part doctor python3 -m aegisrt doctor
 part tests python3 -m pytest -m gpu tests/gpu -q -p no:cacheprovider
 part conformance-onnx python3 -m aegisrt conformance --backend onnx --device cuda --report "$out/onnx.json"
+part conformance-tvm python3 -m aegisrt conformance --backend tvm --device cuda --report "$out/tvm.json"
 part conformance-tensorrt python3 -m aegisrt conformance --backend tensorrt --device cuda --report "$out/tensorrt.json"
 part measure python3 -m tests.gpu.measure configs/model/digits.onnx ${MODELS:-}
+part measure-tvm python3 -m tests.gpu.measure_tvm configs/model/digits.onnx
 part profile python3 -m tests.gpu.profile_onnx ${MODELS:-} configs/model/digits.onnx
 if command -v compute-sanitizer >/dev/null; then
   part sanitizer compute-sanitizer --tool memcheck --error-exitcode 9 \
