@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from aegisrt.backends.base import RuntimeBackend
-from aegisrt.backends.onnx_cuda import CudaSlot, runs_bound
+from aegisrt.backends.onnx_binding import runs_bound
+from aegisrt.backends.onnx_cuda import CudaSlot
 from aegisrt.backends.onnx_errors import execute_error, is_from_engine, load_error
 from aegisrt.backends.onnx_options import ONNXOptions, session_options
 from aegisrt.backends.onnx_providers import CPU, CUDA, Chosen, choose, refuse_fallback

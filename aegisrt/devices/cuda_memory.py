@@ -132,20 +132,20 @@ class StagingPool:
 
 def copy_to_device(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
     """Enqueue a copy from page-locked memory to the GPU; the context must be current."""
-    if size_bytes:
-        context.check("cuMemcpyHtoDAsync", context.driver.cuMemcpyHtoDAsync_v2(target, source, size_bytes, stream))
+    if size_bytes and (code := context.driver.cuMemcpyHtoDAsync_v2(target, source, size_bytes, stream)):
+        context.check("cuMemcpyHtoDAsync", code)
 
 
 def copy_to_host(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
     """Enqueue a copy from the GPU to page-locked memory; the context must be current."""
-    if size_bytes:
-        context.check("cuMemcpyDtoHAsync", context.driver.cuMemcpyDtoHAsync_v2(target, source, size_bytes, stream))
+    if size_bytes and (code := context.driver.cuMemcpyDtoHAsync_v2(target, source, size_bytes, stream)):
+        context.check("cuMemcpyDtoHAsync", code)
 
 
 def copy_on_device(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
     """Enqueue a copy inside the GPU; the context must be current."""
-    if size_bytes:
-        context.check("cuMemcpyDtoDAsync", context.driver.cuMemcpyDtoDAsync_v2(target, source, size_bytes, stream))
+    if size_bytes and (code := context.driver.cuMemcpyDtoDAsync_v2(target, source, size_bytes, stream)):
+        context.check("cuMemcpyDtoDAsync", code)
 
 
 _pools: dict[int, StagingPool] = {}

@@ -38,9 +38,15 @@ class StagedTensor:
             self._pinned, changed = pinned, True
         return changed
 
+    @property
+    def address(self) -> int:
+        """The address of the host's side."""
+        assert self._pinned is not None, "reserve comes first"
+        return self._pinned.address
+
     def write(self, value: Array) -> None:
         """Copy a C-contiguous array into the host's side."""
-        memmove(self._address(), value.ctypes.data, value.nbytes)
+        memmove(self.address, value.ctypes.data, value.nbytes)
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return the host's side as an array, without a copy; invalid once `reserve` changed an address."""
@@ -53,11 +59,11 @@ class StagedTensor:
 
     def to_device(self, size_bytes: int, stream: int) -> None:
         """Enqueue the copy to the GPU; the context must be current."""
-        copy_to_device(self._context, self.pointer, self._address(), size_bytes, stream)
+        copy_to_device(self._context, self.pointer, self.address, size_bytes, stream)
 
     def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
         """Enqueue the copy to the host, from `source` on the GPU or from its own memory there."""
-        copy_to_host(self._context, self._address(), source or self.pointer, size_bytes, stream)
+        copy_to_host(self._context, self.address, source or self.pointer, size_bytes, stream)
 
     def free(self) -> None:
         """Give all of it back; any number of times."""
@@ -67,7 +73,3 @@ class StagedTensor:
             self._device.free()
         self._pinned = self._device = None
         self.pointer = 0
-
-    def _address(self) -> int:
-        assert self._pinned is not None, "reserve comes first"
-        return self._pinned.address

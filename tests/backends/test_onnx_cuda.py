@@ -100,7 +100,7 @@ def test_memory_of_ours_is_bound_once_the_shapes_are_known(opened):
     for _ in range(3):
         slot.call({"image": images(2)}, ("probabilities",))
     (bound,) = slot._bound.values()
-    assert bound.shapes == ((2, 10),)
+    assert [host.shape for host in bound.results] == [(2, 10)]
 
 
 def test_an_output_whose_shape_changes_with_the_values(opened, tmp_path):
