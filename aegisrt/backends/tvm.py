@@ -75,7 +75,7 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         if sidecar is not None:
             self._check(path, sidecar, engine.__version__)
         check_elf(path)
-        module = open_library(path)
+        module = open_library(path, holds_kernels=self.device.kind == "cuda")
         described = sidecar.metadata if sidecar is not None else {}
         variants = {tuple(map(tuple, f["shapes"])): f["name"] for f in described.get("functions", ()) if f["shapes"]}
         names = [f["name"] for f in described.get("functions", ())]

@@ -28,10 +28,13 @@ _opened: dict[str, str] = {}
 _opening = threading.Lock()
 
 
-def open_library(path: Path) -> Any:
+def open_library(path: Path, *, holds_kernels: bool = False) -> Any:
     """Return the module of the library at `path`; it is unmapped when the last reference goes.
 
-    The linker knows a library by its path, so that one which replaced another is opened under a name of its own.
+    The linker knows a library by its path, so that one which replaced another is opened under a name of its own, and
+    so is each further one that `holds_kernels` of a GPU: its code keeps pointers to the kernels of one module, in
+    variables that all modules of the mapping share, and another module's release would leave them dangling
+    (`library_ctx_addr` in https://github.com/apache/tvm-ffi/blob/main/src/ffi/extra/library_module.cc).
     TVM is kept from pinning the caller's thread to one core for ever, which it does on its first parallel loop.
     """
     os.environ.setdefault("TVM_BIND_THREADS", "0")
@@ -41,7 +44,8 @@ def open_library(path: Path) -> Any:
     real = os.path.realpath(path)
     digest = file_sha256(path)
     with _opening:
-        if _opened.setdefault(real, digest) == digest:
+        first = real not in _opened
+        if _opened.setdefault(real, digest) == digest and (first or not holds_kernels):
             return tvm_ffi.load_module(real, keep_module_alive=False)
         with tempfile.TemporaryDirectory(prefix="aegisrt-") as folder:
             copy = Path(folder, f"{digest}{path.suffix}")
