@@ -56,8 +56,8 @@ AFTER_A_PUSH = [
     },
     {
         **GPU, "name": "integration-tvm", "cell": "integration-tvm", "runs_on": ["self-hosted", "gpu"],
-        "extras": ["tvm", "images", "test"], "backend": "tvm", "device": "cpu",
-        "overrides": ["models.digits.backend=tvm"], "timeout_minutes": 120,
+        "extras": ["tvm", "cuda", "images", "test"], "backend": "tvm", "device": "cuda",
+        "overrides": [*ON_GPU, "backends.tvm.device=gpu", "models.digits.backend=tvm"], "timeout_minutes": 120,
     },
 ]  # fmt: skip
 TO_MAIN = ("--event", "push", "--ref", "refs/heads/main", "--default-branch", "main")

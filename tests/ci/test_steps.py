@@ -151,7 +151,7 @@ def test_a_hosted_cell_without_its_engine_is_red(runner, planned, cell):
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an NVIDIA device on this machine")
-@pytest.mark.parametrize("cell", ["integration-onnx", "integration-trt"])
+@pytest.mark.parametrize("cell", GPU)
 def test_a_gpu_cell_on_a_runner_without_a_gpu_is_red(runner, planned, cell):
     install, prove, *_ = cell_steps(planned, cell)
     if not (runner.checkout / ".venv-cell").exists():
