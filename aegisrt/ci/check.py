@@ -40,11 +40,11 @@ def check_cell(options: CellOptions, library: Library, locator: Locator) -> None
         )
     if options.backend != "mock" and options.conformance is None and options.demo is None:
         locator.at_value(
-            (_AT, "backend"),
+            (_AT, "conformance"),
             "unproven-engine",
             f"nothing in this cell needs {quoted(options.backend)}: it would be green without that engine",
-            label="never used",
-            hint="name a profile in `conformance`, or say `demo: run` or `demo: build`",
+            label="proves nothing",
+            hint="name a profile here, or say `demo: run` or `demo: build`",
         )
 
 
@@ -90,8 +90,9 @@ def _check_backend(options: CellOptions, locator: Locator) -> None:
         return
     devices = backend.value.capabilities.devices
     if device.kind not in devices:
+        is_said = locator.origins.of((_AT, "device")).source != "default"
         locator.at_value(
-            (_AT, "device"),
+            (_AT, "device" if is_said else "backend"),
             "unsupported-device",
             f"backend kind {quoted(kind)} runs on {', '.join(devices)}, not on {quoted(device.kind)}",
             label="every check would be skipped",

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from aegisrt.ci.cell import GROUP, Cell, read_cell
 from aegisrt.ci.options import CellOptions
 from aegisrt.ci.words import Words, sorted_words
-from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Ok, Result
 from aegisrt.manifest.composition import composition_error
-from aegisrt.manifest.library import Library
+from aegisrt.manifest.library import Library, shown
 from aegisrt.manifest.suggest import quoted
 
 EVENTS = ("pull_request", "push", "schedule", "workflow_dispatch")
@@ -69,8 +69,9 @@ def make_matrix(
     words = sorted_words(overrides, multirun)
     if isinstance(words, Err):
         return words
-    library = Library([*([Path(config_dir)] if config_dir is not None else []), configs_dir()])
-    found: list[Diagnostic] = []
+    folders = [*([Path(config_dir)] if config_dir is not None else []), configs_dir()]
+    library = Library(folders)
+    found = [*_passed_over(folders)]
     entries: list[Entry] = []
     for one in words.value:
         for name in one.chosen or library.options(GROUP):
@@ -90,6 +91,14 @@ def _entries(cell: Cell, words: Words) -> list[Entry]:
         apart = [*([version] if len(versions) > 1 else []), *words.swept]
         made.append(Entry(f"{cell.file} ({', '.join(apart)})" if apart else cell.file, cell, version))
     return made
+
+
+def _passed_over(folders: Iterable[Path]) -> Iterable[Diagnostic]:
+    """Yield what is wrong with a file that stands among the cells and is none."""
+    for file in (file for folder in folders for file in sorted((folder / GROUP).glob("*.yml"))):
+        place = Location(shown(file), 1, 1, 2)
+        message = f"{quoted(file.name)} is no cell: the files of a group end in `.yaml`"
+        yield Diagnostic("ignored-file", message, place, hint=f"rename it to `{file.stem}.yaml`")
 
 
 def _twice(entries: Iterable[Entry]) -> Iterable[Diagnostic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from aegisrt.core.options import StrictModel
 
@@ -21,17 +21,19 @@ PythonVersion = Annotated[Literal["3.11", "3.12", "3.13"], BeforeValidator(_as_t
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Word = Annotated[str, Field(pattern=r"^\S+$")]
 """An override without blanks: a cell's steps hand several on in one environment variable."""
+_NOT_EMPTY = Field(json_schema_extra={"minItems": 1})
+"""For editors; `min_length` would also count entries that are wrong as missing."""
 
 
 class CellOptions(StrictModel):
     """One cell of the CI matrix: `ci` in a composed configuration."""
 
-    runs_on: Annotated[tuple[Label, ...], Field(min_length=1)]
+    runs_on: Annotated[tuple[Label, ...], _NOT_EMPTY]
     """Labels of the runner, all of which it must have: `[ubuntu-24.04]`, `[self-hosted, gpu, tensorrt]`."""
     when: Literal["always", "default-branch-push"]
     """`always`, or only a push to the default branch: what a self-hosted runner needs, since it must not run code that
     nobody has reviewed."""
-    python: PythonVersion | Annotated[tuple[PythonVersion, ...], Field(min_length=1)]
+    python: PythonVersion | Annotated[tuple[PythonVersion, ...], _NOT_EMPTY]
     """The version of Python; of several, each is a cell."""
     extras: tuple[str, ...] = ()
     """Extras of AegisRT that are installed."""
@@ -52,7 +54,9 @@ class CellOptions(StrictModel):
 
     @field_validator("runs_on", "python", "extras", "overrides")
     @classmethod
-    def _once(cls, value: Any) -> Any:
+    def _once(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == () and info.field_name in ("runs_on", "python"):
+            raise ValueError("it names none")
         twice = [one for one in value if value.count(one) > 1] if isinstance(value, tuple) else []
         if twice:
             raise ValueError(f"`{twice[0]}` stands in it twice")

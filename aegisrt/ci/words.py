@@ -52,7 +52,7 @@ def _sorted(texts: Sequence[str], before: Sequence[str]) -> Words:
 
 
 def _misplaced(text: str) -> Diagnostic | None:
-    """Return what is wrong with an override that names a cell's field without `ci.`, or takes the group away."""
+    """Return what is wrong with an override's form: a field without its `ci.`, blanks, no choice of one cell."""
     key = _key(text)
     start = len(text) - len(text.lstrip("+~ "))
     place = place_in(text, start, start + len(key))
@@ -60,6 +60,9 @@ def _misplaced(text: str) -> Diagnostic | None:
         hint = f"write `ci.{text[start:]}`"
         message = f"`{key}` is a field of a cell, which is under `ci`"
         return Diagnostic("unknown-field", message, place, path=key, label=f"did you mean `ci.{key}`?", hint=hint)
+    if key.partition(".")[0] != GROUP and any(char.isspace() for char in text):
+        message, hint = f"`{key}` is handed on to the cell, and has blanks", "write it without: `a=[1,2]`, `a={b:1}`"
+        return Diagnostic("bad-override", message, place_in(text, 0, len(text)), path=key, hint=hint)
     if key == GROUP and (text.startswith("~") or "[" in text):
         hint = "write `ci=NAME` for one cell, and `-m ci=NAME,NAME` for several"
         return Diagnostic("bad-override", "a cell is chosen by its name", place, path=key, hint=hint)

@@ -116,5 +116,15 @@ def test_a_missing_engine_fails_only_where_it_is_required(capsys, monkeypatch):
     assert "not installed: `engine` is not installed; run: pip install engine (dtypes.fp32)" in out
     assert "0 passed" not in out
     assert "1 not installed" in out
-    code, _, _ = conformance(capsys, "--backend", "mock", "--check", "dtypes.fp32", "conformance=ci")
+    code, _, err = conformance(capsys, "--backend", "mock", "--check", "dtypes.fp32", "conformance=ci")
     assert code == 1
+    assert err.endswith("not run: mock on cpu: `engine` is not installed; run: pip install engine\n")
+
+
+def test_a_run_in_which_no_check_applies_fails_where_the_engine_is_required(capsys):
+    words = ("--backend", "mock", "--device", "cuda", "--check", "dtypes.*")
+    assert conformance(capsys, *words)[0] == 0
+    code, _, err = conformance(capsys, *words, "conformance.require_installed=true")
+    assert (code, err) == (1, "aegisrt conformance: not run: mock on cuda: declares devices=cpu, not cuda\n")
+    some = ("-m", "conformance.device=cpu,cuda", *words[:2], *words[4:], "conformance.require_installed=true")
+    assert conformance(capsys, *some)[0] == 1, "each cell of a sweep is required"

@@ -16,6 +16,7 @@ from typing import Any
 
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.backends.registry import backend_class, entries
+from aegisrt.ci.options import CellOptions
 from aegisrt.cli.main import usage
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
@@ -26,7 +27,7 @@ from aegisrt.manifest.serving import BatchingOptions, QueueOptions
 from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
 
-PAGES = (ROOT / "docs" / "MANIFEST.md", ROOT / "docs" / "BACKENDS.md", ROOT / "docs" / "CONFORMANCE.md")
+PAGES = tuple(ROOT / "docs" / name for name in ("MANIFEST.md", "BACKENDS.md", "CONFORMANCE.md", "CI.md"))
 _AFTER_BACKENDS = "## A backend of your own\n"
 _REGION = re.compile(r"<!-- generated: (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 _SECTIONS = {
@@ -76,6 +77,7 @@ def regions() -> dict[str, Callable[[], str]]:
         "backends": backends_table,
         "capabilities": capabilities_table,
         "conformance": lambda: fields_table(ConformanceOptions),
+        "ci": lambda: fields_table(CellOptions),
         "tolerances": lambda: table(("dtype", "elementwise", "accumulated"), tolerances_rows()),
         "checks": checks_reference,
         "usage": lambda: f"```text\n{usage()}```",
