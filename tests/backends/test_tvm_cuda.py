@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aegisrt.backends import tvm as tvm_backend
 from aegisrt.backends import tvm_cuda
 from aegisrt.backends.tvm_target import check_runs_here, cpu_target, target_of
 from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.sidecar import file_sha256
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda import cuda_context
@@ -120,6 +122,23 @@ def test_results_stay_on_the_gpu_and_outlive_the_model(digits, on_fake_gpu):
     call(backend, images(2, 1))
     backend.unload().unwrap()
     np.testing.assert_allclose(found.numpy(), want(digits, images(2)), rtol=1e-6)
+
+
+def code_of(library) -> list[str]:
+    """Return the mappings of executable code that came of a library, under its own name or a copy's."""
+    names = (str(library), f"{file_sha256(library)}.so")
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in lines if "r-xp" in line and any(name in line for name in names)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_two_of_one_file_do_not_share_the_variables_that_point_to_kernels(digits, on_fake_gpu):
+    first, second = load(digits), load(digits)
+    assert len(code_of(digits)) == 2
+    first.unload().unwrap()
+    assert len(code_of(digits)) == 1
+    np.testing.assert_allclose(call(second, images(2)), want(digits, images(2)), rtol=1e-6)
+    second.unload().unwrap()
 
 
 def test_no_rows_give_no_rows_without_a_kernel(digits, on_fake_gpu):

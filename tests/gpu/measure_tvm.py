@@ -18,7 +18,8 @@ from aegisrt import ExecutionRequest, TVMBackend
 from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer
-from tests.gpu.measure import bare_run, interleaved, sample
+from tests.gpu.bare_onnx import Bare, Case, Steps, interleaved
+from tests.gpu.measure import sample
 
 
 def bare_calls(path, inputs):
@@ -71,13 +72,14 @@ def measure(model, batch, folder):
         "bare_on_gpu": alone,
         "aegis_on_gpu": lambda: device.execute(ExecutionRequest(inputs=there)).unwrap(),
     }
+    cases = {name: Case(call, Steps()) for name, call in calls.items()}
     try:
         import onnxruntime as ort
     except ImportError:
         ort = None
     if ort is not None and "CUDAExecutionProvider" in ort.get_available_providers():
-        calls["ort_cuda"] = bare_run(ort, model, inputs)
-    found = interleaved(calls)
+        cases["ort_cuda"] = Bare(ort, model, inputs).run()
+    found = {name: took["call"] for name, took in interleaved(cases).items()}
     for backend in (plain, device):
         backend.unload().unwrap()
     return {

@@ -141,6 +141,18 @@ def test_results_on_the_gpu_outlive_the_model(digits, right):
     np.testing.assert_allclose(found.numpy(), right(images(16)), rtol=1e-3, atol=1e-4)
 
 
+def test_one_that_is_unloaded_takes_nothing_from_another_of_the_same_file(digits, right):
+    first = load(digits)
+    check(first, images(3), right)
+    second = load(digits)
+    check(second, images(3), right)
+    first.unload().unwrap()
+    check(second, images(5), right)
+    second.load(digits).unwrap()
+    check(second, images(5), right)
+    second.unload().unwrap()
+
+
 def test_device_memory_is_flat_over_200_cycles(digits):
     def cycle():
         backend = load(digits)
