@@ -143,7 +143,7 @@ def test_a_request_of_no_rows_takes_part(tmp_path):
     batching = {"max_batch_size": 4, "preferred_batch_sizes": [4], "pad_to_preferred": True}
     with served(tmp_path, batching=batching) as (model, probe):
         probe.capabilities = Capabilities(formats=(".probe",), dtypes=frozenset(), zero_size=True)
-            probe.load(tmp_path / "m.probe").unwrap()
+        probe.load(tmp_path / "m.probe").unwrap()
         futures = [busy(model, probe), model.submit(request()), model.submit(request(5)), model.submit(request())]
         probe.gate.set()
         assert [result.outputs["y"].tolist() for result in results(futures)] == [[0], [], [10], []]
