@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import wait
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aegisrt import ErrorCode, ExecutionRequest
-from aegisrt.core.capabilities import Capabilities
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
 from aegisrt.manifest.serving import BatchingOptions
@@ -142,7 +142,7 @@ def test_padding_is_never_seen(tmp_path):
 def test_a_request_of_no_rows_takes_part(tmp_path):
     batching = {"max_batch_size": 4, "preferred_batch_sizes": [4], "pad_to_preferred": True}
     with served(tmp_path, batching=batching) as (model, probe):
-        probe.capabilities = Capabilities(formats=(".probe",), dtypes=frozenset(), zero_size=True)
+        probe.capabilities = replace(probe.capabilities, zero_size=True)
         probe.load(tmp_path / "m.probe").unwrap()
         futures = [busy(model, probe), model.submit(request()), model.submit(request(5)), model.submit(request())]
         probe.gate.set()
