@@ -1,8 +1,9 @@
 """`isolated`: a backend whose engine runs in processes of its own, one an instance.
 
 An engine that crashes takes its process down, and not this one: the request that it ran is answered UNAVAILABLE, and a
-fresh process takes the instance's place. Tensors pass through shared memory (arena.py). Weights are not shared between
-instances.
+fresh process takes the instance's place. So does one that hangs, once `isolation_timeout_ms` is up. A request that no
+process can have begun with is offered to the next one. Tensors pass through shared memory (arena.py). Weights are not
+shared between instances.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.backends.isolated_child import Job, Ready
-from aegisrt.backends.isolated_process import IsolatedProcess, ProcessDiedError
+from aegisrt.backends.isolated_process import IsolatedProcess, ProcessDiedError, ProcessHungError
 from aegisrt.core.result import ErrorCode, Result, ResultError, fail
 from aegisrt.core.tensor import Array, Signature
 
@@ -91,14 +92,20 @@ class IsolatedBackend(RuntimeBackend[Any]):
         return seat
 
     def _execute(self, slot: _Seat, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
+        limit_ms = self.options.isolation_timeout_ms
         for _ in range(_ATTEMPTS):
             process = self._living(slot)
             try:
-                found = process.call(inputs, outputs)
+                found = process.call(inputs, outputs, None if limit_ms is None else limit_ms / 1e3)
             except ProcessDiedError as death:
                 how = self._replace(slot, process)
                 if death.heard:
                     break
+            except ProcessHungError:
+                process.kill()
+                self._replace(slot, process)
+                how = f"was ended after {limit_ms:g} ms without an answer"
+                break
             else:
                 return [found[name] for name in outputs]
         message = f"the process of the model {how} while it ran the request; another takes its place"

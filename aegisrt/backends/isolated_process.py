@@ -18,6 +18,9 @@ from aegisrt.core.tensor import Array
 _CHILD = "from aegisrt.backends.isolated_child import main; main()"
 """Not `-m`: the child's own messages would be of `__main__`, and not be known here."""
 _GRACE_S = 2.0
+_RESET_IS_UNREAD = sys.platform == "linux"
+"""Whether a reset says that the other end of a socket pair closed with our message unread: `unix_release_sock` in
+Linux's net/unix/af_unix.c sets ECONNRESET then, and nothing else does."""
 
 
 class ProcessDiedError(Exception):
@@ -26,6 +29,10 @@ class ProcessDiedError(Exception):
     def __init__(self, heard: bool) -> None:
         super().__init__()
         self.heard = heard
+
+
+class ProcessHungError(Exception):
+    """The process had not answered a request when its time was up."""
 
 
 class IsolatedProcess:
@@ -73,21 +80,32 @@ class IsolatedProcess:
             self._ready = _value(result)
         return self._ready
 
-    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:
-        """Return the outputs of one call, in memory of their own; raise ProcessDiedError, or the engine's own error."""
+    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...], limit_s: float | None) -> dict[str, Array]:
+        """Return the outputs of one call, in memory of their own.
+
+        Raise ProcessDiedError, ProcessHungError after `limit_s` seconds, or the engine's own error.
+        """
         try:
             self._connection.send(Call(self._inputs.write(inputs), outputs))
         except (BrokenPipeError, ConnectionResetError):
             raise ProcessDiedError(heard=False) from None
         try:
+            if not self._connection.poll(limit_s):
+                raise ProcessHungError
             result = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+        except EOFError:
             raise ProcessDiedError(heard=True) from None
+        except ConnectionResetError:
+            raise ProcessDiedError(heard=not _RESET_IS_UNREAD) from None
         return self._outputs.read(_value(result), copy=True)
 
     def is_alive(self) -> bool:
         """Return whether the process runs."""
         return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process, whatever it does; `end` tells how."""
+        self._process.kill()
 
     def end(self) -> str:
         """Return how the process ended, in words; it ends now if it has not."""

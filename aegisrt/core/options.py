@@ -36,6 +36,8 @@ class BackendOptions(StrictModel):
     """The name of a stream under `streams`; each instance opens its own, unless the stream is `shared`."""
     isolation: Literal["none", "process"] = "none"
     """`process` runs the engine of each instance of a deployed model in a process of its own, which may crash alone."""
+    isolation_timeout_ms: Annotated[float, Field(gt=0, le=1e9)] | None = 60_000.0
+    """With `isolation: process`: a process whose call takes longer is hung, and replaced; null waits for ever."""
 
     @classmethod
     def parse(cls, values: dict[str, Any] | None = None) -> BackendOptions:

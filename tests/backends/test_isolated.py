@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from aegisrt import ErrorCode, ExecutionRequest, Ok
 from aegisrt.backends.arena import Arena
 from aegisrt.backends.isolated import isolated
 from aegisrt.core.tensor import DataType
+from aegisrt.runtime.served import ServedModel
 from tests.backends.crashing import CRASH, REFUSE, Crashing
 from tests.long import long
+from tests.runtime.serving import declared
 
 NAME = np.array(["a", b"b"], object)
 
@@ -83,12 +86,25 @@ def test_a_crash_costs_its_own_request_and_no_other(backend):
     assert len(set(backend.pids) & before) == 1
 
 
-def test_a_process_that_died_idle_is_replaced_without_a_word(backend):
+@pytest.mark.parametrize("pause_s", [0.05, 0])
+def test_a_process_that_died_idle_is_replaced_without_a_word(backend, pause_s):
     for pid in backend.pids:
         os.kill(pid, signal.SIGKILL)
-    time.sleep(0.05)
+    time.sleep(pause_s)
     for value in range(4):
         assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells that a message was not read")
+def test_a_request_that_a_dying_process_has_not_read_goes_to_the_next(path):
+    backend = isolated(Crashing)()
+    backend.load(path).unwrap()
+    for value in range(5):
+        pid = hang(backend)
+        threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
+        assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+        assert backend.pids != [pid]
+    backend.unload().unwrap()
 
 
 def test_no_process_is_left_after_unload(path):
@@ -130,25 +146,76 @@ def test_a_process_ends_with_its_parent(tmp_path, path):
     assert not is_alive(pid)
 
 
+def hang(backend):
+    """Stop the process of the first instance, as an engine that never comes back would; return its id."""
+    pid = backend.pids[0]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def test_a_process_that_hangs_is_replaced_when_its_time_is_up(path):
+    backend = isolated(Crashing)({"isolation_timeout_ms": 300.0})
+    backend.load(path).unwrap()
+    for _ in range(2):
+        pid, started = hang(backend), time.monotonic()
+        error = backend.execute(request(1)).unwrap_err()
+        assert error.code is ErrorCode.UNAVAILABLE
+        assert "300 ms without an answer" in error.message
+        assert 0.3 <= time.monotonic() - started < 5
+        assert not is_alive(pid)
+        assert backend.execute(request(2)).unwrap().outputs["y"][0] == 4
+    pids = [*backend.pids, pid]
+    backend.unload().unwrap()
+    assert not any(map(is_alive, pids))
+
+
+def test_a_caller_goes_at_its_deadline_and_the_model_serves_again_after_a_hang(path):
+    backend = isolated(Crashing)({"isolation_timeout_ms": 600.0})
+    backend.load(path).unwrap()
+    model = ServedModel("m", backend, declared())
+    try:
+        assert model.execute(request(1, timeout_ms=60_000)).is_ok()
+        pid = hang(backend)
+        for _ in range(3):
+            started = time.monotonic()
+            assert model.execute(request(1, timeout_ms=50)).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+            assert time.monotonic() - started < 0.5
+        assert model.execute(request(3)).unwrap().outputs["y"][0] == 6
+        assert not is_alive(pid)
+        assert model.metrics().requests == {"OK": 2, "DEADLINE_EXCEEDED": 3}
+    finally:
+        model.close(time.perf_counter_ns()).unwrap()
+        model.watch.close()
+
+
+def test_without_a_limit_a_call_takes_as_long_as_it_takes(path):
+    backend = isolated(Crashing)({"isolation_timeout_ms": None})
+    backend.load(path).unwrap()
+    pid = hang(backend)
+    threading.Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
+    assert backend.execute(request(1)).unwrap().outputs["y"][0] == 2
+    assert backend.pids == [pid]
+    backend.unload().unwrap()
+
+
 def kill_under_load(path, kills: int) -> list[float]:
     """Kill a process `kills` times under load; check every answer, and return how long each recovery took."""
     backend = isolated(Crashing)(instances=2)
     backend.load(path).unwrap()
-    wrong: list[object] = []
-    counts = {"OK": 0, "UNAVAILABLE": 0}
-    lock, stop = threading.Lock(), threading.Event()
-    sent = [0] * 4
+    model = ServedModel("m", backend, declared(instances=2))
+    sent, answers, stop = [0] * 4, [[] for _ in range(4)], threading.Event()
 
     def client(seed: int) -> None:
+        """Every second client submits; whoever answers a request twice calls its callback twice, or raises."""
         while not stop.is_set():
             value = seed * 100_000 + sent[seed]
             sent[seed] += 1
-            result = backend.execute(request(value))
-            with lock:
-                code = "OK" if result.is_ok() else result.unwrap_err().code
-                counts[code] = counts.get(code, 0) + 1
-                if result.is_ok() and result.unwrap().outputs["y"][0] != value * 2:
-                    wrong.append(result)
+            if seed % 2:
+                future = model.submit(request(value))
+                future.add_done_callback(lambda done, value=value: answers[seed].append((value, done.result())))
+                future.result(30)
+            else:
+                answers[seed].append((value, model.execute(request(value))))
 
     threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -165,12 +232,20 @@ def kill_under_load(path, kills: int) -> list[float]:
         recoveries.append(time.monotonic() - started)
     stop.set()
     for thread in threads:
-        thread.join(10)
-    backend.unload().unwrap()
-    assert not wrong
-    assert set(counts) == {"OK", "UNAVAILABLE"}
-    assert counts["OK"] + counts["UNAVAILABLE"] == sum(sent)
-    assert counts["UNAVAILABLE"] <= kills
+        thread.join(30)
+        assert not thread.is_alive(), "a request was lost: its client still waits"
+    model.close(time.perf_counter_ns()).unwrap()
+    model.watch.close()
+    for seed, found in enumerate(answers):
+        assert [value for value, _ in found] == [seed * 100_000 + index for index in range(sent[seed])]
+    codes = Counter("OK" if result.is_ok() else result.unwrap_err().code for found in answers for _, result in found)
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+    assert codes["UNAVAILABLE"] <= kills
+    assert model.metrics().requests == codes
+    right = [
+        result.unwrap().outputs["y"][0] == value * 2 for found in answers for value, result in found if result.is_ok()
+    ]
+    assert all(right)
     return recoveries
 
 

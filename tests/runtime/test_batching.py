@@ -18,7 +18,6 @@ from aegisrt.runtime.context import ExecutionContext
 from aegisrt.runtime.factory import build_backends
 from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.pending import Answers, Pending
-from tests.backends.probe import Probe
 from tests.runtime.models import affine, manifest
 from tests.runtime.serving import busy, request, served, until
 
@@ -143,7 +142,7 @@ def test_padding_is_never_seen(tmp_path):
 def test_a_request_of_no_rows_takes_part(tmp_path):
     batching = {"max_batch_size": 4, "preferred_batch_sizes": [4], "pad_to_preferred": True}
     with served(tmp_path, batching=batching) as (model, probe):
-        probe.capabilities = replace(Probe.capabilities, zero_size=True)
+        probe.capabilities = replace(probe.capabilities, zero_size=True)
         probe.load(tmp_path / "m.probe").unwrap()
         futures = [busy(model, probe), model.submit(request()), model.submit(request(5)), model.submit(request())]
         probe.gate.set()
