@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from aegisrt import __version__
 
 VERBS = {
+    "init": "write a first manifest for an ONNX file, and inputs to try it with",
     "run": "run a model of a manifest, and print what it answers",
     "validate": "check a manifest: every error at once, each with its place",
     "build": "build every engine file that a manifest needs",
