@@ -43,13 +43,9 @@ def main(words: Sequence[str]) -> int:
     """Return 0, 1 where the model is damaged or nothing can be written, 2 for what the command line says wrongly."""
     parser = _parser()
     arguments = parse(parser, words, takes_key=True)
-    if arguments.overrides:
-        parser.error(f"it takes no overrides: {arguments.overrides[0]}")
     if arguments.key and arguments.model:
         parser.error(f"two models: {arguments.key} and {arguments.model}")
-    if arguments.manifest and arguments.out:
-        parser.error(f"two manifests: {arguments.manifest} and {arguments.out}")
-    target = arguments.manifest or arguments.out or "aegisrt.yaml"
+    target: str = arguments.out
     if not target.endswith((".yaml", ".yml")):
         parser.error(f"--out {target}: a manifest's name ends in .yaml or .yml")
     from aegisrt.core.result import ErrorCode, ResultError
@@ -63,11 +59,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _parser() -> UsageParser:
-    parser = verb_parser("init", DESCRIPTION)
-    parser.usage = "aegisrt init [--model FILE] [--backend KIND] [--out FILE] [--force]"
+    parser = verb_parser("init", DESCRIPTION, takes="[MODEL.onnx]")
     parser.add_argument("--model", metavar="FILE", help="an ONNX file; may be left out where the folder holds one")
     parser.add_argument("--backend", metavar="KIND", default="onnx", help="the engine (default: %(default)s)")
-    parser.add_argument("--out", metavar="FILE", help="where to write (default: aegisrt.yaml)")
+    parser.add_argument("--out", metavar="FILE", default="aegisrt.yaml", help="where to write (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="write over files that are there")
     return parser
 

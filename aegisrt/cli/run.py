@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 DESCRIPTION = """Deploy a manifest, call one model once, and print what it answers.
 Without --input the model's sample is used; where that has labels, the accuracy is printed too.
 
+    aegisrt run                                             the packaged demo
+    aegisrt run deploy.yaml --model digits --input image=digit.npy --output answer.npz
+    aegisrt run deploy.yaml models.digits.backend=tvm       another engine
+    aegisrt run deploy.yaml env=prod --json                 an environment; one JSON document
+
 exit codes: 0 fine, 1 the model did not load or the call failed, 2 usage or manifest."""
 
 
