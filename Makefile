@@ -19,7 +19,7 @@ test: lint test-unit test-cpu  ## the whole test command
 # Everything that runs on a CPU.
 .venv-cpu/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,test,models,lint]'
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,test,models,lint,release]'
 	@touch $@
 
 # No engine at all.

@@ -78,13 +78,17 @@ def examples(page: Page) -> list[Example]:
     return found
 
 
-def run(example: Example, folder: Path, skip: frozenset[str] = frozenset()) -> list[str]:
-    """Return what is not as the page says; runs in `folder`, which becomes the current one meanwhile."""
+def run(example: Example, folder: Path, skip: frozenset[str] = frozenset(), binaries: Path | None = None) -> list[str]:
+    """Return what is not as the page says; runs in `folder`, which becomes the current one meanwhile.
+
+    With `binaries`, the `aegisrt` and the `python` of that folder run; without, this process and its interpreter.
+    """
     _prepare(folder, example)
     with contextlib.chdir(folder):
         if not example.steps:
-            return _run_python(example.block)
-        return [wrong for step in example.steps if step.command not in skip for wrong in _run_step(step, example)]
+            return _run_python(example.block, binaries)
+        steps = [step for step in example.steps if step.command not in skip]
+        return [wrong for step in steps for wrong in _run_step(step, example, binaries)]
 
 
 def differs(printed: str, expected: str) -> bool:
@@ -123,14 +127,18 @@ def _prepare(folder: Path, example: Example) -> None:
         file.write_text(text + "\n", encoding="utf-8")
 
 
-def _run_step(step: Step, example: Example) -> list[str]:
+def _run_step(step: Step, example: Example, binaries: Path | None) -> list[str]:
     words, target = _redirected(_words(step.command))
     variables = dict(word.split("=", 1) for word in words if _ASSIGNMENT.match(word))
     program, *rest = [word for word in words if not _ASSIGNMENT.match(word)]
     if program not in RUNNABLE:
         return [f"{example}: `{step.command}` is not a command that the tests run"]
-    with _environment({"AEGISRT_CACHE_DIR": str(Path.cwd() / "cache"), **variables}):
-        code, printed = _aegisrt(rest) if program == "aegisrt" else _python(rest)
+    hidden = _HIDDEN if binaries is None else (*_HIDDEN, "PYTHON")
+    with _environment({"AEGISRT_CACHE_DIR": str(Path.cwd() / "cache"), **variables}, hidden):
+        if binaries is not None:
+            code, printed = _process([str(binaries / program), *rest])
+        else:
+            code, printed = _aegisrt(rest) if program == "aegisrt" else _process([sys.executable, *rest])
     if target:
         Path(target).write_text(printed, encoding="utf-8")
         printed = ""
@@ -141,7 +149,11 @@ def _run_step(step: Step, example: Example) -> list[str]:
     return found
 
 
-def _run_python(block: Block) -> list[str]:
+def _run_python(block: Block, binaries: Path | None) -> list[str]:
+    if binaries is not None:
+        with _environment({}, (*_HIDDEN, "PYTHON")):
+            code, told = _process([str(binaries / "python"), "-c", block.text])
+        return [f"{block}: {told}"] if code else []
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -161,18 +173,16 @@ def _aegisrt(words: list[str]) -> tuple[int, str]:
     return code, printed.getvalue()
 
 
-def _python(words: list[str]) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+def _process(command: list[str]) -> tuple[int, str]:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]):
+def _environment(variables: dict[str, str], hidden: tuple[str, ...]):
     before = dict(os.environ)
     for name in list(os.environ):
-        if name.startswith(_HIDDEN):
+        if name.startswith(hidden):
             del os.environ[name]
     os.environ.update(variables)
     try:
