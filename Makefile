@@ -73,9 +73,10 @@ cell-demo:  # `set -f`: an override may hold brackets
 test-cell:
 	.venv-cell/bin/python $(PYTEST) -n 2
 
-schemas: .venv-cpu/installed  ## write again what is made from the code: schemas/, and the tables in docs/
+schemas: .venv-cpu/installed  ## write again what is made from the code: schemas/, and the tables and the diagram in docs/
 	.venv-cpu/bin/aegisrt schema --out schemas
 	.venv-cpu/bin/python -m tests.docs.reference
+	.venv-cpu/bin/python -m tests.docs.diagram
 
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
 	.venv-cpu/bin/python -m aegisrt.bench.startup
