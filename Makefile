@@ -19,7 +19,7 @@ test: lint test-unit test-cpu  ## the whole test command
 # Everything that runs on a CPU.
 .venv-cpu/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,test,models,lint]'
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,test,models,lint,release]'
 	@touch $@
 
 # No engine at all.
@@ -73,9 +73,10 @@ cell-demo:  # `set -f`: an override may hold brackets
 test-cell:
 	.venv-cell/bin/python $(PYTEST) -n 2
 
-schemas: .venv-cpu/installed  ## write again what is made from the code: schemas/, and the tables in docs/
+schemas: .venv-cpu/installed  ## write again what is made from the code: schemas/, and the tables and the diagram in docs/
 	.venv-cpu/bin/aegisrt schema --out schemas
 	.venv-cpu/bin/python -m tests.docs.reference
+	.venv-cpu/bin/python -m tests.docs.diagram
 
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
 	.venv-cpu/bin/python -m aegisrt.bench.startup

@@ -5,15 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NoReturn
+from typing import NoReturn, Protocol
+
+
+class SupportsWrite(Protocol):
+    """What help is written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text."""
 
 
 class UsageParser(argparse.ArgumentParser):
     """argparse, whose errors are one JSON document where JSON is asked for. Exit code 2."""
 
     json = False
+    takes = ""
+    """What stands behind the verb, as its usage says it: MANIFEST, OVERRIDE; `parse` refuses what is not there."""
+    keys: Sequence[str] = ()
+    """The words that may stand for a key; none: any."""
+
+    def print_help(self, file: SupportsWrite | None = None) -> None:
+        """Write the help; argparse's own hides that nobody reads it."""
+        (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Print the usage error and exit with 2."""
@@ -35,17 +50,27 @@ class Arguments(argparse.Namespace):
     config_dir: str | None
 
 
-def verb_parser(verb: str, description: str, formats: Sequence[str] = ("text", "json")) -> UsageParser:
-    """Return a parser with what every verb takes."""
+def verb_parser(
+    verb: str,
+    description: str,
+    formats: Sequence[str] = ("text", "json"),
+    *,
+    takes: str = "[MANIFEST] [OVERRIDE...]",
+) -> UsageParser:
+    """Return a parser with what every verb takes, and of manifest and overrides those that `takes` names."""
     parser = UsageParser(
         prog=f"aegisrt {verb}",
         description=description,
-        usage=f"aegisrt {verb} [MANIFEST] [OVERRIDE...] [options]",
+        usage=" ".join(filter(None, ("aegisrt", verb, takes, "[options]"))),
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="MANIFEST|OVERRIDE", help="a .yaml file; `key=value` overrides")
-    parser.add_argument("--config-dir", metavar="DIR", help="a folder with your own configuration groups")
+    parser.takes = takes
+    shown = takes.replace("[", "").replace("]", "").replace("...", "").replace(" ", "|")
+    about = "a .yaml file; `key=value` overrides" if "MANIFEST" in takes else None if takes else argparse.SUPPRESS
+    parser.add_argument("words", nargs="*", metavar=shown or "WORD", help=about)
+    if "OVERRIDE" in takes:
+        parser.add_argument("--config-dir", metavar="DIR", help="a folder with your own configuration groups")
     parser.add_argument("--format", choices=list(formats), default="text", help="what to write to stdout")
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     return parser
@@ -53,6 +78,8 @@ def verb_parser(verb: str, description: str, formats: Sequence[str] = ("text", "
 
 def parse(parser: UsageParser, words: Sequence[str], *, takes_key: bool = False) -> Arguments:
     """Return the arguments; on a usage error, print it and exit with 2."""
+    if words is _PARSER_ALONE:
+        raise _ParserFound(parser, takes_key)
     parser.json = asks_json(words)
     arguments = parser.parse_intermixed_args(list(words), Arguments())
     arguments.manifest, arguments.key, arguments.overrides = None, None, []
@@ -60,14 +87,39 @@ def parse(parser: UsageParser, words: Sequence[str], *, takes_key: bool = False)
         if is_manifest(word):
             if arguments.manifest is not None:
                 parser.error(f"two manifests: {arguments.manifest} and {word}; a deployment is one file")
+            if "MANIFEST" not in parser.takes:
+                parser.error(f"it takes no manifest: {word}")
             arguments.manifest = word
         elif "=" in word or word[:1] in ("+", "~"):
+            if "OVERRIDE" not in parser.takes:
+                parser.error(f"it takes no overrides: {word}")
             arguments.overrides.append(word)
         elif takes_key and arguments.key is None:
             arguments.key = word
         else:
-            parser.error(_unexpected(word))
+            parser.error(_unexpected(word) if parser.takes else f"it takes no words: {word}")
     return arguments
+
+
+_PARSER_ALONE: Sequence[str] = ("<the parser alone>",)
+
+
+class _ParserFound(Exception):  # noqa: N818  (it is no error)
+    """Raised by `parse`, in place of parsing, for `parser_of`."""
+
+    def __init__(self, parser: UsageParser, takes_key: bool) -> None:
+        super().__init__()
+        self.parser = parser
+        self.takes_key = takes_key
+
+
+def parser_of(main: Callable[[Sequence[str]], int]) -> tuple[UsageParser, bool]:
+    """Return the parser that a verb's `main` hands to `parse`, and whether it takes a key; the verb does not run."""
+    try:
+        main(_PARSER_ALONE)
+    except _ParserFound as found:
+        return found.parser, found.takes_key
+    raise TypeError(f"{main} does not call `parse` first")
 
 
 def is_manifest(word: str) -> bool:

@@ -22,6 +22,10 @@ DESCRIPTION = """Show and tidy the cache of engine files.
   prune   delete damaged files and what killed builds left; with --max-age and --max-size, good files too
   path    print the cache's folder (AEGISRT_CACHE_DIR names another)
 
+    aegisrt artifacts list
+    aegisrt artifacts verify --json
+    aegisrt artifacts prune --max-age 30d --max-size 2G
+
 exit codes: 0 fine, 1 a file is damaged, 2 usage."""
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -30,15 +34,15 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def main(words: Sequence[str]) -> int:
     """Return 0, 1 where `verify` finds damage, 2 for usage."""
-    parser = verb_parser("artifacts", DESCRIPTION)
-    parser.usage = "aegisrt artifacts list|verify|prune|path [options]"
+    parser = verb_parser("artifacts", DESCRIPTION, takes="list|verify|prune|path")
+    parser.keys = tuple(_ACTIONS)
     parser.add_argument("--max-size", metavar="SIZE", help="prune: keep at most so much, such as 500M or 2G")
     parser.add_argument(
         "--max-age", metavar="AGE", help="prune: delete what was not used for so long, such as 12h, 30d"
     )
     arguments = parse(parser, words, takes_key=True)
     action = arguments.key or ""
-    if arguments.manifest is not None or arguments.overrides or action not in _ACTIONS:
+    if action not in _ACTIONS:
         parser.error(f"say one of {', '.join(_ACTIONS)}")
     if action != "prune" and (arguments.max_size or arguments.max_age):
         parser.error("--max-size and --max-age belong to `prune`")

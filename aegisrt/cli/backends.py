@@ -10,12 +10,15 @@ from aegisrt.cli.output import print_error, print_json
 
 DESCRIPTION = """List every known backend kind: available, or the reason and the exact install command.
 
+    aegisrt backends
+    aegisrt backends --json
+
 exit codes: 0 fine, 1 the registry is broken (two distributions claim one kind)."""
 
 
 def main(words: Sequence[str]) -> int:
     """Return 0, or 1 where the registry is broken."""
-    arguments = parse(verb_parser("backends", DESCRIPTION), words)
+    arguments = parse(verb_parser("backends", DESCRIPTION, takes=""), words)
     from aegisrt.backends.registry import entries
     from aegisrt.core.result import Err
 

@@ -24,6 +24,9 @@ scenarios, by MLPerf's names:
   offline        all requests at once: throughput
   server         Poisson arrivals at --qps, latencies from the moment a request was due
 
+    aegisrt bench deploy.yaml --against bare
+    aegisrt bench deploy.yaml --scenario server --qps 200 --seconds 30 --plot load.svg
+
 exit codes: 0 measured, 1 the model did not load or a request failed, 2 usage or manifest."""
 
 

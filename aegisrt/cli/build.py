@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """Build every engine file that the manifest's models need, and keep it in the cache.
 What is there already is verified; nothing is loaded.
 
+    aegisrt build deploy.yaml
+    aegisrt build deploy.yaml models.digits.backend=tvm --force
+
 exit codes: 0 fine, 1 a build failed, 2 usage or manifest."""
 
 

@@ -30,8 +30,6 @@ def main(words: Sequence[str]) -> int:
     """Return 0, or 2 for usage or a cell that is wrong."""
     parser = _parser()
     arguments = parse(parser, words)
-    if arguments.manifest is not None:
-        parser.error(f"it takes no manifest; cells are files of configs/ci/, or of ci/ in --config-dir: {words[0]}")
     from aegisrt.ci.matrix import Trigger, make_matrix
     from aegisrt.core.result import Err
 
@@ -49,8 +47,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _parser() -> UsageParser:
-    parser = verb_parser("ci-matrix", DESCRIPTION, ("text", "json", "github"))
-    parser.usage = "aegisrt ci-matrix [OVERRIDE...] [-m] [--event EVENT [--ref REF --default-branch NAME]] [options]"
+    parser = verb_parser("ci-matrix", DESCRIPTION, ("text", "json", "github"), takes="[OVERRIDE...]")
     parser.set_defaults(format="matrix")  # the JSON, with errors for a person
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: every combination of `a=1,2 b=x,y`")
     parser.add_argument(

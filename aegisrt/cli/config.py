@@ -10,6 +10,9 @@ from aegisrt.cli.output import print_error, print_json
 
 DESCRIPTION = """Print the composed manifest as YAML, with overrides applied and paths resolved; it deploys as it is.
 
+    aegisrt config deploy.yaml env=prod > composed.yaml
+    aegisrt config deploy.yaml --json
+
 exit codes: 0 fine, 2 a manifest with errors."""
 
 

@@ -33,10 +33,6 @@ exit codes: 0 nothing failed (what is not declared or not installed is skipped, 
 def main(words: Sequence[str]) -> int:
     """Return 0 where no check failed, 1 where one did, 2 for a mistake in the arguments."""
     arguments = parse(_parser(), words)
-    if arguments.manifest is not None:
-        _parser().error(
-            f"it takes no manifest; a backend's options are `conformance.options.NAME=...`: {arguments.manifest}"
-        )
     cells = _cells(arguments)
     if isinstance(cells, Err):
         return max(2, print_error(cells.error, arguments.format))
@@ -71,10 +67,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _parser() -> UsageParser:
-    parser = verb_parser("conformance", DESCRIPTION)
-    parser.usage = (
-        "aegisrt conformance [OVERRIDE...] [-m] [--backend KIND]... [--check GLOB]... [--report FILE]... [--list]"
-    )
+    parser = verb_parser("conformance", DESCRIPTION, takes="[OVERRIDE...]")
     parser.add_argument(
         "--backend", action="append", default=[], metavar="KIND", help="a backend kind; may be repeated"
     )

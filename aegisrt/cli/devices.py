@@ -9,12 +9,15 @@ from aegisrt.cli.output import print_json
 
 DESCRIPTION = """List the devices of this machine: usable, or the reason in the driver's words.
 
+    aegisrt devices
+    aegisrt devices --json
+
 exit codes: 0 fine."""
 
 
 def main(words: Sequence[str]) -> int:
     """Return 0."""
-    arguments = parse(verb_parser("devices", DESCRIPTION), words)
+    arguments = parse(verb_parser("devices", DESCRIPTION, takes=""), words)
     from aegisrt.devices.discover import Found, discover
 
     found = discover()

@@ -9,12 +9,15 @@ from aegisrt.cli.output import print_json
 
 DESCRIPTION = """Check the driver, the GPUs, the engines and the cache, and tell the command that mends each problem.
 
+    aegisrt doctor
+    aegisrt doctor --json
+
 exit codes: 0 nothing fails, 1 something does."""
 
 
 def main(words: Sequence[str]) -> int:
     """Return 0, or 1 where a check failed."""
-    arguments = parse(verb_parser("doctor", DESCRIPTION), words)
+    arguments = parse(verb_parser("doctor", DESCRIPTION, takes=""), words)
     from aegisrt.doctor.diagnose import diagnose
     from aegisrt.doctor.environment import examine
 

@@ -12,13 +12,15 @@ from aegisrt.cli.output import print_error, print_json
 DESCRIPTION = """Show each value of the composed manifest, and the file:line or the override that set it.
 KEY.PATH, such as `models.digits`, shows that part alone.
 
+    aegisrt explain deploy.yaml                         every value
+    aegisrt explain deploy.yaml models.digits env=prod  one part, in an environment
+
 exit codes: 0 fine, 2 a manifest with errors, or an unknown key."""
 
 
 def main(words: Sequence[str]) -> int:
     """Return 0, or 2 for a manifest with errors or an unknown key."""
-    parser = verb_parser("explain", DESCRIPTION)
-    parser.usage = "aegisrt explain [MANIFEST] [KEY.PATH] [OVERRIDE...] [options]"
+    parser = verb_parser("explain", DESCRIPTION, takes="[MANIFEST] [KEY.PATH] [OVERRIDE...]")
     arguments = parse(parser, words, takes_key=True)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve

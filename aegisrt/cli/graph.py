@@ -10,6 +10,9 @@ from aegisrt.cli.output import print_error, print_json
 
 DESCRIPTION = """Show what would run where, and whether it could here; load no engine.
 
+    aegisrt graph deploy.yaml env=prod
+    aegisrt graph deploy.yaml --format mermaid
+
 exit codes: 0 fine, 2 a manifest with errors."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from aegisrt.cli.picture import picture
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean
-from aegisrt.runtime.sample import read_arrays
+from aegisrt.runtime.sample import read_arrays, with_dtype
 
 _READABLE = ".npy, .npz, .json, .png, .jpg"
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -100,10 +100,7 @@ def _json(path: Path) -> Any:
 
 def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:
     """Return a file's value as the array of an input: JSON's numbers, and numpy's bits of BF16, have no dtype."""
-    if not isinstance(value, np.ndarray):
-        return _typed(value, spec, path)
-    is_bf16 = spec.dtype is DataType.BF16 and value.dtype == np.dtype("V2")
-    return value.view(spec.dtype.numpy) if is_bf16 else value
+    return with_dtype(value, spec) if isinstance(value, np.ndarray) else _typed(value, spec, path)
 
 
 def _typed(value: Any, spec: TensorSpec, path: Path) -> Array:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from aegisrt import __version__
 
 VERBS = {
+    "init": "write a first manifest for an ONNX file, and inputs to try it with",
     "run": "run a model of a manifest, and print what it answers",
     "validate": "check a manifest: every error at once, each with its place",
     "build": "build every engine file that a manifest needs",
@@ -27,6 +28,7 @@ VERBS = {
     "conformance": "prove that a backend keeps the contract",
     "bench": "measure a model, beside its bare engine",
     "ci-matrix": "print the CI matrix that the files of configs/ci/ make",
+    "completion": "print the script with which bash, zsh or fish completes all of this",
 }
 
 
@@ -53,8 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 fine, 1 it ran and something failed, 2 usage or manifest."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _answered(words)
-        sys.stdout.flush()
+        try:
+            code = _answered(words)
+        finally:  # argparse exits when it has helped
+            sys.stdout.flush()
     except BrokenPipeError:
         _discard_stdout()
         return 128 + signal.SIGPIPE
@@ -77,6 +81,10 @@ def _answered(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         sys.stdout.write(f"aegisrt {__version__}\n")
         return 0
+    if words[0] == "__complete":
+        from aegisrt.cli.complete import main as complete
+
+        return complete(words[1:], VERBS)
     verb, *rest = _verb_first(words)
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)

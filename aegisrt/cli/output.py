@@ -59,8 +59,13 @@ def error_json(error: Error) -> dict[str, Any]:
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Return whether to colour: on a terminal only, and never with NO_COLOR (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Return whether to colour: on a terminal that can, or where FORCE_COLOR is set; never where NO_COLOR is.
+
+    https://no-color.org, https://force-color.org: set means to any text that is not empty.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def _where(error: Error) -> str:

@@ -35,16 +35,23 @@ def console() -> Console:
     """Return a console on stdout."""
     terminal = sys.stdout.isatty()
     color = wants_color(sys.stdout)
-    return Console(
+    return _Console(
         file=sys.stdout,
         no_color=not color,
-        force_terminal=terminal and color,
+        color_system="standard" if color else None,
+        force_terminal=color,
         width=None if terminal else _UNBOUNDED,
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=not terminal,
     )
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command's own end; rich would exit with 1."""
+        raise
 
 
 @contextmanager

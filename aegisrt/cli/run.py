@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 DESCRIPTION = """Deploy a manifest, call one model once, and print what it answers.
 Without --input the model's sample is used; where that has labels, the accuracy is printed too.
 
+    aegisrt run                                             the packaged demo
+    aegisrt run deploy.yaml --model digits --input image=digit.npy --output answer.npz
+    aegisrt run deploy.yaml models.digits.backend=tvm       another engine
+    aegisrt run deploy.yaml env=prod --json                 an environment; one JSON document
+
 exit codes: 0 fine, 1 the model did not load or the call failed, 2 usage or manifest."""
 
 
@@ -67,6 +72,7 @@ def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolve
 
 
 def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -> int:
+    from aegisrt.cli.init_inputs import GENERATED
     from aegisrt.cli.outputs import check_output, write_outputs
     from aegisrt.core.request import ExecutionRequest
     from aegisrt.core.result import Err, ResultError
@@ -87,7 +93,8 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
             write_outputs(Path(arguments.output), result.value.outputs)
         except ResultError as failure:
             return print_error(failure.error, arguments.format)
-    _print(result.value, sample, arguments.format)
+    options = None if arguments.input else resolved.manifest.models[model].sample
+    _print(result.value, sample, options is not None and options.inputs.name.endswith(GENERATED), arguments.format)
     return 0
 
 
@@ -110,12 +117,14 @@ def _inputs(resolved: Resolved, context: ExecutionContext, model: str, words: Se
     return read_sample(options, signature)
 
 
-def _print(result: ExecutionResult, sample: Sample, format: str) -> None:  # noqa: A002
+def _print(result: ExecutionResult, sample: Sample, made_up: bool, format: str) -> None:  # noqa: A002
     from aegisrt.cli.answer import accuracy, print_answer
 
     score = accuracy(result.outputs, sample.labels)
     if format != "json":
         print_answer(result, sample, score)
+        if made_up:
+            print("the inputs are those that `aegisrt init` made up: give real ones with --input NAME=FILE")
         return
     from aegisrt.cli.outputs import plain
     from aegisrt.core.tensor import DataType
@@ -133,4 +142,6 @@ def _print(result: ExecutionResult, sample: Sample, format: str) -> None:  # noq
         "timings_ns": result.timings._asdict(),
         "metadata": result.metadata,
     }
+    if made_up:
+        document["made_up_inputs"] = True
     print_json(document if score is None else {**document, "accuracy": score})

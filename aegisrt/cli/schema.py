@@ -14,17 +14,17 @@ cell of the CI matrix, and of each backend kind that is installed here, third pa
 file with
     # yaml-language-server: $schema=schemas/fragment.schema.json
 
+    aegisrt schema
+    aegisrt schema --out .vscode/schemas
+
 exit codes: 0 written, 1 the folder cannot be written."""
 
 
 def main(words: Sequence[str]) -> int:
     """Return 0, or 1 where a file cannot be written."""
-    parser = verb_parser("schema", DESCRIPTION)
-    parser.usage = "aegisrt schema [--out DIR] [options]"
+    parser = verb_parser("schema", DESCRIPTION, takes="")
     parser.add_argument("--out", metavar="DIR", default="schemas", help="where to write (default: schemas)")
     arguments = parse(parser, words)
-    if arguments.manifest or arguments.overrides:
-        parser.error("it takes no manifest and no overrides")
     from aegisrt.backends.registry import options_by_kind
     from aegisrt.ci.schemas import ci_schemas
     from aegisrt.conformance.schemas import conformance_schemas

@@ -10,6 +10,9 @@ from aegisrt.cli.output import print_error, print_json, wants_color
 
 DESCRIPTION = """Check a manifest and its overrides; load no engine. Every error is reported, each with its place.
 
+    aegisrt validate deploy.yaml env=prod
+    aegisrt validate deploy.yaml --format github            one line an error, for a workflow of GitHub Actions
+
 exit codes: 0 valid, 2 not."""
 
 

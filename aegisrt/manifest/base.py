@@ -28,6 +28,12 @@ def add_base(library: Library, kinds: Iterable[str], packaged: Path) -> list[str
     return [*backends, _KINDS_WITHOUT_FILE, "device/cpu", "stream/default"]
 
 
+def option_sets(kinds: Iterable[str], packaged: Path) -> dict[str, str]:
+    """Return the base's option sets, each with its kind, sorted by name: `trt` is of the kind `tensorrt`."""
+    files = _files_by_kind(packaged / "backend")
+    return dict(sorted((files.get(kind, kind), kind) for kind in kinds))
+
+
 def _files_by_kind(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(folder.glob("*.yaml")):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Signature, shape_text
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, shape_text
 from aegisrt.manifest.schema import SampleOptions
 
 
@@ -29,6 +29,8 @@ def read_sample(options: SampleOptions, signature: Signature) -> Sample:
             message = f"{options.inputs} holds one array, the model takes {len(names)}: {', '.join(names)}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, "save them by name: numpy.savez")
         found = {names[0]: found}
+    specs = {spec.name: spec for spec in signature.inputs}
+    found = {name: with_dtype(value, specs[name]) if name in specs else value for name, value in found.items()}
     labels = None
     if options.labels is not None:
         read = read_arrays(options.labels)
@@ -56,6 +58,12 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
     except Exception as error:  # noqa: BLE001  (zlib, zipfile and numpy each raise their own over a damaged file)
         message, hint = f"{path} is not a readable .npy or .npz file", "write it with numpy.save or numpy.savez"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, hint, cause=f"{type(error).__name__}: {error}") from None
+
+
+def with_dtype(value: Array, spec: TensorSpec) -> Array:
+    """Return an array of a file; where the input is BF16, which numpy's files have no name for, its bits as that."""
+    is_bf16 = spec.dtype is DataType.BF16 and value.dtype == np.dtype("V2")
+    return value.view(spec.dtype.numpy) if is_bf16 else value
 
 
 def _check_labels(options: SampleOptions, labels: Array, inputs: dict[str, Array]) -> None:

@@ -11,7 +11,8 @@ whose first line is a comment with a file's name, or whose attribute `file` is o
 language, or before a block in a comment `<!-- example: NAME=VALUE ... -->`:
 
     exit=2       the block's last command exits with 2; without it, and the commands before, with 0
-    needs=onnx   skipped where that engine is not installed
+    needs=onnx   skipped where that engine is not installed; `onnx,tvm` needs both
+    session=1    goes on in the folder of the page's earlier blocks of that session, which run before it
     swap=OLD:NEW the block is run with this change in the files that the page has shown
 """
 
@@ -26,7 +27,7 @@ import shutil
 import subprocess
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,14 @@ class Example:
     block: Block
     steps: tuple[Step, ...]
     """Empty for a block of Python."""
-    files: tuple[Block, ...] = ()
+    files: tuple[Block, ...] = field(default=(), repr=False)
+    before: tuple[Example, ...] = field(default=(), repr=False)
+    """The earlier blocks of its session."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Return the engines that it needs, or `gpu`."""
+        return tuple(filter(None, self.block.attributes.get("needs", "").split(",")))
 
     def __str__(self) -> str:
         return str(self.block)
@@ -71,20 +79,30 @@ def examples(page: Page) -> list[Example]:
     for block in page.blocks:
         if block.file is not None:
             files.append(block)
-        elif steps := _steps(block):
-            found.append(Example(block, tuple(steps), tuple(files)))
-        elif block.language == "python":
-            found.append(Example(block, (), tuple(files)))
+        elif (steps := _steps(block)) or block.language == "python":
+            session = block.attributes.get("session")
+            before = [one for one in found if session and one.block.attributes.get("session") == session]
+            found.append(Example(block, tuple(steps), tuple(files), tuple(before)))
     return found
 
 
-def run(example: Example, folder: Path, skip: frozenset[str] = frozenset()) -> list[str]:
-    """Return what is not as the page says; runs in `folder`, which becomes the current one meanwhile."""
+def run(example: Example, folder: Path, skip: frozenset[str] = frozenset(), binaries: Path | None = None) -> list[str]:
+    """Return what is not as the page says; runs in `folder`, which becomes the current one meanwhile.
+
+    With `binaries`, the `aegisrt` and the `python` of that folder run; without, this process and its interpreter. Of
+    its session, the earlier blocks run that need nothing else than it needs itself.
+    """
     _prepare(folder, example)
+    earlier = [one for one in example.before if set(one.needs) <= set(example.needs)]
     with contextlib.chdir(folder):
-        if not example.steps:
-            return _run_python(example.block)
-        return [wrong for step in example.steps if step.command not in skip for wrong in _run_step(step, example)]
+        return [wrong for one in (*earlier, example) for wrong in _run(one, skip, binaries)]
+
+
+def _run(example: Example, skip: frozenset[str], binaries: Path | None) -> list[str]:
+    if not example.steps:
+        return _run_python(example.block, binaries)
+    steps = [step for step in example.steps if step.command not in skip]
+    return [wrong for step in steps for wrong in _run_step(step, example, binaries)]
 
 
 def differs(printed: str, expected: str) -> bool:
@@ -112,6 +130,7 @@ def _steps(block: Block) -> list[Step]:
 
 
 def _prepare(folder: Path, example: Example) -> None:
+    folder.mkdir(exist_ok=True)
     for name in _DIGITS:
         shutil.copyfile(configs_dir() / "model" / name, folder / name)
     np.save(folder / "digit.npy", np.load(folder / "digits.images.npy")[:1])
@@ -123,14 +142,18 @@ def _prepare(folder: Path, example: Example) -> None:
         file.write_text(text + "\n", encoding="utf-8")
 
 
-def _run_step(step: Step, example: Example) -> list[str]:
+def _run_step(step: Step, example: Example, binaries: Path | None) -> list[str]:
     words, target = _redirected(_words(step.command))
     variables = dict(word.split("=", 1) for word in words if _ASSIGNMENT.match(word))
     program, *rest = [word for word in words if not _ASSIGNMENT.match(word)]
     if program not in RUNNABLE:
         return [f"{example}: `{step.command}` is not a command that the tests run"]
-    with _environment({"AEGISRT_CACHE_DIR": str(Path.cwd() / "cache"), **variables}):
-        code, printed = _aegisrt(rest) if program == "aegisrt" else _python(rest)
+    hidden = _HIDDEN if binaries is None else (*_HIDDEN, "PYTHON")
+    with _environment({"AEGISRT_CACHE_DIR": str(Path.cwd() / "cache"), **variables}, hidden):
+        if binaries is not None:
+            code, printed = _process([str(binaries / program), *rest])
+        else:
+            code, printed = _aegisrt(rest) if program == "aegisrt" else _process([sys.executable, *rest])
     if target:
         Path(target).write_text(printed, encoding="utf-8")
         printed = ""
@@ -141,7 +164,11 @@ def _run_step(step: Step, example: Example) -> list[str]:
     return found
 
 
-def _run_python(block: Block) -> list[str]:
+def _run_python(block: Block, binaries: Path | None) -> list[str]:
+    if binaries is not None:
+        with _environment({}, (*_HIDDEN, "PYTHON")):
+            code, told = _process([str(binaries / "python"), "-c", block.text])
+        return [f"{block}: {told}"] if code else []
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -161,18 +188,16 @@ def _aegisrt(words: list[str]) -> tuple[int, str]:
     return code, printed.getvalue()
 
 
-def _python(words: list[str]) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+def _process(command: list[str]) -> tuple[int, str]:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]):
+def _environment(variables: dict[str, str], hidden: tuple[str, ...]):
     before = dict(os.environ)
     for name in list(os.environ):
-        if name.startswith(_HIDDEN):
+        if name.startswith(hidden):
             del os.environ[name]
     os.environ.update(variables)
     try:

@@ -11,13 +11,14 @@ PAGES = [read_page(path) for path in [ROOT / "README.md", *sorted((ROOT / "docs"
 NOT_RUN = {
     ("README.md", "make demo"): "makes a virtual environment of its own",
     ("README.md", "make test"): "runs these tests",
+    ("docs/tutorial.md", "pip install 'aegisrt[onnx]'"): "installs; tests/release does it",
+    ("docs/tutorial.md", "aegisrt run deploy.yaml models.digits.backend=trt --output trt.npz"): "needs a GPU",
 }
 """Commands that a page shows and that are not run here, and why."""
 
 
 def parameter(example):
-    needs = example.block.attributes.get("needs")
-    marks = [pytest.mark.gpu] if needs == "gpu" else [pytest.mark.engine(needs)] if needs else []
+    marks = [pytest.mark.gpu if need == "gpu" else pytest.mark.engine(need) for need in example.needs]
     return pytest.param(example, id=str(example), marks=marks)
 
 
@@ -34,7 +35,8 @@ def test_the_page_is_right(example, tmp_path):
 def test_what_is_not_run_is_what_the_pages_show():
     shown = {(page.name, step.command) for page in PAGES for example in examples(page) for step in example.steps}
     assert set(NOT_RUN) <= shown
-    assert len(NOT_RUN) <= 6, "a page whose commands are not run may be wrong"
+    on_a_gpu = [example for page in PAGES for example in examples(page) if "gpu" in example.needs]
+    assert len(NOT_RUN) + len(on_a_gpu) <= 6, "a page whose commands are not run may be wrong"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,18 @@ def test_files_that_a_page_shows_are_there(tmp_path):
     assert run(example, tmp_path) == []
     assert (tmp_path / "m.json").read_text() == "{}\n"
     assert not Path("digit.npy").exists()
+
+
+def test_a_session_goes_on_in_its_folder(tmp_path):
+    text = (
+        '```sh session=1\npython -c \'open("a", "w").write("b")\'\n```\n'
+        "```sh session=1 needs=tvm\npython -c '1 / 0'\n```\n"
+        "```console session=1\n$ python -c 'print(open(\"a\").read())'\nb\n```\n"
+        "```sh exit=1\npython -c 'open(\"a\")'\n```\n"
+    )
+    *_, last, other = examples(parse(text, ROOT / "docs" / "x.md"))
+    assert run(last, tmp_path / "last") == []
+    assert run(other, tmp_path / "other") == []
 
 
 def test_an_example_can_show_a_file_with_a_change(tmp_path):

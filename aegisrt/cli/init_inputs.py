@@ -1,0 +1,98 @@
+"""Inputs made up for a model of which nothing but the signature is known."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping
+from typing import IO
+
+import numpy as np
+
+from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec
+
+GENERATED = ".generated.npz"
+"""What the name of a file of made-up inputs ends with."""
+_PICTURE_PIXELS = 224
+_OTHER_SIZE = 16
+_LIMIT_BYTES = 2**28
+
+
+def sizes(signature: Signature) -> dict[str, tuple[int, ...]]:
+    """Return a shape for each input: dimensions of one name have one size.
+
+    A dynamic dimension is 1 where it is the first one or its name says batch, 224 for the height and the width of a
+    picture `(batch, channels, height, width)`, and else 16. A tensor of unknown rank has the shape `(1,)`.
+    """
+    named: dict[str, int] = {}
+    made = {}
+    for spec in signature.inputs:
+        dims = (1,) if spec.shape is None else spec.shape
+        made[spec.name] = tuple(_size(dim, axis, spec, named) for axis, dim in enumerate(dims))
+    return made
+
+
+def made_up(signature: Signature) -> dict[str, Array] | None:
+    """Return an array for each input, the same ones each time; None where they would take more than 256 MiB.
+
+    Fractions are random from 0 to 1 and bytes of a picture random; other integers are 0, which every index has; masks
+    and booleans are 1 and true; strings are `text`. UNAVAILABLE for BF16 without ml_dtypes.
+    """
+    shapes = sizes(signature)
+    taken = sum(math.prod(shapes[spec.name]) * max(spec.dtype.numpy.itemsize, 8) for spec in signature.inputs)
+    if taken > _LIMIT_BYTES:
+        return None
+    random = np.random.default_rng(0)
+    return {spec.name: _array(spec, shapes[spec.name], random) for spec in signature.inputs}
+
+
+def told(spec: TensorSpec) -> str:
+    """Return in words what `made_up` puts into an input."""
+    return _FILLS[_fill(spec)]
+
+
+def save(inputs: Mapping[str, Array], stream: IO[bytes]) -> None:
+    """Write a .npz; as numpy's `savez` does, which takes no array of the name `file`."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in inputs.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+_FILLS = {"random": "random, 0 to 1", "picture": "random, 0 to 255", "0": "0", "1": "1", "true": "true", "text": "text"}
+
+
+def _fill(spec: TensorSpec) -> str:
+    by_dtype: Mapping[DataType, str] = {
+        DataType.BOOL: "true",
+        DataType.BYTES: "text",
+        DataType.UINT8: "picture",
+        DataType.FP16: "random",
+        DataType.BF16: "random",
+        DataType.FP32: "random",
+        DataType.FP64: "random",
+    }
+    return by_dtype.get(spec.dtype, "1" if "mask" in spec.name.lower() else "0")
+
+
+def _array(spec: TensorSpec, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    match _fill(spec):
+        case "random":
+            return random.random(shape, np.float32).astype(spec.dtype.numpy)
+        case "picture":
+            return random.integers(0, 256, shape, np.uint8)
+        case "text":
+            return np.full(shape, "text")  # a fixed width, since a .npz of objects would be a pickle
+        case number:
+            return np.full(shape, number != "0", spec.dtype.numpy)
+
+
+def _size(dim: Dim, axis: int, spec: TensorSpec, named: dict[str, int]) -> int:
+    if isinstance(dim, int):
+        return dim
+    size = _OTHER_SIZE
+    if axis == 0 or "batch" in (dim or "").lower():
+        size = 1
+    elif len(spec.shape or ()) == 4 and axis >= 2 and _fill(spec) in ("random", "picture"):
+        size = _PICTURE_PIXELS
+    return size if dim is None else named.setdefault(dim, size)
