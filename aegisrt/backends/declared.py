@@ -24,7 +24,7 @@ def refuse_empty(inputs: dict[str, Array]) -> None:
 
 
 def _missing(can: Capabilities, spec: TensorSpec) -> str | None:
-    if spec.dtype not in can.dtypes:
+    if spec.dtype not in can.dtypes and spec.dtype not in can.narrowed:
         return f"dtype {spec.dtype}"
     if spec.shape == () and not can.scalars:
         return "scalars"

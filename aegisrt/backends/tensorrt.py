@@ -14,7 +14,14 @@ from aegisrt.backends.declared import refuse_undeclared_model
 from aegisrt.backends.onnx_file import read_onnx
 from aegisrt.backends.source import source_of
 from aegisrt.backends.tensorrt_engine import Engine, open_engine
-from aegisrt.backends.tensorrt_library import BUILDERS, INSTALL, TensorRT, installed, load_tensorrt
+from aegisrt.backends.tensorrt_library import (
+    BUILDERS,
+    INSTALL,
+    TensorRT,
+    installed,
+    installed_version,
+    load_tensorrt,
+)
 from aegisrt.backends.tensorrt_options import Distribution, TensorRTOptions
 from aegisrt.backends.tensorrt_plan import PlanHeader, check_version, read_header
 from aegisrt.backends.tensorrt_profiles import plain
@@ -31,6 +38,10 @@ from aegisrt.devices.cuda_arrays import device_array
 from aegisrt.devices.cuda_driver import cuda_driver
 
 _UNLIMITED_BYTES = 2**50
+_EVERYWHERE = frozenset({DataType.BOOL, DataType.UINT8, DataType.INT8, DataType.INT32, DataType.FP16, DataType.FP32})
+_FROM_10_ON = frozenset({DataType.INT64, DataType.BF16})
+_IS_OLD = (installed_version() or (10,)) < (10,)
+"""TensorRT 8 has no BF16, and computes INT64 as INT32."""
 _REBUILD = "build it again here: `aegisrt build`, or `TensorRTBackend().build(model, engine)`"
 
 
@@ -38,7 +49,8 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
     """Runs engine files on one GPU: runtime, then engine, then one execution context for each instance.
 
     In direct use the device is `cuda` unless one is given. Building needs a GPU too, save with `tensorrt_rtx` and
-    `compute_capabilities`.
+    `compute_capabilities`. TensorRT 8 has no BF16, and computes INT64 as INT32: a model keeps its INT64 inputs and
+    outputs, a value that does not fit is INVALID_ARGUMENT, and `metadata` of a result names the tensors (`narrowed`).
     """
 
     kind = "tensorrt"
@@ -50,16 +62,13 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
         devices=("cuda",),
         formats=(".engine", ".plan", ".trt"),
         builds_from=(".onnx",),
-        dtypes=frozenset(
-            {
-                DataType.BOOL, DataType.UINT8, DataType.INT8, DataType.INT32, DataType.INT64, DataType.FP16,
-                DataType.BF16, DataType.FP32,
-            }
-        ),
+        dtypes=_EVERYWHERE if _IS_OLD else _EVERYWHERE | _FROM_10_ON,
+        narrowed=frozenset({DataType.INT64}) if _IS_OLD else frozenset(),
         dynamic_shapes=True,
         scalars=True,
         external_data=True,
-    )  # fmt: skip
+    )
+    conformance_options: ClassVar[Mapping[str, Any]] = {"max_batch_size": 2**19, "max_dynamic_size": 64}
 
     def __init__(
         self,
@@ -107,6 +116,9 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
             engine.close()
             raise
         engine.metadata = {"engine": library.words, "built_with": header.words}
+        narrowed = engine.narrowed()
+        if narrowed:
+            engine.metadata["narrowed"] = narrowed
         return engine
 
     def _runners(self, header: PlanHeader) -> Sequence[Distribution]:
@@ -150,6 +162,14 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
 
     def _unload(self, engine: Engine) -> None:
         engine.close()
+
+    def _memory(self) -> int:
+        """Return the size of the engine file, for the weights, and what the instances hold; TensorRT tells no more."""
+        loaded = self._loaded
+        if loaded is None:
+            raise fail(ErrorCode.NOT_LOADED, "no model is loaded")
+        held = sum(slot.bytes_held() for slot in loaded.slots)
+        return int(loaded.engine.size_bytes + held)
 
     # -- building ----------------------------------------------------------------------------------------------
 

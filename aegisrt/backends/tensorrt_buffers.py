@@ -11,7 +11,11 @@ from aegisrt.backends.tensorrt_engine import EngineTensor
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType
 from aegisrt.devices.cuda import CudaContext
+from aegisrt.devices.cuda_memory import copy_on_device
 from aegisrt.devices.cuda_staged import StagedTensor
+
+_ALIGNMENT = 256
+"""Bytes; what TensorRT asks of every address that it is told."""
 
 
 class TensorBuffers:
@@ -22,6 +26,7 @@ class TensorBuffers:
         self.dtype = tensor.dtype.numpy
         self._public = public.numpy
         """The caller's dtype, where it is wider than the engine's."""
+        self._context = context
         self._staged = StagedTensor(context)
         self._host: Array | None = None
 
@@ -30,13 +35,21 @@ class TensorBuffers:
         """The address that the engine is told: on the GPU, or on the host for a shape tensor."""
         return self._staged.pointer if self._host is None else int(self._host.ctypes.data)
 
+    @property
+    def device_bytes(self) -> int:
+        """How much is held on the GPU."""
+        return self._staged.device_bytes
+
     def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
         """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
         if not self.tensor.on_host:
             return self._staged.reserve(size_bytes, device=device)
         if self._host is not None and self._host.nbytes >= size_bytes:
             return False
-        self._host = np.zeros(max(size_bytes, 64), np.uint8)
+        size = max(size_bytes, _ALIGNMENT)
+        room = np.zeros(size + _ALIGNMENT, np.uint8)
+        start = -room.ctypes.data % _ALIGNMENT
+        self._host = room[start : start + size]
         return True
 
     def view(self, shape: tuple[int, ...]) -> Array:
@@ -60,6 +73,10 @@ class TensorBuffers:
         """Enqueue the copy of what was staged."""
         if self._host is None:
             self._staged.to_device(size_bytes, stream)
+
+    def copy_on_device(self, source: int, size_bytes: int, stream: int) -> None:
+        """Enqueue the copy of what lies elsewhere on the GPU to this tensor's own memory there."""
+        copy_on_device(self._context, self._staged.pointer, source, size_bytes, stream)
 
     def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
         """Enqueue the copy of a result, from `source` on the GPU or from this tensor's own memory there."""

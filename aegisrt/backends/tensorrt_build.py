@@ -69,7 +69,8 @@ def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
         serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise _not_built(engine, lines)
-    Path(job["plan"]).write_bytes(serialized)
+    with Path(job["plan"]).open("wb") as stream:
+        stream.write(serialized)
     cache.save()
     del serialized, parser, config_monitor
     return {
@@ -152,10 +153,14 @@ def _add_profile(
 ) -> None:
     profile = builder.create_optimization_profile()
     with engine.log.errors() as lines:
-        for name, span in spans.items():
-            give = profile.set_shape_input if inputs[name].holds_sizes else profile.set_shape
-            give(name, span.min, span.opt, span.max)
-        index = config.add_optimization_profile(profile)
+        try:
+            for name, span in spans.items():
+                give = profile.set_shape_input if inputs[name].holds_sizes else profile.set_shape
+                give(name, span.min, span.opt, span.max)
+            index = config.add_optimization_profile(profile)
+        except RuntimeError as error:  # the bindings raise it where the library answers false
+            lines.append(str(error))
+            index = -1
     if index < 0:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{engine.words} refuses the profile: {sentence(lines)}")
 

@@ -5,61 +5,79 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/infer/Co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aegisrt.backends.tensorrt_engine import Engine
 from aegisrt.backends.tensorrt_log import is_out_of_memory, sentence
 from aegisrt.backends.tensorrt_outputs import DynamicOutput, new_allocator
 from aegisrt.backends.tensorrt_profiles import choose, outside
+from aegisrt.backends.tensorrt_scratch import context_over
 from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.devices.cuda_memory import DeviceBuffer
 
 Shape = tuple[int, ...]
+_UNSHARED = (
+    "TensorRT 8.6 lets instances share a profile only where the engine was built with PROFILE_SHARING_0806: build it "
+    "with `aegisrt build`, or set `instances: 1` and `cuda_graph: false`"
+)
 
 
 class ShapedContext:
     """In one thread at a time, with the device's context current."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Create it; RESOURCE_EXHAUSTED where the GPU has no memory for it."""
+    def __init__(self, engine: Engine, *, memory: DeviceBuffer | None = None) -> None:
+        """Create it, over `memory` where given; RESOURCE_EXHAUSTED where the GPU has no memory for it."""
         self._engine = engine
         self._names = {item.public: item.name for item in engine.tensors}
-        self._profile = 0
+        self._dynamic = {item.public: item.name for item in engine.tensors if item.is_input and -1 in item.shape}
+        self._infers = bool(self._dynamic) or any(item.on_host for item in engine.tensors)
         self._told: dict[str, int] = {}
         self._allocators: list[Any] = []
         self.late: dict[str, DynamicOutput] = {}
         """Outputs whose shape is known only after each call, by the caller's names."""
-        with engine.context, engine.library.log.errors() as lines:
-            self._context = engine.engine.create_execution_context()
+        library = engine.library
+        with engine.context, library.lifecycle, library.log.errors() as lines:
+            if memory is None:
+                self._context = engine.engine.create_execution_context()
+            else:
+                self._context = context_over(library.module, engine.engine, memory)
         if self._context is None:
             raise self.failed("has no execution context for this engine", lines)
+        self._profile: int = self._context.active_optimization_profile
+        """-1 where TensorRT 8.6 gave profile 0, which it gives once, to an earlier context."""
 
     def close(self) -> None:
         """Destroy it, and give back the memory of late outputs; the engine goes after it."""
-        with self._engine.context.unless_lost():
+        with self._engine.context.unless_lost(), self._engine.library.lifecycle:
             self._context = None
         self._allocators.clear()
         for output in self.late.values():
             output.free()
 
-    def select_profile(self, shapes: Mapping[str, Shape], stream: int) -> bool:
-        """Select the profile that fits the shapes, by the caller's names; return whether it is another one."""
+    def claim_profile(self, stream: int) -> None:
+        """Select the first profile where the engine has dynamic shapes and TensorRT selected none."""
+        if self._profile < 0 and self._dynamic:
+            self._select(0, stream)
+
+    def select_profile(self, shapes: Mapping[str, Shape], stream: int) -> None:
+        """Select a profile that fits the shapes, by the caller's names; INVALID_ARGUMENT where there is none."""
         profiles = self._engine.profiles
+        if not self._dynamic or not profiles:
+            return
         index = choose(shapes, profiles, self._profile)
-        if index < 0 and profiles:
+        if index < 0:
             raise outside(shapes, profiles)
-        if index in (-1, self._profile):
-            return False
-        with self._engine.library.log.errors() as lines:
-            self._check(self._context.set_optimization_profile_async(index, stream), "the profile", lines)
-        self._profile = index
-        return True
+        if index != self._profile:
+            self._select(index, stream)
 
     def set_shapes(self, shapes: Mapping[str, Shape]) -> None:
         """Tell the shapes of the inputs, by the caller's names; INVALID_ARGUMENT where the model cannot have them."""
+        if not self._infers:
+            return
         with self._engine.library.log.errors() as lines:
-            for public, shape in shapes.items():
-                name = self._names[public]
+            for public, name in self._dynamic.items():
+                shape = shapes[public]
                 self._check(self._context.set_input_shape(name, shape), f"shape {shape} of `{public}`", lines)
             try:
                 missing = self._context.infer_shapes()
@@ -78,8 +96,9 @@ class ShapedContext:
     def point(self, name: str, address: int) -> None:
         """Tell the address of a tensor, by the engine's name, unless it was told that one last."""
         if self._told.get(name) != address:
-            with self._engine.library.log.errors() as lines:
-                self._check(self._context.set_tensor_address(name, address), f"the address of `{name}`", lines)
+            mark = self._engine.library.log.mark
+            done = self._context.set_tensor_address(name, address)
+            self._check(done, f"the address of `{name}`", lambda: self._engine.library.log.since(mark))
             self._told[name] = address
 
     def allocate_late(self, public: str) -> bool:
@@ -97,9 +116,10 @@ class ShapedContext:
 
     def execute(self, stream: int) -> list[str] | None:
         """Enqueue the kernels; return None, or the lines that TensorRT logged where it refused."""
-        with self._engine.library.log.errors() as lines:
-            done = self._context.execute_async_v3(stream)
-        return None if done else lines
+        mark = self._engine.library.log.mark
+        if self._context.execute_async_v3(stream):
+            return None
+        return self._engine.library.log.since(mark)
 
     def refused(self, lines: list[str]) -> ResultError:
         """Return why `execute` was refused."""
@@ -117,6 +137,19 @@ class ShapedContext:
             return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory: {words} {what}", hint, cause=cause)
         return fail(ErrorCode.INTERNAL, f"{words} {what}: {sentence(lines)}", cause=cause)
 
-    def _check(self, done: bool, what: str, lines: list[str]) -> None:
+    def _select(self, index: int, stream: int) -> None:
+        """Select a profile; the binding of TensorRT raises for one that it refuses."""
+        with self._engine.library.log.errors() as lines:
+            try:
+                done = self._context.set_optimization_profile_async(index, stream)
+            except RuntimeError:
+                done = False
         if not done:
-            raise self.failed(f"refuses {what}", lines)
+            message = f"{self._engine.library.words} refuses profile {index} of the engine: {sentence(lines)}"
+            hint = _UNSHARED if self._engine.library.version[0] < 10 else None
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause="\n".join(lines) or None)
+        self._profile = index
+
+    def _check(self, done: bool, what: str, lines: list[str] | Callable[[], list[str]]) -> None:
+        if not done:
+            raise self.failed(f"refuses {what}", lines if isinstance(lines, list) else lines())

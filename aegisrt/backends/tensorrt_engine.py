@@ -44,11 +44,13 @@ class EngineTensor:
 class Engine:
     """One loaded engine file: the weights, which all instances share."""
 
-    def __init__(self, library: TensorRT, context: CudaContext, runtime: Any, engine: Any) -> None:
+    def __init__(self, library: TensorRT, context: CudaContext, runtime: Any, engine: Any, size_bytes: int) -> None:
         self.library = library
         self.context = context
         self.runtime = runtime
         self.engine = engine
+        self.size_bytes = size_bytes
+        """Of the engine file, which is mostly weights; TensorRT does not tell what it takes of the GPU for them."""
         self.tensors: tuple[EngineTensor, ...] = ()
         self.profiles: list[dict[str, InputRange]] = []
         self.signature = Signature((), ())
@@ -56,7 +58,7 @@ class Engine:
 
     def close(self) -> None:
         """Destroy the engine, then the runtime; every execution context must be gone."""
-        with self.context.unless_lost():
+        with self.context.unless_lost(), self.library.lifecycle:
             self.engine = None
             self.runtime = None
 
@@ -66,6 +68,11 @@ class Engine:
         self.signature = self._signature(signature)
         count = self.engine.num_optimization_profiles
         self.profiles = [self._profile(index) for index in range(count)]
+
+    def narrowed(self) -> dict[str, str]:
+        """Return the dtypes of tensors that the engine computes narrower than the model says, by the caller's names."""
+        public = {spec.name: spec.dtype for spec in (*self.signature.inputs, *self.signature.outputs)}
+        return {item.public: str(item.dtype) for item in self.tensors if public.get(item.public) is not item.dtype}
 
     def _tensors(self, signature: Signature | None) -> list[EngineTensor]:
         trt, engine = self.library.module, self.engine
@@ -109,18 +116,19 @@ def open_engine(
 ) -> Engine:
     """Return the engine of the file at `path`; raise as `_refused` where TensorRT does not take it."""
     trt = library.module
-    if hasattr(trt, "init_libnvinfer_plugins"):
-        trt.init_libnvinfer_plugins(library.logger, "")
-    with context, library.log.errors() as lines:
+    content = path.read_bytes()
+    with context, library.lifecycle, library.log.errors() as lines:
+        if hasattr(trt, "init_libnvinfer_plugins"):
+            trt.init_libnvinfer_plugins(library.logger, "")
         runtime = library.make("Runtime")
         if runtime is None:
             raise _refused(library, path, built_with, lines)
         runtime.engine_host_code_allowed = host_code_allowed
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        engine = runtime.deserialize_cuda_engine(content)
         if engine is None:
             del runtime
             raise _refused(library, path, built_with, lines)
-    return Engine(library, context, runtime, engine)
+    return Engine(library, context, runtime, engine, len(content))
 
 
 def _refused(library: TensorRT, path: Path, built_with: str, lines: list[str]) -> ResultError:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import re
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 from aegisrt.backends.tensorrt_log import EngineLog, new_logger
@@ -40,6 +43,10 @@ class TensorRT:
     version: tuple[int, ...]
     log: EngineLog = field(repr=False)
     logger: Any = field(repr=False)
+    lifecycle: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held while runtimes, engines and execution contexts are made and destroyed. Some of these calls keep the GIL
+    (all but loading, in TensorRT 8), and the logger needs it: a thread that logs under a lock of TensorRT's own and one
+    that waits for that lock with the GIL would wait for ever."""
 
     @property
     def words(self) -> str:
@@ -74,6 +81,17 @@ def installed() -> dict[Distribution, str | None]:
     return {name: _version(name) for name in ALL if _module(name) is not None}
 
 
+def installed_version() -> tuple[int, ...] | None:
+    """Return the version of the installed TensorRT, its lean or its dispatch runtime; None where there is none of them.
+
+    Imports nothing.
+    """
+    for name in ALL:
+        if name != "tensorrt_rtx" and _module(name) is not None:
+            return _numbers(_version(name) or "") or None
+    return None
+
+
 def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
     """Return the first of `wanted` that is installed, imported.
 
@@ -101,7 +119,10 @@ def _load(name: Distribution) -> TensorRT:
         message = f"Python module `{spelled}` is installed but does not import: {error}"
         hint = f"install its libraries; see `aegisrt doctor`, or run: {INSTALL[name]}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=repr(error)) from error
-    version = tuple(int(part) for part in module.__version__.split(".")[:4] if part.isdecimal())
+    version = _numbers(_own_version(module, spelled) or _version(name) or "")
+    if not version:
+        message = f"Python module `{spelled}` does not tell its version"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, f"install it anew: {INSTALL[name]}")
     if name != "tensorrt_rtx" and version < OLDEST:
         message = f"{version_words(name, version)} is too old: AegisRT needs 8.6 or later"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, f"run: {INSTALL[name]}")
@@ -121,9 +142,30 @@ def _module(name: Distribution) -> str | None:
 
 
 def _version(name: Distribution) -> str | None:
-    for package in importlib.metadata.packages_distributions().get(_module(name) or "", ()):
+    spelled = _module(name) or name
+    for package in importlib.metadata.packages_distributions().get(spelled, ()):
         return importlib.metadata.version(package)
-    return None
+    return _written_version(spelled)
+
+
+def _written_version(spelled: str) -> str | None:
+    """Return the version that stands in a package's source: one that was unpacked is no installed distribution."""
+    spec = importlib.util.find_spec(spelled)
+    source = Path(spec.origin) if spec is not None and spec.origin else None
+    if source is None or source.suffix != ".py":
+        return None
+    found = re.search(r"""^__version__ = ["'](.+?)["']""", source.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None
+
+
+def _own_version(module: Any, spelled: str) -> str | None:
+    """Return what an imported module says; TensorRT 8.6.1's `tensorrt` leaves it to its `tensorrt_bindings`."""
+    bindings = sys.modules.get(f"{spelled}_bindings")
+    return getattr(module, "__version__", None) or getattr(bindings, "__version__", None)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:4] if part.isdecimal())
 
 
 _loaded: dict[Distribution, TensorRT] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,9 @@ class EngineLog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listening: list[list[str]] = []
+        self._recent: deque[tuple[int, str]] = deque(maxlen=64)
+        self.mark = 0
+        """How many errors were logged so far; `since` takes it."""
 
     def add(self, level: str, text: str) -> None:
         """Hand an error to all who listen, and everything to Python's logging."""
@@ -36,8 +40,15 @@ class EngineLog:
             _log.log(logging.DEBUG, "%s: %s", level, text)
         if _LEVELS.get(level) == logging.ERROR and not _NOISE.search(text):
             with self._lock:
+                self.mark += 1
+                self._recent.append((self.mark, text))
                 for lines in self._listening:
                     lines.append(text)
+
+    def since(self, mark: int) -> list[str]:
+        """Return what `errors` would have collected from `mark` on: for calls where listening costs too much."""
+        with self._lock:
+            return [text for number, text in self._recent if number > mark]
 
     @contextmanager
     def errors(self) -> Iterator[list[str]]:

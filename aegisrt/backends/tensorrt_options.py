@@ -85,10 +85,11 @@ class TensorRTOptions(BackendOptions):
     """`tensorrt_rtx` only: the GPUs that the engine is built for, such as `["8.9"]`; left out: the one that is here."""
     refit: bool = False
     """Keep the weights replaceable."""
-    external_tactics: bool = True
-    """Let the builder of TensorRT 8 and 10 take kernels of cuBLAS and cuDNN; without, neither needs to be installed."""
+    external_tactics: bool = False
+    """Let TensorRT 8 and 10 use cuBLAS and cuDNN, which must then be installed; some plugins need them."""
     strongly_typed: bool | None = None
-    """Take each tensor's dtype from the model alone; left out: only where TensorRT can do nothing else."""
+    """Take each tensor's dtype from the model alone; left out: from TensorRT 10 on, save for `precision: fp16` and
+    `bf16` on 10, which has flags for them."""
     engine_host_code_allowed: bool = False
     """Let an engine file bring machine code that runs in this process; only for files from people whom you trust."""
     cuda_graph: bool = False

@@ -28,15 +28,20 @@ class DynamicOutput:
         """The address on the GPU; 0 before the first call."""
         return self._buffer.pointer if self._buffer else 0
 
-    def reallocate(self, size_bytes: int) -> int | None:
-        """Return the address of at least this much memory, or None where there is none."""
+    @property
+    def size_bytes(self) -> int:
+        """How much is held on the GPU."""
+        return self._buffer.size_bytes if self._buffer else 0
+
+    def reallocate(self, size_bytes: int) -> int:
+        """Return the address of at least this much memory, or 0 where there is none."""
         if self._buffer is None or self._buffer.size_bytes < size_bytes:
             try:
                 self.free()
                 self._buffer = DeviceBuffer(self._context, size_bytes)
             except ResultError as failure:
                 self.problem = failure
-                return None
+                return 0
         return self._buffer.pointer
 
     def free(self) -> None:
@@ -57,12 +62,10 @@ def new_allocator(module: Any, output: DynamicOutput) -> Any:
         def __init__(self) -> None:
             module.IOutputAllocator.__init__(self)
 
-        def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int | None:
+        def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int:
             return output.reallocate(size)
 
-        def reallocate_output_async(
-            self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
-        ) -> int | None:
+        def reallocate_output_async(self, tensor_name: str, memory: int, size: int, alignment: int, stream: int) -> int:
             return output.reallocate(size)
 
         def notify_shape(self, tensor_name: str, shape: Any) -> None:

@@ -51,8 +51,8 @@ def profiles_for(
 
 
 def choose(shapes: Mapping[str, tuple[int, ...]], profiles: Sequence[Mapping[str, InputRange]], current: int) -> int:
-    """Return the index of a profile that fits these shapes, `current` before others; -1 where none does."""
-    if profiles and _fits(shapes, profiles[current]):
+    """Return the index of a profile that fits these shapes, `current` (-1: none) before others; -1 where none does."""
+    if 0 <= current < len(profiles) and _fits(shapes, profiles[current]):
         return current
     return next((index for index, profile in enumerate(profiles) if _fits(shapes, profile)), -1)
 

@@ -1,4 +1,4 @@
-"""`Slot`: one execution context of an engine, with its stream, its memory and its recorded CUDA graphs.
+"""`Slot`: one instance of an engine: an execution context, its stream, its memory, and its recorded CUDA graphs.
 
 A call stages its inputs, enqueues copies and kernels, and waits: https://docs.nvidia.com/deeplearning/tensorrt/latest/
 inference-library/python-api-docs.html#performing-inference. With `cuda_graph` the copies are recorded too, so that a
@@ -9,39 +9,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from aegisrt.backends.tensorrt_buffers import TensorBuffers
+from aegisrt.backends.tensorrt_call import Call, Lent
 from aegisrt.backends.tensorrt_context import Shape, ShapedContext
 from aegisrt.backends.tensorrt_engine import Engine
 from aegisrt.backends.tensorrt_options import TensorRTOptions
+from aegisrt.backends.tensorrt_recording import Recording
+from aegisrt.backends.tensorrt_scratch import scratch_bytes
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda_arrays import DeviceArray
-from aegisrt.devices.cuda_graph import CudaGraph
 from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device
 from aegisrt.devices.cuda_stream import CudaEvent, open_stream
 
 _Key = tuple[Any, ...]
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """What calls of equal shapes share."""
-
-    inputs: tuple[tuple[TensorBuffers, Array], ...]
-    """Each with the page-locked memory that it is copied from."""
-    shapes: dict[str, Shape]
-    """Of the inputs, by the caller's names."""
-    outputs: dict[str, tuple[TensorBuffers, Array]]
-    """The requested ones whose shape is known beforehand, by the caller's names, with the memory they come to."""
-    runs: int = 0
-    graph: CudaGraph | None = None
 
 
 class Slot:
@@ -52,9 +39,13 @@ class Slot:
         self._cuda = engine.context
         self._options = options
         self._graphs = options.cuda_graph
-        self._calls: OrderedDict[_Key, _Call] = OrderedDict()
-        self._current: _Call | None = None
+        self._calls: OrderedDict[_Key, Call] = OrderedDict()
+        self._newest: Call | None = None
+        """The one used last, which is at the end of `_calls`."""
+        self._current: Call | None = None
         """The call whose shapes the execution context was told last."""
+        self._scratch: DeviceBuffer | None = None
+        """What recordings work in, one at a time."""
         public = {spec.name: spec.dtype for spec in (*engine.signature.inputs, *engine.signature.outputs)}
         self._tensors = {
             item.public: TensorBuffers(self._cuda, item, public.get(item.public, item.dtype)) for item in engine.tensors
@@ -67,6 +58,12 @@ class Slot:
         except BaseException:
             self._close_stream()
             raise
+        try:
+            with self._stream.lock, self._cuda:
+                self._context.claim_profile(self._stream.handle)
+        except BaseException:
+            self.close()
+            raise
         if self._graphs and self._holds_sizes:
             self._without_graphs("an input or output holds sizes, which TensorRT reads on the host")
 
@@ -76,23 +73,37 @@ class Slot:
         call = self._calls.get(key)
         if call is None:
             call = self._prepare(key, inputs, outputs)
-        elif self._graphs:
+        elif call is not self._newest:
             self._calls.move_to_end(key)
-        lent = self._stage(call, inputs)
-        with self._stream.lock, self._cuda:
-            self._enqueue(call, lent)
+        self._newest = call
+        lent = call.stage(inputs)
+        stream = self._stream
+        with stream.lock, self._cuda:
+            if call.recording is not None and not lent:
+                call.recording.launch(stream.handle)
+            else:
+                self._run(call, lent)
             if self._done is None:
-                self._stream.finish()
+                stream.finish()
+            else:
+                self._done.record(stream.handle)
         if self._done is not None:
             self._done.synchronize()
-        call.runs += 1
         return self._results(call, outputs)
 
+    def bytes_held(self) -> int:
+        """Return the memory on the GPU that this instance holds beside the engine's weights."""
+        buffers = sum(item.device_bytes for item in self._tensors.values())
+        late = sum(item.size_bytes for item in self._context.late.values())
+        recordings = 0 if self._scratch is None else self._scratch.size_bytes
+        return scratch_bytes(self._engine.engine) + buffers + late + recordings
+
     def close(self) -> None:
-        """Destroy graphs and execution context, in this order, and give back memory and stream."""
+        """Destroy recordings and execution context, in this order, and give back memory and stream."""
         self._forget()
-        self._current = None
         self._context.close()
+        if self._scratch is not None:
+            self._scratch.free()
         for buffers in self._tensors.values():
             buffers.free()
         self._close_stream()
@@ -102,18 +113,6 @@ class Slot:
             self._done.close()
         if self._owns_stream:
             self._stream.close()
-
-    def _stage(self, call: _Call, inputs: dict[str, Array]) -> dict[str, DeviceArray]:
-        """Copy inputs to where the GPU can fetch them; return those that lie on it already, by the engine's names."""
-        lent: dict[str, DeviceArray] = {}
-        for (buffers, view), value in zip(call.inputs, inputs.values(), strict=True):
-            if not isinstance(value, DeviceArray):
-                buffers.fill(view, value)
-            elif buffers.tensor.on_host or buffers.dtype != value.dtype:
-                buffers.fill(view, value.numpy())
-            else:
-                lent[buffers.tensor.name] = value
-        return lent
 
     # -- preparing a call --------------------------------------------------------------------------------------
 
@@ -125,29 +124,27 @@ class Slot:
         sizes = tuple(np.asarray(value).tobytes() for value in held)
         return (shapes, outputs, *sizes)
 
-    def _prepare(self, key: _Key, inputs: dict[str, Array], outputs: tuple[str, ...]) -> _Call:
+    def _prepare(self, key: _Key, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Call:
         """Return a new call for these shapes, with memory and addresses; forget the oldest where there are many."""
         shapes = {name: value.shape for name, value in inputs.items()}
         refuse_disagreement(self._engine.signature, shapes)
         self._current = None
         with self._stream.lock, self._cuda:
-            self._select_profile(shapes)
+            self._context.select_profile(shapes, self._stream.handle)
             self._reserve_inputs(inputs)
             self._context.set_shapes(shapes)
-            known = self._reserve_outputs(outputs)
+            known = self._reserve_outputs()
         staged = tuple((self._tensors[name], self._tensors[name].view(shape)) for name, shape in shapes.items())
-        call = _Call(staged, shapes, {name: (buffers, buffers.view(shape)) for name, (buffers, shape) in known.items()})
-        self._current = call
-        self._calls[key] = call
+        asked = {
+            name: (self._tensors[name], self._tensors[name].view(known[name])) for name in outputs if name in known
+        }
+        unasked = tuple(self._tensors[name] for name in known if name not in asked)
+        call = self._calls[key] = self._current = Call(staged, shapes, asked, unasked)
         while len(self._calls) > max(self._options.cuda_graph_limit, 1):
             _, oldest = self._calls.popitem(last=False)
-            if oldest.graph is not None:
-                oldest.graph.close()
+            if oldest.recording is not None:
+                oldest.recording.close()
         return call
-
-    def _select_profile(self, shapes: dict[str, Shape]) -> None:
-        if self._context.select_profile(shapes, self._stream.handle):
-            self._forget_graphs()
 
     def _reserve_inputs(self, inputs: dict[str, Array]) -> None:
         for name, value in inputs.items():
@@ -156,8 +153,8 @@ class Slot:
             if buffers.tensor.on_host:
                 buffers.fill(buffers.view(value.shape), np.asarray(value))
 
-    def _reserve_outputs(self, wanted: tuple[str, ...]) -> dict[str, tuple[TensorBuffers, Shape]]:
-        """Return the wanted outputs whose shape is known; all others need memory too."""
+    def _reserve_outputs(self) -> dict[str, Shape]:
+        """Return the shapes of the outputs that have one before the call, by name; the others get an allocator."""
         known = {}
         for name, buffers in self._tensors.items():
             if buffers.tensor.is_input:
@@ -168,66 +165,43 @@ class Slot:
                     self._without_graphs(f"the shape of output `{name}` is known only after each call")
                 continue
             self._reserve(buffers, prod(shape) * buffers.dtype.itemsize)
-            if name in wanted:
-                known[name] = buffers, shape
+            known[name] = shape
         return known
 
     def _reserve(self, buffers: TensorBuffers, size_bytes: int) -> None:
         if buffers.reserve(size_bytes):
             self._forget()
-            self._context.point(buffers.tensor.name, buffers.pointer)
+        self._context.point(buffers.tensor.name, buffers.pointer)
 
     # -- running it --------------------------------------------------------------------------------------------
 
-    def _enqueue(self, call: _Call, lent: dict[str, DeviceArray]) -> None:
-        handle = self._stream.handle
+    def _run(self, call: Call, lent: Lent) -> None:
+        """Enqueue a call that is not recorded yet, and record it where it comes for the second time."""
+        call.runs += 1
+        if self._graphs and call.runs > 1 and not lent and self._record(call):
+            return
         if self._current is not call:
-            self._select_profile(call.shapes)
+            self._current = None
+            self._context.select_profile(call.shapes, self._stream.handle)
             self._context.set_shapes(call.shapes)
             self._current = call
-        if self._graphs and call.runs and call.graph is None and not lent:
-            self._record(call)
-        if call.graph is not None and not lent:
-            call.graph.launch(handle)
-        else:
-            self._enqueue_plainly(call, handle, lent)
-        if self._done is not None:
-            self._done.record(handle)
+        call.enqueue(self._context, self._stream, lent)
 
-    def _enqueue_plainly(self, call: _Call, handle: int, lent: dict[str, DeviceArray]) -> None:
-        for buffers, view in call.inputs:
-            name = buffers.tensor.name
-            array = lent.get(name)
-            if array is None:
-                self._context.point(name, buffers.pointer)
-                buffers.to_device(view.nbytes, handle)
-            else:
-                self._stream.wait_for_stream(array.stream)
-                self._context.point(name, array.pointer or buffers.pointer)
-        refused = self._context.execute(handle)
-        if refused is not None:
-            self._raise_if_lost()
-            raise self._context.refused(refused)
-        for buffers, view in call.outputs.values():
-            buffers.to_host(view.nbytes, handle)
-
-    def _raise_if_lost(self) -> None:
-        """Raise the device's own error where that is why TensorRT refused; waiting fails in a recording too."""
+    def _record(self, call: Call) -> bool:
+        """Return whether the call is done and recorded; else the metadata says why it cannot be."""
         try:
-            self._stream.finish()
-        except ResultError:
+            if self._scratch is None:
+                self._scratch = DeviceBuffer(self._cuda, scratch_bytes(self._engine.engine))
+            call.recording = Recording(self._engine, self._stream, self._scratch, call)
+        except ResultError as failure:
             if self._cuda.lost is not None:
                 raise
-
-    def _record(self, call: _Call) -> None:
-        """Record a call that ran once before, as TensorRT asks for; or say in the metadata why it cannot be."""
-        try:
-            call.graph = CudaGraph.capture(self._stream, lambda handle: self._enqueue_plainly(call, handle, {}))
-            self._engine.metadata["cuda_graph"] = "on"
-        except ResultError as failure:
             self._without_graphs(failure.error.message)
+            return False
+        self._engine.metadata["cuda_graph"] = "on"
+        return True
 
-    def _results(self, call: _Call, outputs: tuple[str, ...]) -> list[Any]:
+    def _results(self, call: Call, outputs: tuple[str, ...]) -> list[Any]:
         found = call.outputs
         if len(found) < len(outputs):
             found = {**found, **self._fetch([name for name in outputs if name not in found])}
@@ -271,15 +245,11 @@ class Slot:
 
     def _forget(self) -> None:
         """Drop what knows addresses that are no longer right."""
-        self._forget_graphs()
-        self._calls.clear()
-
-    def _forget_graphs(self) -> None:
-        """Close recordings; each call is recorded anew when it comes again."""
         for call in self._calls.values():
-            if call.graph is not None:
-                call.graph.close()
-                call.graph = None
+            if call.recording is not None:
+                call.recording.close()
+        self._calls.clear()
+        self._newest = self._current = None
 
 
 def refuse_disagreement(signature: Signature, shapes: dict[str, Shape]) -> None:

@@ -19,7 +19,9 @@ class Capabilities:
     builds_from: tuple[str, ...] = ()
     """File name endings from which it builds a file that `load` takes."""
     dtypes: frozenset[DataType]
-    """Tensor dtypes that it takes and gives."""
+    """Tensor dtypes that it takes and gives, bit for bit."""
+    narrowed: frozenset[DataType] = frozenset()
+    """Dtypes of models that it serves too, in a narrower arithmetic: an input that does not fit is refused."""
     dynamic_shapes: bool = False
     """One loaded model serves inputs of differing shapes."""
     zero_size: bool = False
@@ -39,4 +41,4 @@ class Capabilities:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, dtypes sorted by name."""
-        return {**asdict(self), "dtypes": sorted(self.dtypes)}
+        return {**asdict(self), "dtypes": sorted(self.dtypes), "narrowed": sorted(self.narrowed)}

@@ -23,6 +23,11 @@ class StagedTensor:
         self.pointer = 0
         """The address on the GPU; 0 before any memory was reserved there."""
 
+    @property
+    def device_bytes(self) -> int:
+        """How much is held on the GPU."""
+        return self._device.size_bytes if self._device is not None else 0
+
     def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
         """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
         changed = False

@@ -23,12 +23,12 @@ from pathlib import Path
 CLASSES = (
     "ILogger", "Runtime", "ICudaEngine", "IExecutionContext", "IOutputAllocator", "Builder", "IBuilderConfig",
     "INetworkDefinition", "ITensor", "ILayer", "IOptimizationProfile", "OnnxParser", "ParserError", "ITimingCache",
-    "IProgressMonitor", "IHostMemory",
+    "IProgressMonitor", "IHostMemory", "Refitter", "OnnxParserRefitter",
 )  # fmt: skip
 ENUMS = (
     "DataType", "TensorIOMode", "TensorLocation", "BuilderFlag", "NetworkDefinitionCreationFlag", "MemoryPoolType",
     "TacticSource", "PreviewFeature", "HardwareCompatibilityLevel", "OnnxParserFlag", "ErrorCode", "LayerType",
-    "ComputeCapability",
+    "ComputeCapability", "ExecutionContextAllocationStrategy",
 )  # fmt: skip
 FUNCTIONS = ("init_libnvinfer_plugins",)
 _SIGNATURE = re.compile(r"^(?:\d+\. )?\w+\((.*)\) -> ")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from aegisrt.backends.tensorrt_library import TensorRT
 from aegisrt.backends.tensorrt_log import EngineLog, new_logger
 from aegisrt.backends.tensorrt_options import TensorRTOptions
 from aegisrt.backends.tensorrt_plan import read_header
+from aegisrt.conformance import reference
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.sidecar import read_sidecar
@@ -19,6 +21,7 @@ from tests.devices.fake_cuda import FakeCuda
 
 RTX = tensorrt_library.installed().get("tensorrt_rtx")
 rtx = pytest.mark.skipif(RTX is None, reason="tensorrt_rtx is not installed; run: pip install 'aegisrt[tensorrt-rtx]'")
+MODELS = Path(reference.__file__).parent / "models"
 DIGITS = configs_dir() / "model" / "digits.onnx"
 
 # -- every version, on the fake ----------------------------------------------------------------------------------------
@@ -68,10 +71,15 @@ def test_the_creation_flags_are_those_of_the_version(fake, tmp_path):
     kinds = fake.module.NetworkDefinitionCreationFlag
     if fake.version[0] == 8:
         assert flags == 1 << kinds.EXPLICIT_BATCH
-    elif fake.version[0] == 10:
-        assert flags == 0
     else:
         assert flags == 1 << kinds.STRONGLY_TYPED
+
+
+def test_tensorrt_10_has_a_flag_for_fp16_so_that_the_model_need_not_be_converted(tmp_path):
+    fake = FakeTensorRT(next(path for path in API if path.stem.startswith("tensorrt-10")), FakeCuda())
+    made(fake, tmp_path, precision="fp16")
+    assert fake.named("create_network") == [("create_network", 0)]
+    assert flags_set(fake) == {"FP16"}
 
 
 def flags_set(fake):
@@ -139,6 +147,47 @@ def test_profiles_may_be_shared_by_contexts_on_tensorrt_8_too(fake, tmp_path):
     made(fake, tmp_path)
     features = [arguments[0].name for name, arguments in fake.calls if name == "set_preview_feature"]
     assert features == (["PROFILE_SHARING_0806"] if fake.version[0] == 8 else [])
+
+
+@pytest.mark.parametrize("name", ["identity-fp16", "affine-fp16", "identity-int8", "mixed"])
+def test_a_weakly_typed_builder_is_allowed_the_model_s_own_dtypes(name, tmp_path):
+    graphs = pytest.importorskip("tests.backends.onnx_graphs", reason="needs the package onnx")
+    fake = FakeTensorRT(next(path for path in API if path.stem.startswith("tensorrt-8")), FakeCuda())
+    if name == "mixed":
+        nodes = [graphs.node("Cast", ["x"], ["h"], to=graphs.TensorProto.FLOAT16), graphs.node("Relu", ["w"], ["v"])]
+        sides = ({"x": (graphs.FLOAT, (3,)), "w": (graphs.FLOAT, (3,))}, {"h": (graphs.TensorProto.FLOAT16, (3,))})
+        graphs.save(tmp_path / "m.onnx", nodes, sides[0], {**sides[1], "v": (graphs.FLOAT, (3,))})
+    else:
+        shutil.copy(MODELS / f"{name}.onnx", tmp_path / "m.onnx")
+    made(fake, tmp_path)
+    if name == "identity-int8":
+        assert flags_set(fake) == {"INT8"}
+        assert fake.named("set_dynamic_range")[0][1:] == (-127.0, 127.0)
+    elif name == "mixed":
+        assert flags_set(fake) == {"FP16", "PREFER_PRECISION_CONSTRAINTS"}
+        pinned = fake.named("ILayer.precision=")
+        assert [value.name for _, value in pinned] == ["FLOAT"], "Relu computes in FP32, the cast is free"
+    else:
+        assert flags_set(fake) == {"FP16"}
+
+
+@pytest.mark.parametrize("name", ["affine", "identity-int32", "identity-bool", "multi-io"])
+def test_other_models_need_no_flag(name, fake, tmp_path):
+    pytest.importorskip("onnx")
+    shutil.copy(MODELS / f"{name}.onnx", tmp_path / "m.onnx")
+    made(fake, tmp_path)
+    assert flags_set(fake) == set()
+
+
+def test_a_profile_that_the_builder_refuses_is_an_invalid_argument(fake, tmp_path):
+    def set_shape(self, name, low, middle, high):
+        raise RuntimeError("Shape provided for opt is inconsistent with other shapes.")
+
+    fake.module.IOptimizationProfile.set_shape = set_shape
+    with pytest.raises(ResultError) as caught:
+        made(fake, tmp_path)
+    assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
+    assert "inconsistent" in caught.value.error.message
 
 
 def test_the_gpus_of_rtx_are_named(tmp_path):
@@ -359,9 +408,6 @@ class TestModels:
         assert read_sidecar(tmp_path / "m.engine").metadata["inputs"] == ["__x"]
 
     def test_weights_beside_the_model(self, tmp_path):
-        from aegisrt.conformance import reference
-
-        folder = reference.__file__.rpartition("/")[0] + "/models"
         for name in ("external.onnx", "external.weights"):
-            shutil.copy(f"{folder}/{name}", tmp_path)
+            shutil.copy(MODELS / name, tmp_path)
         backend().build(tmp_path / "external.onnx", tmp_path / "external.engine").unwrap()

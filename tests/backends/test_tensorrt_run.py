@@ -27,7 +27,7 @@ DYNAMIC = {"inputs": {"x": ("FLOAT", [-1, 3])}, "outputs": {"y": ("FLOAT", [-1, 
 def trt(request, monkeypatch, fake_cuda):
     fake = FakeTensorRT(request.param, fake_cuda)
     monkeypatch.setitem(sys.modules, fake.family, fake.module)
-    monkeypatch.setattr(tensorrt_library, "installed", lambda: {fake.family: fake.module.__version__})
+    monkeypatch.setattr(tensorrt_library, "installed", lambda: {fake.family: None})
     monkeypatch.setattr(tensorrt_library, "_module", lambda name: name)
     monkeypatch.setattr(tensorrt_library, "_loaded", {})
     return fake
@@ -117,14 +117,16 @@ def test_a_shape_that_no_profile_has_is_an_invalid_argument_with_the_range(trt, 
     np.testing.assert_array_equal(run(backend, rows(8))["y"], rows(8) * 2)
 
 
-def test_the_fitting_profile_is_selected_on_the_stream(trt, tmp_path):
-    backend = TensorRTBackend({"cuda_graph": True})
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_fitting_profile_is_selected_on_the_stream(graph, trt, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": graph})
     large = {"x": ([9, 3], [16, 3], [32, 3])}
     backend.load(write(tmp_path, trt, profiles=[PROFILE, large])).unwrap()
     for count in (2, 12, 12, 12, 2, 2, 2, 12):
         value = rows(count, start=count)
         np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
-    assert [arguments[0] for name, arguments in trt.calls if name == "set_optimization_profile_async"][:3] == [1, 0, 1]
+    selected = [arguments[0] for name, arguments in trt.calls if name == "set_optimization_profile_async"]
+    assert selected[:3] == [1, 0, 1] if not graph else 1 in selected
 
 
 def test_outputs_whose_shape_comes_late_are_allocated_by_the_allocator(trt, tmp_path):
@@ -190,6 +192,8 @@ def test_int64_of_a_model_is_int32_inside_tensorrt_8_and_the_caller_does_not_not
     answer = run(backend, rows(2).astype(np.int64))["y"]
     assert answer.dtype == np.int64
     np.testing.assert_array_equal(answer, rows(2) * 2)
+    result = backend.execute(ExecutionRequest(inputs={"x": np.full((1, 3), 7)})).unwrap()
+    assert result.metadata["narrowed"] == {"x": "INT32", "y": "INT32"}
     error = backend.execute(ExecutionRequest(inputs={"x": np.full((1, 3), 2**40)})).unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert "int32" in error.message
@@ -213,8 +217,8 @@ def test_a_graph_is_recorded_on_the_second_call_of_a_shape_and_then_replayed(trt
     for start in range(5):
         value = rows(2, start=start)
         np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
-    assert len(trt.named("execute_async_v3")) == 2
-    assert fake_cuda.calls.count("cuGraphLaunch") == 4
+    assert len(trt.named("execute_async_v3")) == 3, "a plain one, one to warm the new context up, the recording"
+    assert fake_cuda.calls.count("cuGraphLaunch") == 3
     assert fake_cuda.calls.count("cuStreamBeginCapture_v2") == 1
     result = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
     assert result.metadata["cuda_graph"] == "on"
@@ -261,6 +265,98 @@ def test_what_cannot_be_recorded_runs_without_and_says_why(trt, fake_cuda, tmp_p
     result = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
     assert result.metadata["cuda_graph"].startswith("off: ")
     assert "not permitted" in result.metadata["cuda_graph"]
+
+
+def test_a_recording_is_made_on_a_context_of_its_own_that_nothing_is_told_afterwards(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt)).unwrap()
+    for count in (2, 5, 2, 5, 2, 5, 7, 2, 7, 5):
+        value = rows(count, start=count)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+        np.testing.assert_array_equal(run(backend, on_device(fake_cuda, value))["y"], value * 2)
+    result = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
+    assert result.metadata["cuda_graph"] == "on"
+    assert fake_cuda.calls.count("cuStreamBeginCapture_v2") == 3
+    assert len({arguments[0] for _, arguments in told_memory(trt)}) == 1, "recordings share one piece of memory"
+    backend.unload().unwrap()
+    gc.collect()
+    assert trt.destroyed == ["IExecutionContext"] * 4 + ["ICudaEngine", "Runtime"]
+    assert fake_cuda.allocations == {}
+
+
+def told_memory(trt):
+    """Return the calls that gave an execution context its memory."""
+    names = ("set_device_memory", "IExecutionContext.device_memory=")
+    return [(name, arguments) for name, arguments in trt.calls if name in names]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_instances_share_a_profile_which_tensorrt_8_gives_to_the_first_alone(graph, trt, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": graph}, instances=3)
+    backend.load(write(tmp_path, trt)).unwrap()
+    for start in range(9):
+        np.testing.assert_array_equal(run(backend, rows(2, start))["y"], rows(2, start) * 2)
+    selected = trt.named("set_optimization_profile_async")
+    assert len(selected) == (0 if not trt.is_old else 5 if graph else 2)
+
+
+def test_an_engine_of_tensorrt_8_that_shares_no_profile_is_refused_for_two_instances_at_load(trt, tmp_path):
+    path = write(tmp_path, trt, shared=False)
+    two = TensorRTBackend(instances=2).load(path)
+    if not trt.is_old:
+        assert two.is_ok()
+        return
+    error = two.unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert "the profile is in use" in error.message
+    assert "instances: 1" in error.hint
+    one = TensorRTBackend({"cuda_graph": True})
+    one.load(path).unwrap()
+    for start in range(4):
+        np.testing.assert_array_equal(run(one, rows(2, start))["y"], rows(2, start) * 2)
+    result = one.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
+    assert result.metadata["cuda_graph"].startswith("off: TensorRT 8.6.1 refuses profile 0")
+
+
+def test_an_array_on_the_gpu_at_an_odd_address_is_copied_there(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    value = rows(3)
+    whole = on_device(fake_cuda, value)
+    part = DeviceArray(whole.pointer + 12, (2, 3), value.dtype, owner=whole)
+    np.testing.assert_array_equal(run(backend, part)["y"], value[1:] * 2)
+    assert "cuMemcpyDtoDAsync_v2" in fake_cuda.calls
+    assert "cuMemcpyHtoDAsync_v2" not in fake_cuda.calls
+
+
+def test_memory_tells_the_file_and_what_the_instances_hold(trt, tmp_path):
+    path = write(tmp_path, trt)
+    sizes = []
+    for options, instances in (({}, 1), ({}, 2), ({"cuda_graph": True}, 1)):
+        backend = TensorRTBackend(options, instances=instances)
+        backend.load(path).unwrap()
+        for _ in range(2):
+            run(backend, rows(2))
+        sizes.append(backend.memory().unwrap() - path.stat().st_size)
+        backend.unload().unwrap()
+    scratch, buffers = 4096, 2 * 512
+    assert sizes[0] == scratch + buffers
+    assert sizes[1] == 2 * (scratch + buffers)
+    assert sizes[2] == 2 * scratch + buffers
+
+
+def test_a_module_without_a_version_of_its_own_has_that_of_its_bindings(trt, tmp_path, monkeypatch):
+    if trt.family == "tensorrt_rtx":
+        return
+    bindings = type(trt.module)("tensorrt_bindings")
+    bindings.__version__ = trt.module.__version__
+    del trt.module.__version__
+    monkeypatch.setitem(sys.modules, "tensorrt_bindings", bindings)
+    path = write(tmp_path, trt)
+    backend = TensorRTBackend()
+    backend.load(path).unwrap()
+    result = backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap()
+    assert result.metadata["engine"] == f"TensorRT {bindings.__version__}"
 
 
 def test_outputs_on_the_device(trt, fake_cuda, tmp_path):

@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS = 201, 400, 700
+INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, INVALIDATED = 201, 400, 700, 901
 LEGACY_STREAM = 1
 
 
@@ -134,7 +134,7 @@ class FakeCuda:
     def _cuStreamEndCapture(self, stream, out):
         work = self.captures.pop(stream)
         if work is None:
-            return 901
+            return INVALIDATED
         out._obj.value = self._new()
         self.graphs[out._obj.value] = work
         return 0
@@ -191,6 +191,8 @@ class FakeCuda:
         if stream not in self.streams:
             return INVALID_HANDLE
         if stream in self.captures:
+            if self.captures[stream] is None:
+                return INVALIDATED
             self.captures[stream].append(work)
         else:
             work()

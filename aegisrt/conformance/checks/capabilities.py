@@ -66,7 +66,8 @@ def options_are_strict(subject: Subject) -> None:
 @check("capabilities.undeclared-dtypes", why=_HONEST.format("dtypes"), fix=_REFUSE)
 def undeclared_dtypes(subject: Subject) -> None:
     """A model of a dtype that is not declared is UNIMPLEMENTED (or INVALID_ARGUMENT) at build, load or execute."""
-    names = [f"identity-{dtype.lower()}" for dtype in sorted(frozenset(DataType) - subject.can.dtypes)]
+    undeclared = frozenset(DataType) - subject.can.dtypes - subject.can.narrowed
+    names = [f"identity-{dtype.lower()}" for dtype in sorted(undeclared)]
     if not names:
         raise verdict.Skipped("declares every dtype")
     _all_refused(subject, names)

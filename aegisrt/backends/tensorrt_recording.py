@@ -1,0 +1,48 @@
+"""`Recording`: a call as a CUDA graph, copies and all, on an execution context of its own.
+
+A graph is only good for the state that its context was in: NVIDIA's guide asks for one context a graph, for one plain
+call before the recording, and that nothing be told to the context afterwards
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html#cuda-graphs).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aegisrt.backends.tensorrt_context import ShapedContext
+from aegisrt.backends.tensorrt_engine import Engine
+from aegisrt.devices.cuda_graph import CudaGraph
+from aegisrt.devices.cuda_memory import DeviceBuffer
+from aegisrt.devices.cuda_stream import CudaStream
+
+if TYPE_CHECKING:
+    from aegisrt.backends.tensorrt_call import Call
+
+
+class Recording:
+    """Holds addresses and shapes as they were; what changes them needs a new one."""
+
+    def __init__(self, engine: Engine, stream: CudaStream, scratch: DeviceBuffer, call: Call) -> None:
+        """Run a staged call once, then record it; the context must be current, and the stream is waited for.
+
+        `scratch` is memory that no other context uses meanwhile. FAILED_PRECONDITION, with the reason, where the call
+        cannot be recorded.
+        """
+        self._context = ShapedContext(engine, memory=scratch)
+        try:
+            self._context.select_profile(call.shapes, stream.handle)
+            call.point(self._context)
+            self._context.set_shapes(call.shapes)
+            call.enqueue(self._context, stream)
+            stream.finish()
+            self._graph = CudaGraph.capture(stream, lambda _: call.enqueue(self._context, stream))
+        except BaseException:
+            self._context.close()
+            raise
+        self.launch = self._graph.launch
+        """Enqueue it on a stream; the context must be current."""
+
+    def close(self) -> None:
+        """Destroy graph and context, in this order; the stream must be done with it."""
+        self._graph.close()
+        self._context.close()
