@@ -73,6 +73,12 @@ class Lifecycle(Hooks[OptionsT]):
         loaded = self._loaded
         return loaded.signature if loaded else None
 
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What the engine says of the loaded model, as in every result; None while nothing is loaded."""
+        loaded = self._loaded
+        return loaded.metadata.copy() if loaded else None
+
     def load(self, path: str | os.PathLike[str]) -> Result[None]:
         """Return Ok when the model at `path` is ready to serve.
 

@@ -61,7 +61,8 @@ class ONNXOptions(BackendOptions):
     """On a GPU: record a call once for each shape and replay it; the result's metadata says why not where a model
     cannot be recorded."""
     cuda_graph_limit: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Recordings that each instance makes; later shapes run without, since ONNX Runtime gives no recording back."""
+    """Sets of shapes that each instance records; ONNX Runtime gives no recording back, so that later ones run without,
+    and the result's metadata says so."""
     memory_limit_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None = None
     """On a GPU: memory that each instance may take beside its inputs and outputs; left out: all there is."""
     outputs: Literal["host", "device"] = "host"

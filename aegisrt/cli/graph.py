@@ -8,25 +8,36 @@ from collections.abc import Sequence
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
 
-DESCRIPTION = """Show what would run where, and whether it could here; load no engine.
+DESCRIPTION = """Show what would run where, and whether it could here; load no engine without `--load`.
 
     aegisrt graph deploy.yaml env=prod
     aegisrt graph deploy.yaml --format mermaid
 
-exit codes: 0 fine, 2 a manifest with errors."""
+exit codes: 0 fine, 1 a model does not load, 2 a manifest with errors."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Return 0, or 2 for a manifest with errors."""
-    arguments = parse(verb_parser("graph", DESCRIPTION, ("text", "json", "mermaid")), words)
+    """Return 0, 1 for a model that does not load, or 2 for a manifest with errors."""
+    parser = verb_parser("graph", DESCRIPTION, ("text", "json", "mermaid"))
+    parser.add_argument("--load", action="store_true", help="load the models, and show what their engines say of them")
+    arguments = parse(parser, words)
     from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve
+    from aegisrt.deployment import resolve, run
     from aegisrt.graph.render import to_mermaid, to_text
 
     resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     graph = resolved.value.graph
+    if arguments.load:
+        from aegisrt.cli.render import status
+
+        with status("loading"):
+            running = run(resolved.value)
+        if isinstance(running, Err):
+            return print_error(running.error, arguments.format)
+        with running.value as context:
+            graph = context.graph
     if arguments.format == "json":
         print_json(graph.to_json())
     else:

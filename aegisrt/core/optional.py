@@ -62,9 +62,10 @@ def require(requirement: Requirement) -> ModuleType:
     """Return the imported module; raise UNAVAILABLE with the reason and the exact install command."""
     try:
         module = importlib.import_module(requirement.module)
-    except ImportError as error:
+    except Exception as error:  # a package may raise anything while it is imported
         reason = requirement.missing() or f"Python module `{requirement.module}` is installed but does not import"
-        raise fail(ErrorCode.UNAVAILABLE, reason, f"run: {requirement.install}", cause=str(error)) from error
+        cause = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise fail(ErrorCode.UNAVAILABLE, reason, f"run: {requirement.install}", cause=cause) from error
     if old := requirement.too_old():
         raise fail(ErrorCode.UNAVAILABLE, old, f"run: {requirement.install}")
     return module

@@ -34,7 +34,10 @@ def packages(env: Environment) -> Iterator[Check]:
 def cache(env: Environment) -> Iterator[Check]:
     """Yield whether engine files can be built into the cache, and trusted when they are loaded from it."""
     facts = env.cache
-    if not facts.writable:
+    if facts.in_the_way is not None:
+        detail = f"the cache {facts.path} cannot be a folder: {facts.in_the_way} is a file"
+        yield Check("cache", "fail", detail, f"export {VARIABLE}=$HOME/.cache/aegisrt, or another folder")
+    elif not facts.writable:
         fix = f"sudo chown -R $(id -un) {facts.path}; or set {VARIABLE} to a folder of your own"
         yield Check("cache", "fail", f"the cache {facts.path} cannot be written", fix)
     elif not facts.private:

@@ -40,6 +40,8 @@ class CacheFacts:
     private: bool = True
     """No other user can write to it."""
     free_bytes: int = 2**40
+    in_the_way: str | None = None
+    """A file where a folder must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def examine() -> Environment:
 def cache_facts(path: Path) -> CacheFacts:
     """Return the facts of a cache's folder, or of the one that it would be made in."""
     there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir():
+        return CacheFacts(str(path), writable=False, in_the_way=str(there))
     status = there.stat()
     others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) or status.st_uid not in (os.geteuid(), 0)
     writable = os.access(there, os.W_OK | os.X_OK)
@@ -125,7 +129,7 @@ def _broken() -> dict[str, str]:
         if isinstance(found, Ok) and found.value.availability().available:
             state = found.value.availability(probe=True)
             if not state.available:
-                broken[kind] = state.reason or "it does not import"
+                broken[kind] = (state.reason or "no reason is known").rpartition("does not import: ")[2]
     return broken
 
 
@@ -152,7 +156,7 @@ def _import_error(module: str, package: str) -> str | None:
 def _providers() -> tuple[str, ...]:
     try:
         return tuple(require(_ORT).get_available_providers())
-    except (ResultError, AttributeError):
+    except Exception:  # noqa: BLE001  (a package that is not whole; `_broken` says so)
         return ()
 
 

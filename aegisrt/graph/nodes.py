@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from aegisrt.manifest.schema import Manifest
@@ -30,6 +31,8 @@ class Node:
     state: State = "ready"
     reason: str | None = None
     """Why the state is not `ready`, and what to do."""
+    metadata: dict[str, Any] | None = None
+    """Of a loaded model: what its engine says of it, such as the nodes that it runs on the CPU (`cpu_nodes`)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as `aegisrt graph --json` shows them."""
@@ -56,6 +59,13 @@ class Graph:
     def models(self) -> tuple[Node, ...]:
         """The model nodes, in manifest order."""
         return tuple(node for node in self.nodes if node.kind == "model")
+
+    def loaded(self, metadata: Mapping[str, dict[str, Any] | None]) -> Graph:
+        """Return this graph with what the engines say of the models, by their names."""
+        nodes = tuple(
+            replace(node, metadata=metadata.get(node.name)) if node.kind == "model" else node for node in self.nodes
+        )
+        return replace(self, nodes=nodes)
 
     def to_json(self) -> dict[str, Any]:
         """Return `{"nodes": [...], "edges": [{"from", "to"}]}`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aegisrt.graph.nodes import Graph, Node
 
 
@@ -16,6 +19,7 @@ def to_text(graph: Graph) -> str:
         lines.append(f"{node.name}{count} -> {node.backend} -> {node.device}{queue}  [{node.state}]")
         if node.reason:
             lines.append(f"    {node.reason}")
+        lines += [f"    {key}: {_told(value)}" for key, value in (node.metadata or {}).items()]
     return "\n".join(lines) + "\n"
 
 
@@ -26,6 +30,12 @@ def to_mermaid(graph: Graph) -> str:
     lines += [f'    {ids[node.id]}["{_label(node)}"]' for node in graph.nodes]
     lines += [f"    {ids[edge.source]} --> {ids[edge.target]}" for edge in graph.edges]
     return "\n".join(lines) + "\n"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _label(node: Node) -> str:

@@ -21,13 +21,18 @@ class ExecutionContext:
     """Owns the loaded backends of one graph, and dispatches requests to them. Thread-safe; close it, or use `with`."""
 
     def __init__(self, graph: Graph, backends: dict[str, RuntimeBackend[Any]]) -> None:
-        self.graph = graph
+        self._graph = graph
         self._watch = DeadlineWatch()
         declared = graph.manifest.models
         self._served = {
             name: ServedModel(name, backend, declared[name], self._watch) for name, backend in backends.items()
         }
         self._only = next(iter(self._served.values())) if len(backends) == 1 else None
+
+    @property
+    def graph(self) -> Graph:
+        """What runs where; each model's node has what its engine says of it now (`metadata`)."""
+        return self._graph.loaded({name: served.backend.metadata for name, served in self._served.items()})
 
     @property
     def models(self) -> tuple[str, ...]:

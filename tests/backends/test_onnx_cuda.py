@@ -199,6 +199,71 @@ def test_each_recording_has_an_id_of_its_own_and_the_first_call_none(opened):
     assert sorted(graph for graph in ids if graph != "-1") == ["1", "2"]
 
 
+def test_a_larger_request_throws_no_recording_away(opened):
+    (slot,), _ = opened(DIGITS, cuda_graph=True)
+    ids = []
+    made = slot._run_options
+    slot._run_options = lambda graph: ids.append(graph) or made(graph)
+    for count in (1, 1, 4, 4, 64, 64, 1, 4, 64, 1):
+        value = images(count, count)
+        (got,) = slot.call({"image": value}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+    assert [graph for graph in ids if graph != "-1"] == ["1", "2", "3"]
+
+
+def test_what_is_beyond_the_limit_runs_without_a_recording_and_the_metadata_says_so(opened, fake_cuda):
+    (slot,), sessions = opened(DIGITS, cuda_graph=True, cuda_graph_limit=2)
+    for count in (1, 1, 2, 2):
+        slot.call({"image": images(count)}, ("probabilities",))
+    assert sessions.metadata["cuda_graph"] == "on"
+    for count in (3, 4, 3, 1, 90, 2):
+        value = images(count, count)
+        (got,) = slot.call({"image": value}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+    assert sessions.metadata["cuda_graph"] == (
+        "on for the first 2 sets of shapes, off for others: cuda_graph_limit is 2"
+    )
+    slot.close()
+    sessions.close()
+    assert fake_cuda.allocations == {}
+
+
+def test_a_call_enqueues_one_copy_an_input_and_waits_once(opened, fake_cuda):
+    (slot,), _ = opened(DIGITS)
+    for _ in range(3):
+        fake_cuda.calls.clear()
+        slot.call({"image": images(2)}, ("probabilities",))
+    assert fake_cuda.calls == ["cuMemcpyHtoDAsync_v2", "cuStreamSynchronize"]
+
+
+def test_a_large_output_is_copied_and_a_small_one_is_written_over_the_bus(opened, fake_cuda, monkeypatch):
+    monkeypatch.setattr(CudaSlot, "direct_output_bytes", images(2).shape[0] * 10 * 4)
+    (slot,), _ = opened(DIGITS)
+    for count, copies in ((2, 0), (3, 1), (2, 0)):
+        for _ in range(3):
+            fake_cuda.calls.clear()
+            value = images(count, count)
+            (got,) = slot.call({"image": value}, ("probabilities",))
+            np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+        assert fake_cuda.calls.count("cuMemcpyDtoHAsync_v2") == copies
+
+
+def test_the_shapes_not_used_for_longest_are_forgotten(opened, monkeypatch):
+    monkeypatch.setattr(onnx_cuda, "_KEPT_SHAPES", 2)
+    (slot,), _ = opened(DIGITS)
+    for count in (64, 3, 64, 2):
+        slot.call({"image": images(count)}, ("probabilities",))
+    assert [shapes for (shapes, _, _) in slot._bound] == [((64, 1, 8, 8),), ((2, 1, 8, 8),)]
+
+
+def test_an_empty_array_on_the_gpu_is_like_one_on_the_host(opened, tmp_path):
+    path = save(tmp_path / "m.onnx", [node("Relu", ["x"], ["y"])], {"x": (FLOAT, ("n", 3))}, {"y": (FLOAT, ("n", 3))})
+    (slot,), _ = opened(path)
+    for _ in range(3):
+        (got,) = slot.call({"x": DeviceArray(0, (0, 3), np.dtype(np.float32))}, ("y",))
+        assert got.shape == (0, 3)
+
+
 class RunOptions:
     """Remembers its entries, which ONNX Runtime's own does not show."""
 

@@ -134,6 +134,21 @@ def test_graph_in_three_formats(deploy, ask, capsys):
     assert capsys.readouterr().out.startswith("flowchart LR\n")
 
 
+def test_graph_with_load_says_what_the_engine_says_of_the_model(deploy, ask):
+    assert ask("graph", deploy, "--json")[1]["nodes"][0]["metadata"] is None
+    code, answer = ask("graph", deploy, "--load", "--json")
+    assert code == 0
+    assert answer["nodes"][0]["metadata"] == {}, "the mock has nothing to say, and is loaded"
+    assert answer["nodes"][1]["metadata"] is None
+
+
+def test_graph_with_load_of_a_model_that_does_not_load(deploy, ask, tmp_path):
+    (tmp_path / "bad.mock.json").write_text("{")
+    code, answer = ask("graph", deploy, "--load", f"models.double.path={tmp_path / 'bad.mock.json'}", "--json")
+    assert code == 1
+    assert answer["error"]["code"] == "DATA_LOSS"
+
+
 def test_explain_names_file_override_and_default(deploy, ask, capsys):
     code, rows = ask("explain", deploy, "models.double.instances=2", "--json")
     assert code == 0

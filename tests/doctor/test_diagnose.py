@@ -124,6 +124,9 @@ BROKEN = {
     "hydra too new": (with_packages(CPU, **{"hydra-core": "1.4.0"}), "packages", "hydra-core>=1.3.2,<1.4"),
     "omegaconf missing": (with_packages(CPU, "omegaconf"), "packages", "omegaconf>=2.3,<2.4"),
     "cache not writable": (replace(CPU, cache=CacheFacts("/c", writable=False)), "cache", "chown"),
+    "cache is a file": (
+        replace(CPU, cache=CacheFacts("/f/c", writable=False, in_the_way="/f")), "cache", "export AEGISRT_CACHE_DIR="
+    ),
     "cache open to others": (replace(CPU, cache=CacheFacts("/c", private=False)), "cache", "chmod go-w /c"),
     "disk full": (replace(CPU, cache=CacheFacts("/c", free_bytes=10**6)), "disk", "aegisrt artifacts prune"),
 }  # fmt: skip

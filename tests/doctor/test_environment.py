@@ -82,3 +82,20 @@ def test_importing_the_checks_loads_no_engine():
     code = f"import aegisrt.doctor.diagnose, sys; print([name for name in {engines} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cache_that_is_or_lies_in_a_file(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "cache"):
+        facts = cache_facts(path)
+        assert (facts.writable, facts.in_the_way) == (False, str(file))
+
+
+def test_a_package_that_raises_what_it_likes_is_told_and_ends_nothing(monkeypatch, tmp_path, capsys):
+    (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('this numpy is too new')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    env = examine()
+    assert env.providers == ()
+    assert "this numpy is too new" in env.broken["onnx"]

@@ -21,8 +21,5 @@ part conformance-tensorrt python3 -m aegisrt conformance --backend tensorrt --de
 part measure python3 -m tests.gpu.measure configs/model/digits.onnx ${MODELS:-}
 part measure-tvm python3 -m tests.gpu.measure_tvm configs/model/digits.onnx
 part profile python3 -m tests.gpu.profile_onnx ${MODELS:-} configs/model/digits.onnx
-if command -v compute-sanitizer >/dev/null; then
-  part sanitizer compute-sanitizer --tool memcheck --error-exitcode 9 \
-    python3 -m pytest -m gpu tests/gpu/test_devices.py -q -p no:cacheprovider -k "copies or graph_of_copies or flat"
-fi
+part sanitizer python3 -m tests.gpu.sanitize "$out/sanitizer"
 cat "$out/summary.txt"

@@ -23,6 +23,14 @@ def test_the_graph_says_what_runs_where_and_nothing_that_no_model_uses(declared)
     assert edges == {("model:m", "backend:mock"), ("backend:mock", "stream:default"), ("stream:default", "device:cpu")}
 
 
+def test_a_loaded_model_has_what_its_engine_says(declared):
+    graph = build_graph(declared).loaded({"m": {"providers": ("A", "B"), "cpu_nodes": {"Cast": 5, "Slice": 1}}})
+    assert [node.metadata is None for node in graph.nodes] == [False, True, True, True]
+    assert to_text(graph).splitlines()[1:] == ["    providers: A, B", "    cpu_nodes: Cast 5, Slice 1"]
+    assert to_text(graph.loaded({"m": {"cpu_nodes": {}}})).splitlines()[1:] == ["    cpu_nodes: none"]
+    assert to_text(graph.loaded({})) == to_text(build_graph(declared))
+
+
 def fingerprints(declared) -> dict[str, str]:
     return {node.id: node.fingerprint for node in build_graph(declared).nodes}
 
