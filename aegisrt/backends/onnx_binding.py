@@ -5,7 +5,6 @@ https://onnxruntime.ai/docs/api/python/api_summary.html#data-on-device
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
@@ -100,6 +99,8 @@ class Binding:
     run_options: Any
     memory: TensorMemory
     ordinal: int
+    waits: bool
+    """Whether a run waits for the GPU before it comes back, and needs nothing of ours before."""
     fills: list[tuple[str, Array]] = field(default_factory=list)
     """Inputs by name, and the host's memory that they are written to."""
     uploads: list[Copy] = field(default_factory=list)
@@ -108,6 +109,8 @@ class Binding:
     """The host's side of the outputs, once their shapes are known."""
     sources: list[int] = field(default_factory=list)
     """Where the engine writes the outputs, once their shapes are known."""
+    quiet: bool = False
+    """Nothing of ours has to be on the stream: ONNX Runtime reads and writes the host's memory, and waits itself."""
     used: bool = False
     """Ran with memory of ONNX Runtime's bound to the outputs, which stays bound, whatever the next call's shapes."""
 
@@ -128,6 +131,7 @@ class Binding:
             self.io.bind_output(spec.name, place.device_type, *self._tensor(place, spec, place.host.shape))
             if not place.is_direct and place.host.nbytes:
                 self.downloads.append(Copy(place.address, place.pointer, place.host.nbytes))
+        self.quiet = self.waits and not self.uploads and not self.downloads
         self.results = [place.host for place in places]
         self.sources = [place.pointer for place in places]
 
@@ -137,15 +141,10 @@ class Binding:
             self.io.clear_binding_outputs()
         self.downloads.clear()
         self.sources.clear()
-        self.results = None
+        self.results, self.quiet = None, False
         for name in outputs:
             on_cpu = name in self.memory.on_cpu
             self.io.bind_output(name, "cpu" if on_cpu else self.memory.device_type, 0 if on_cpu else self.ordinal)
-
-    def fill(self, inputs: Mapping[str, Any]) -> None:
-        """Write the inputs of a call into the host's memory."""
-        for name, host in self.fills:
-            host[...] = inputs[name]
 
     def _tensor(self, place: Place, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[Any, ...]:
         ordinal = 0 if place.device_type == "cpu" else self.ordinal

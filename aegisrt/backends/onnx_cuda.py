@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import numpy as np
 from aegisrt.backends.onnx_binding import Binding, TensorMemory, owned, size_bytes
 from aegisrt.backends.onnx_options import ONNXOptions
 from aegisrt.backends.onnx_sessions import CudaSessions
+from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_device, copy_to_host
@@ -31,9 +33,11 @@ class CudaSlot:
 
     device_type: ClassVar[str] = "cuda"
     waits_in_run: ClassVar[bool] = True
-    """Whether ONNX Runtime waits for the stream at the end of a call that is not replayed. Where it does not, its
-    `DeviceStreamCollection::CleanUp` keeps the page-locked buffers of the call's kernels for the session's life."""
-    direct_input_bytes: ClassVar[int] = 0
+    """Whether ONNX Runtime waits for the stream at the end of a call that is not replayed, as it does unless told
+    otherwise (`disable_synchronize_execution_providers` in its onnxruntime_run_options_config_keys.h). Where it does
+    not, its `DeviceStreamCollection::CleanUp` keeps page-locked buffers of the call's kernels for the session's life.
+    """
+    direct_input_bytes: ClassVar[int] = 16384
     """Inputs up to this size are read over the bus, and not copied first."""
     direct_output_bytes: ClassVar[int] = 65536
     """Outputs up to this size are written over the bus: the copy, and the wait for it, take longer."""
@@ -50,6 +54,7 @@ class CudaSlot:
         self._on_cpu = _on_cpu(self._session)
         self._shared, self._landing = self._memory(), self._memory()
         self._bound: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()
+        self._latest: Binding | None = None
         self._known_shapes = True
         self._own_memories: list[TensorMemory] = []
         self._recorded = 0
@@ -63,9 +68,15 @@ class CudaSlot:
         bound = self._bound.get(key)
         if bound is None:
             bound = self._bind(key, values, outputs)
-        else:
+        elif bound is not self._latest:
             self._bound.move_to_end(key)
-        bound.fill(values)
+        self._latest = bound
+        for name, host in bound.fills:
+            host[...] = values[name]
+        if bound.quiet and self._cuda.lost is None:
+            with self._stream.lock:
+                if self._ran(bound):
+                    return [host.copy() for host in bound.results or ()]
         with self._stream.lock, self._cuda:
             for name in lent:
                 self._lend(bound, self._specs[name], values[name])
@@ -74,6 +85,7 @@ class CudaSlot:
     def close(self) -> None:
         """Drop the session, then its memory; the stream is `CudaSessions`' to close."""
         self._bound.clear()
+        self._latest = None
         with self._cuda.unless_lost():
             self._session = None
         for memory in (self._shared, self._landing, *self._own_memories):
@@ -92,7 +104,8 @@ class CudaSlot:
         if any(moved):
             self._forget()
         io = self._session.io_binding()
-        bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream.device.ordinal)
+        waits = self.waits_in_run and not key[2] and self._options.outputs == "host"
+        bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream.device.ordinal, waits)
         for spec, shape in here:
             direct = size_bytes(spec, shape) <= self.direct_input_bytes
             bound.bind_input(spec, shape, memory.place(spec, shape, direct=direct))
@@ -114,6 +127,7 @@ class CudaSlot:
         bound.bind_outputs(specs, places)
         if bound.memory is not self._shared:
             self._recorded += 1
+            bound.waits = bound.quiet = False
             bound.run_options = self._run_options(str(self._recorded))
 
     def _lend(self, bound: Binding, spec: TensorSpec, array: DeviceArray) -> None:
@@ -171,10 +185,6 @@ class CudaSlot:
         results = bound.results
         if results is not None and self._ran(bound):
             return self._own_results(bound, results, outputs, handle)
-        if results is not None:
-            self._known_shapes = False
-            bound.run_options = self._run_options(_NO_GRAPH)
-            self._without_graphs("the shape of an output changes while the inputs' stay")
         if bound.used:
             bound.bind_unallocated(outputs)
         bound.used = True
@@ -192,16 +202,28 @@ class CudaSlot:
             self._session.run_with_iobinding(bound.io, bound.run_options)
         except Exception as error:
             if not _is_other_shape(error):
+                self._raise_if_lost()
                 raise
+            self._known_shapes, bound.results, bound.quiet = False, None, False
+            bound.run_options = self._run_options(_NO_GRAPH)
+            self._without_graphs("the shape of an output changes while the inputs' stay")
             return False
         return True
+
+    def _raise_if_lost(self) -> None:
+        """Ask the driver whether the device still serves; ONNX Runtime's error would come again at each call."""
+        with suppress(ResultError):
+            self._stream.synchronize()
+        if self._cuda.lost is not None:
+            raise ResultError(self._cuda.lost)
 
     def _own_results(self, bound: Binding, results: list[Array], outputs: tuple[str, ...], handle: int) -> list[Any]:
         if self._options.outputs == "device":
             return self._on_device(bound.sources, [host.shape for host in results], outputs, handle)
         for download in bound.downloads:
             copy_to_host(self._cuda, *download, handle)
-        self._wait()
+        if bound.downloads or not bound.waits:
+            self._wait()
         return [host.copy() for host in results]
 
     def _their_results(

@@ -15,7 +15,7 @@ from aegisrt.backends.onnx_options import ONNXOptions  # noqa: E402
 from aegisrt.backends.onnx_sessions import CudaSessions, cpu_nodes, cuda_settings, open_on_gpu, quiet  # noqa: E402
 from aegisrt.backends.onnx_signature import session_signature  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
-from aegisrt.core.result import ErrorCode, fail  # noqa: E402
+from aegisrt.core.result import ErrorCode, ResultError, fail  # noqa: E402
 from aegisrt.devices.base import Device  # noqa: E402
 from aegisrt.devices.cuda import cuda_context  # noqa: E402
 from aegisrt.devices.cuda_arrays import DeviceArray  # noqa: E402
@@ -228,12 +228,57 @@ def test_what_is_beyond_the_limit_runs_without_a_recording_and_the_metadata_says
     assert fake_cuda.allocations == {}
 
 
-def test_a_call_enqueues_one_copy_an_input_and_waits_once(opened, fake_cuda):
-    (slot,), _ = opened(DIGITS)
-    for _ in range(3):
+@pytest.mark.parametrize(
+    ("into", "out", "graph", "calls"),
+    [
+        (0, 0, False, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
+        (0, 4096, False, ["cuMemcpyHtoDAsync_v2"]),
+        (4096, 0, False, ["cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
+        (4096, 4096, False, []),
+        (4096, 4096, True, ["cuStreamSynchronize"]),
+    ],
+)
+def test_a_call_asks_no_more_of_the_driver_than_it_must(into, out, graph, calls, opened, fake_cuda, monkeypatch):
+    monkeypatch.setattr(CudaSlot, "direct_input_bytes", into)
+    monkeypatch.setattr(CudaSlot, "direct_output_bytes", out)
+    (slot,), _ = opened(DIGITS, cuda_graph=graph)
+    for seed in range(4):
         fake_cuda.calls.clear()
+        value = images(2, seed)
+        (got,) = slot.call({"image": value}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+    assert fake_cuda.calls == calls
+
+
+def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_each_time(opened, fake_cuda):
+    (slot,), _ = opened(DIGITS)
+    for _ in range(2):
         slot.call({"image": images(2)}, ("probabilities",))
-    assert fake_cuda.calls == ["cuMemcpyHtoDAsync_v2", "cuStreamSynchronize"]
+
+    def run(binding, options):
+        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+
+    slot._session.run_with_iobinding = run
+    fake_cuda.fail["cuStreamSynchronize"] = 700
+    for _ in range(2):
+        with pytest.raises(ResultError, match="device cuda:0 was lost to an earlier error"):
+            slot.call({"image": images(2)}, ("probabilities",))
+
+
+def test_an_error_that_leaves_the_device_serving_is_the_engine_s_own(opened):
+    (slot,), _ = opened(DIGITS)
+    for _ in range(2):
+        slot.call({"image": images(2)}, ("probabilities",))
+    run = slot._session.run_with_iobinding
+
+    def fail_once(binding, options):
+        slot._session.run_with_iobinding = run
+        raise RuntimeError("Failed to allocate memory for requested buffer")
+
+    slot._session.run_with_iobinding = fail_once
+    with pytest.raises(RuntimeError, match="Failed to allocate"):
+        slot.call({"image": images(2)}, ("probabilities",))
+    slot.call({"image": images(2)}, ("probabilities",))
 
 
 def test_a_large_output_is_copied_and_a_small_one_is_written_over_the_bus(opened, fake_cuda, monkeypatch):
