@@ -24,6 +24,7 @@ from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
+from aegisrt.devices.turns import turns_of
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +120,8 @@ class Lifecycle(Hooks[OptionsT]):
             for _ in range(self.instances):
                 slots.append(self._open(engine, self.stream))
             view = self._device_view(engine)
-            return Loaded(engine, signature, slots, self._metadata(engine), self.capabilities, view)
+            turns = turns_of(self.stream) if self.device.kind == "cpu" else None
+            return Loaded(engine, signature, slots, self._metadata(engine), self.capabilities, view, turns)
         except BaseException:
             self._release(engine, slots)
             raise

@@ -10,8 +10,9 @@ from typing import Any
 
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.inputs import InputCheck
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import DeviceView, Signature, did_you_mean
+from aegisrt.devices.turns import Turns
 
 NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `options={'zipmap': False}`)"
 
@@ -28,6 +29,8 @@ class Loaded:
     capabilities: Capabilities
     device_view: DeviceView | None = None
     """Tells inputs that lie on the engine's own device."""
+    turns: Turns | None = None
+    """Of the shared stream that the model's calls go through; None where they need not wait for each other."""
     check: InputCheck = field(init=False)
     output_names: tuple[str, ...] = field(init=False)
     refuses_empty: bool = field(init=False)
@@ -44,20 +47,34 @@ class Loaded:
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
         self.refuses_empty = not self.capabilities.zero_size
         self.free = SimpleQueue()
-        self.give_back = self.free.put
         for slot in self.slots:
-            self.give_back(slot)
+            self.free.put(slot)
+        self.give_back = self.free.put if self.turns is None else self._end_turn
 
     def take(self, deadline_ns: int | None) -> Any:
         """Return a free slot, waiting for one until the deadline; raise DEADLINE_EXCEEDED."""
-        if deadline_ns is None:
+        if deadline_ns is None and self.turns is None:
             return self.free.get()
+        slot = self._free_slot(deadline_ns)
         try:
-            return self.free.get(timeout=max(0, deadline_ns - time.perf_counter_ns()) / 1e9)
+            if self.turns is not None and not self.turns.take(deadline_ns):
+                raise _late("for its turn on a shared stream", "name a stream of its own")
+        except BaseException:
+            self.free.put(slot)
+            raise
+        return slot
+
+    def _free_slot(self, deadline_ns: int | None) -> Any:
+        left_s = None if deadline_ns is None else max(0, deadline_ns - time.perf_counter_ns()) / 1e9
+        try:
+            return self.free.get(timeout=left_s)
         except Empty:
-            message = "the deadline passed while the request waited for a free instance"
-            hint = "allow a longer timeout_ms, or declare more `instances`"
-            raise fail(ErrorCode.DEADLINE_EXCEEDED, message, hint) from None
+            raise _late("for a free instance", "declare more `instances`") from None
+
+    def _end_turn(self, slot: Any) -> None:
+        assert self.turns is not None
+        self.turns.give()
+        self.free.put(slot)
 
     def select(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the requested output names.
@@ -85,3 +102,8 @@ class Loaded:
             if name == omitted:
                 message = f"output `{omitted}` is {kind}, and only tensors are served"
                 raise fail(ErrorCode.UNIMPLEMENTED, message, NO_TENSOR_HINT)
+
+
+def _late(what: str, hint: str) -> ResultError:
+    message = f"the deadline passed while the request waited {what}"
+    return fail(ErrorCode.DEADLINE_EXCEEDED, message, f"allow a longer timeout_ms, or {hint}")

@@ -9,6 +9,7 @@ from aegisrt.bench.environment import environment
 from aegisrt.bench.scenarios import Progress, Run, Scenario, silent
 from aegisrt.bench.summary import Summary
 from aegisrt.bench.workload import Workload
+from aegisrt.core.result import ErrorCode, fail
 from aegisrt.runtime.context import ExecutionContext
 
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -61,21 +62,30 @@ def benchmark(
     workload = Workload.of(context, model, load.rows)
     if scenario == "server" and load.qps is None:
         load = Load(load.seconds, load.rows, _capacity(workload, load.seconds) / 2, load.against_bare)
+    report = _measured(workload, model, scenario, load, progress)
+    if not report.ours.count and not report.ours.errors:
+        message = f"no request was due within {load.seconds:g} s at {load.qps or 0:g} a second"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "ask for a higher --qps, or for more --seconds")
+    return report
+
+
+def _measured(workload: Workload, model: str, scenario: Scenario, load: Load, progress: Progress = silent) -> Report:
     run = Run(workload, load.seconds, load.against_bare, load.qps, progress)
     run.measure(scenario)
-    backend = context.graph.manifest.models[model].backend
+    backend = workload.context.graph.manifest.models[model].backend
     bare = run.bare.summary() if load.against_bare else None
     return Report(scenario, model, backend, load, run.ours.summary(), bare)
 
 
 def sweep(context: ExecutionContext, model: str, load: Load, progress: Progress = silent) -> list[Report]:
     """Return the `server` scenario at several shares of the offline throughput, each for the load's seconds."""
-    capacity = _capacity(Workload.of(context, model, load.rows), load.seconds)
+    workload = Workload.of(context, model, load.rows)
+    capacity = _capacity(workload, load.seconds)
     reports = []
     for index, share in enumerate(LOADS):
         progress(index, len(LOADS), f"{share:.0%} load")
         at = Load(load.seconds, load.rows, capacity * share, load.against_bare)
-        reports.append(benchmark(context, model, "server", at))
+        reports.append(_measured(workload, model, "server", at))
     return reports
 
 

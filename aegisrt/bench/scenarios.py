@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -23,13 +23,15 @@ from typing import Literal, TypeAlias
 from aegisrt.bench.summary import Timed
 from aegisrt.bench.workload import Workload
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
-from aegisrt.core.result import Ok, Result
+from aegisrt.core.result import ErrorCode, Ok, Result, fail
 
 Scenario: TypeAlias = Literal["single-stream", "multi-stream", "offline", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "server")
 STREAMS = 8
 """Requests of one query in `multi-stream`, as MLPerf has it."""
 TURNS = 5
+_BEHIND_NS = 3_000_000_000
+"""How far arrivals may come behind their time before a turn of `server` is given up."""
 _OUTSTANDING = 256
 """Requests that `offline` keeps in flight; it is less where the model's queue takes fewer."""
 
@@ -115,7 +117,8 @@ class Run:
             results = [future.result() for future in futures]
             done = perf_counter_ns()
             failed = [result for result in results if not isinstance(result, Ok)]
-            self.ours.errors.update(result.error.code for result in failed)
+            for result in failed:
+                self.ours.failed(result.error)
             self.ours.samples += STREAMS - len(failed)
             if not failed:
                 self.ours.latencies_ns.append(done - started)
@@ -158,29 +161,37 @@ class Run:
         next_request, _ = self.workload.in_turn()
         flight = _Flight(self.ours, None)
         began = perf_counter_ns()
-        for due in self._arrivals(turn):
-            _wait_until(began + due)
-            flight.send(self.workload.context.submit, next_request(), began + due)
-        flight.land()
+        try:
+            for due in self._arrivals(turn, began, "this client"):
+                flight.send(self.workload.context.submit, next_request(), due)
+        finally:
+            flight.land()
         self.ours.elapsed_ns += perf_counter_ns() - began
 
     def _server_bare(self, turn: int) -> None:
         _, next_bare = self.workload.in_turn()
         began = perf_counter_ns()
-        for due in self._arrivals(turn):
-            _wait_until(began + due)
+        for due in self._arrivals(turn, began, "the bare engine, one call at a time,"):
             next_bare()()
-            self.bare.latencies_ns.append(perf_counter_ns() - began - due)
+            self.bare.latencies_ns.append(perf_counter_ns() - due)
             self.bare.samples += 1
         self.bare.elapsed_ns += perf_counter_ns() - began
 
-    def _arrivals(self, turn: int) -> list[int]:
-        """Return when requests are due in one turn, in ns from its start; the same for both kinds."""
+    def _arrivals(self, turn: int, began_ns: int, who: str) -> Iterator[int]:
+        """Yield at each moment at which a request of one turn is due; the same moments for both kinds.
+
+        RESOURCE_EXHAUSTED where who sends them comes too far behind: it would go on for ever at a rate of millions.
+        """
         assert self.qps is not None
-        chance, due, found = random.Random(turn), 0.0, []  # noqa: S311  (arrivals, not a secret)
-        while (due := due + chance.expovariate(self.qps) * 1e9) < self._turn_ns:
-            found.append(int(due))
-        return found
+        chance, due, count = random.Random(turn), float(began_ns), 0  # noqa: S311  (arrivals, not a secret)
+        while (due := due + chance.expovariate(self.qps) * 1e9) < began_ns + self._turn_ns:
+            _wait_until(int(due))
+            if perf_counter_ns() - due > _BEHIND_NS:
+                reached = count / (perf_counter_ns() - began_ns) * 1e9
+                message = f"{who} reaches {reached:.0f} requests a second, and {self.qps:g} were asked for"
+                raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, "ask for a lower --qps")
+            count += 1
+            yield int(due)
 
 
 class _Flight:
@@ -228,7 +239,7 @@ def _record(timed: Timed, result: Result[ExecutionResult], since_ns: int, now_ns
         timed.latencies_ns.append(now_ns - since_ns)
         timed.samples += 1
     else:
-        timed.errors[result.error.code] += 1
+        timed.failed(result.error)
 
 
 def _time_bare(call: Callable[[], object], timed: Timed) -> None:

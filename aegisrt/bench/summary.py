@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from aegisrt.bench.percentiles import percentile
+from aegisrt.core.result import Error
 
 PERCENTILES = (50, 90, 99)
 
@@ -24,6 +25,13 @@ class Timed:
     """Answered requests; a query of several is so many."""
     errors: Counter[str] = field(default_factory=Counter)
     """Answers that were no result, by code; they have no latency here."""
+    words: dict[str, str] = field(default_factory=dict)
+    """What the first of them said, by code."""
+
+    def failed(self, error: Error) -> None:
+        """Count an answer that was no result."""
+        self.errors[error.code] += 1
+        self.words.setdefault(error.code, error.message)
 
     def summary(self) -> Summary:
         """Return the summary of all turns; of nothing, all numbers are 0."""
@@ -31,7 +39,7 @@ class Timed:
         latency_us = {f"p{percent}": percentile(times_us, percent) if times_us else 0.0 for percent in PERCENTILES}
         latency_us["mean"] = fmean(times_us) if times_us else 0.0
         rate = self.samples / (self.elapsed_ns / 1e9) if self.elapsed_ns else 0.0
-        return Summary(latency_us, rate, len(times_us), dict(self.errors))
+        return Summary(latency_us, rate, len(times_us), dict(self.errors), self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Summary:
     count: int
     """Latencies that were measured."""
     errors: dict[str, int]
+    words: dict[str, str] = field(default_factory=dict)
+    """What the first error of each code said."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, rounded to nanoseconds and thousandths."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from aegisrt.cli.output import print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.bench.report import Load, Report
+    from aegisrt.bench.summary import Summary
     from aegisrt.runtime.context import ExecutionContext
 
 SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
@@ -36,18 +38,27 @@ def _parser() -> UsageParser:
     parser.add_argument("--scenario", choices=SCENARIOS, default="single-stream", help="default: %(default)s")
     parser.add_argument("--qps", type=_positive, metavar="N", help="server: arrivals a second (default: half capacity)")
     parser.add_argument("--seconds", type=_positive, metavar="S", default=5.0, help="of each kind (default: 5)")
-    parser.add_argument("--rows", type=int, metavar="N", default=1, help="rows of a request (default: 1)")
+    parser.add_argument("--rows", type=_count, metavar="N", default=1, help="rows of a request (default: 1)")
     parser.add_argument("--against", choices=("bare",), help="the engine's own call, interleaved in the same run")
-    parser.add_argument("--report", metavar="FILE", help="write the JSON document to a .json")
+    parser.add_argument("--report", metavar="FILE", help="write the document to a .json, or JUnit XML to an .xml")
     parser.add_argument("--plot", metavar="FILE", help="measure `server` at five loads too, and draw them into an .svg")
     return parser
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise ValueError(text)
+        raise ArgumentTypeError(f"`{text}` is not a number above 0")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"`{text}` is not a whole number from 1 on")
+    return int(text)
 
 
 def main(words: Sequence[str]) -> int:
@@ -75,12 +86,10 @@ def main(words: Sequence[str]) -> int:
 def _check_usage(parser: UsageParser, arguments: Arguments) -> None:
     if arguments.qps is not None and arguments.scenario != "server":
         parser.error("--qps is for --scenario server")
-    if arguments.rows < 1:
-        parser.error(f"--rows is {arguments.rows}, and must be at least 1")
-    for option, suffix in (("report", ".json"), ("plot", ".svg")):
+    for option, suffixes in (("report", (".json", ".xml")), ("plot", (".svg",))):
         value = getattr(arguments, option)
-        if value is not None and Path(value).suffix != suffix:
-            parser.error(f"--{option} {value}: it writes a {suffix}")
+        if value is not None and Path(value).suffix not in suffixes:
+            parser.error(f"--{option} {value}: it writes a {' or a '.join(suffixes)}")
         if value is not None and not Path(value).parent.is_dir():
             parser.error(f"--{option} {value}: the folder {Path(value).parent} does not exist")
 
@@ -101,7 +110,7 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
     except ResultError as failure:
         return print_error(failure.error, arguments.format)
     if arguments.report:
-        Path(arguments.report).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        _write(Path(arguments.report), report, document)
     if arguments.format == "json":
         print_json(document)
     else:
@@ -109,10 +118,20 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
     return 1 if report.ours.errors else 0
 
 
+def _write(path: Path, report: Report, document: dict[str, Any]) -> None:
+    from aegisrt.bench.junit import junit_xml
+
+    if path.suffix == ".xml":
+        path.write_bytes(junit_xml(report))
+    else:
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
 def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list[dict[str, Any]]:
     from aegisrt.bench.plot import latency_plot
     from aegisrt.bench.report import sweep
     from aegisrt.cli.render import progress_bar
+    from aegisrt.core.result import ErrorCode, fail
 
     with progress_bar("sweep") as progress:
         reports = sweep(context, model, load, progress)
@@ -124,6 +143,9 @@ def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list
         )
         for name in ("p50", "p99")
     }
+    if not any(lines.values()):
+        message = "no request of the sweep was answered, so there is nothing to draw"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "see what they answer without --plot")
     title = f"{model} on {reports[0].backend}: latency against load (server scenario)"
     path.write_text(latency_plot(title, {name: line for name, line in lines.items() if line}), encoding="utf-8")
     return [{"qps": round(report.load.qps or 0.0, 3), **report.ours.to_json()} for report in reports]
@@ -135,14 +157,18 @@ def _print(report: Report) -> None:
     names = ("p50", "p90", "p99", "mean")
     rows = [("aegisrt", report.ours), *([("bare", report.bare)] if report.bare is not None else [])]
     cells = [
-        (kind, *(f"{found.latency_us[name]:.1f}" for name in names), f"{found.throughput_per_s:.0f}", str(found.count))
+        (kind, *(_shown(found, name) for name in names), f"{found.throughput_per_s:.0f}", str(found.count))
         for kind, found in rows
     ]
-    if report.bare is not None:
+    if report.bare is not None and report.ours.count:
         ratio = report.ours.over(report.bare)
         cells.append(("ratio", *(f"{ratio[name]:.3f}" for name in names), f"{ratio['throughput']:.3f}", ""))
     rate = f" at {report.load.qps:.0f} requests a second" if report.load.qps is not None else ""
     title = f"{report.scenario}{rate}, model {report.model} on {report.backend}, {report.load.seconds:g} s"
     print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
     for code, count in report.ours.errors.items():
-        print(f"{count} requests answered {code}")
+        print(f"{count} requests answered {code}: {report.ours.words[code]}")
+
+
+def _shown(found: Summary, name: str) -> str:
+    return f"{found.latency_us[name]:.1f}" if found.count else "-"

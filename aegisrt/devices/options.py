@@ -34,6 +34,6 @@ class StreamOptions(StrictModel):
     device: Name
     """The name of a device under `devices`."""
     priority: Literal["low", "normal", "high"] = "normal"
-    """Which stream goes first when the device is contended; most GPUs know no priority below `normal`."""
+    """Which stream goes first when a GPU is contended, most of which know none below `normal`; no effect on a CPU."""
     shared: bool = False
-    """One queue for all who name this stream, instead of one for each instance."""
+    """One queue for all who name this stream, instead of one for each instance: they run one call after the other."""

@@ -77,6 +77,63 @@ def test_the_report_and_the_plot_are_written(capsys, manifest, tmp_path):
     assert all(len(line.get("points").split()) == len(found["sweep"]) for line in lines)
 
 
+def test_a_report_in_junit_xml_has_the_numbers_and_the_failures(capsys, manifest, tmp_path):
+    report = tmp_path / "r.xml"
+    _, found = bench(capsys, manifest, "--seconds", "0.2", "--against", "bare", "--report", str(report))
+    suite = ElementTree.parse(report).getroot().find("testsuite")
+    values = {item.get("name"): item.get("value") for item in suite.iter("property")}
+    assert values["latency_us.p50"] == str(found["latency_us"]["p50"])
+    assert values["ratio.p50"] == str(found["ratio"]["p50"])
+    assert suite.find("testcase").get("name") == "single-stream"
+    assert (suite.get("failures"), suite.find("testcase/failure")) == ("0", None)
+    code, found = bench(
+        capsys, manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2", "--report", str(report)
+    )
+    assert code == 1
+    failure = ElementTree.parse(report).getroot().find("testsuite/testcase/failure")
+    assert failure.text == f"{found['errors']['DATA_LOSS']} DATA_LOSS: the mock was told to fail"
+
+
+def test_a_rate_that_nobody_can_send_is_given_up(capsys, manifest, monkeypatch):
+    monkeypatch.setattr("aegisrt.bench.scenarios._BEHIND_NS", 50_000_000)
+    for bare in ([], ["--against", "bare"]):
+        code, found = bench(capsys, manifest, "--scenario", "server", "--qps", "1e8", "--seconds", "0.5", *bare)
+        assert (code, found["error"]["code"]) == (1, "RESOURCE_EXHAUSTED")
+        assert "and 1e+08 were asked for" in found["error"]["message"]
+        assert ("the bare engine" in found["error"]["message"]) == bool(bare)
+
+
+def test_a_rate_at_which_nothing_comes_is_said(capsys, manifest):
+    code, found = bench(capsys, manifest, "--scenario", "server", "--qps", "0.001", "--seconds", "0.2")
+    assert (code, found["error"]["code"]) == (1, "INVALID_ARGUMENT")
+    assert "no request was due within 0.2 s" in found["error"]["message"]
+
+
+def test_a_plot_of_a_model_that_fails_is_refused(capsys, manifest, tmp_path):
+    plot = tmp_path / "p.svg"
+    words = [manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2", "--plot", str(plot)]
+    code, found = bench(capsys, *words)
+    assert (code, found["error"]["code"]) == (1, "FAILED_PRECONDITION")
+    assert not plot.exists()
+
+
+def test_a_model_that_fails_is_shown_with_what_it_says_and_no_latencies(capsys, manifest):
+    assert main(["bench", manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2"]) == 1
+    *_, row, said = capsys.readouterr().out.splitlines()
+    assert row.split()[:5] == ["aegisrt", "-", "-", "-", "-"]
+    assert said.endswith("requests answered DATA_LOSS: the mock was told to fail")
+
+
+def test_one_of_several_models_is_named(capsys, manifest, tmp_path):
+    two = tmp_path / "two.yaml"
+    two.write_text("models:\n" + "".join(f"  {name}: {{path: affine.mock.json, backend: mock}}\n" for name in "ab"))
+    code, found = bench(capsys, str(two), "--model", "b", "--seconds", "0.2")
+    assert (code, found["model"]) == (0, "b")
+    with pytest.raises(SystemExit):
+        main(["bench", str(two)])
+    assert "say which model: --model a|b" in capsys.readouterr().err
+
+
 def test_text_is_a_table_with_the_ratio(capsys, manifest):
     assert main(["bench", manifest, "--seconds", "0.2", "--against", "bare"]) == 0
     out = capsys.readouterr().out
@@ -90,8 +147,11 @@ def test_text_is_a_table_with_the_ratio(capsys, manifest):
         (["--qps", "5"], "--qps is for --scenario server"),
         (["--qps", "-1", "--scenario", "server"], "--qps"),
         (["--seconds", "nan"], "--seconds"),
-        (["--rows", "0"], "--rows is 0"),
-        (["--report", "x.txt"], "it writes a .json"),
+        (["--qps", "ten", "--scenario", "server"], "`ten` is not a number above 0"),
+        (["--rows", "0"], "`0` is not a whole number from 1 on"),
+        (["--rows", "1.5"], "`1.5` is not a whole number from 1 on"),
+        (["--report", "x.txt"], "it writes a .json or a .xml"),
+        (["--model", "n"], "`n` is not a model of the manifest"),
         (["--plot", "missing/x.svg"], "does not exist"),
         (["--scenario", "streams"], "--scenario"),
     ],

@@ -120,12 +120,14 @@ def soak(folder: Path, seconds: float) -> None:
     for thread in threads:
         thread.start()
     memory: list[int] = []
+    busiest = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(min(1.0, seconds / 20))
         context.backend("plain").load(folder / "plain.mock.json").unwrap()
         gc.collect()
         memory.append(rss_bytes())
+        busiest = max(busiest, threading.active_count())
     stop.set()
     for thread in threads:
         thread.join(60)
@@ -142,6 +144,12 @@ def soak(folder: Path, seconds: float) -> None:
     context.close().unwrap()
     assert set(threading.enumerate()) <= threads_before
     settled, last = memory[len(memory) // 4], memory[-1]
+    print(  # for whoever runs it with -s
+        f"{sum(client.answers for client in clients)} requests in {seconds:g} s; resident {settled >> 20} MiB after a "
+        f"quarter, {last >> 20} at the end, {max(memory) >> 20} at most; threads {len(threads_before)} before, "
+        f"{busiest} at most, {threading.active_count()} after; "
+        + "; ".join(f"{name}: {dict(sorted(found.requests.items()))}" for name, found in metrics.items())
+    )
     assert last - settled < 32 << 20, f"memory grew from {settled >> 20} to {last >> 20} MiB"
 
 

@@ -1,0 +1,76 @@
+"""`Turns`: the one queue of all instances that name a `shared` stream on a CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import perf_counter_ns
+from weakref import WeakValueDictionary
+
+from aegisrt.devices.options import StreamOptions
+
+
+class Turns:
+    """One call at a time, in the order in which they came. Thread-safe."""
+
+    def __init__(self, declared: StreamOptions) -> None:
+        self.declared = declared
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def take(self, deadline_ns: int | None) -> bool:
+        """Return True when it is the caller's turn, who gives it back; False where the deadline passed before."""
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return True
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        try:
+            if mine.acquire(timeout=_left_s(deadline_ns)):
+                return True
+        except BaseException:
+            self._go(mine)
+            raise
+        self._go(mine)
+        return False
+
+    def give(self) -> None:
+        """End the caller's turn; it is the next one's who waits."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+    def _go(self, mine: threading.Lock) -> None:
+        """Wait no longer; a turn that has come meanwhile goes on to the next."""
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+                return
+        self.give()
+
+
+def turns_of(declared: object) -> Turns | None:
+    """Return the turns of a shared stream, the same for the same declaration; None where each goes its own way."""
+    if not isinstance(declared, StreamOptions) or not declared.shared:
+        return None
+    with _lock:
+        turns = _turns.get(id(declared))
+        if turns is None:
+            turns = _turns[id(declared)] = Turns(declared)
+        return turns
+
+
+_turns: WeakValueDictionary[int, Turns] = WeakValueDictionary()
+"""By the identity of the declaration, which lives as long as its turns."""
+_lock = threading.Lock()
+
+
+def _left_s(deadline_ns: int | None) -> float:
+    if deadline_ns is None:
+        return -1.0
+    return min(max(0, deadline_ns - perf_counter_ns()) / 1e9, threading.TIMEOUT_MAX)

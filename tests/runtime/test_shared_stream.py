@@ -1,0 +1,72 @@
+"""A shared stream on a CPU: the models that name it run one call at a time."""
+
+import threading
+import time
+from time import perf_counter_ns
+
+import pytest
+
+from aegisrt import ErrorCode
+from aegisrt.devices.options import StreamOptions
+from tests.backends.probe import Probe
+from tests.runtime.serving import request
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Return a function that loads two probes of two instances each on a stream."""
+    made = []
+
+    def load(stream):
+        for name in ("a.probe", "b.probe"):
+            (tmp_path / name).write_bytes(b"probe")
+            made.append(Probe(instances=2, stream=stream))
+            made[-1].load(tmp_path / name).unwrap()
+        return made
+
+    yield load
+    for probe in made:
+        probe.gate.set()
+        probe.unload().unwrap()
+
+
+def running(probes):
+    """Return how many calls run when two were sent to each probe."""
+    for probe in probes:
+        probe.gate.clear()
+    threads = [threading.Thread(target=probe.execute, args=(request(1),)) for probe in probes for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    count = sum(probe.running.acquire(blocking=False) for probe in probes for _ in range(2))
+    for probe in probes:
+        probe.gate.set()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    return count
+
+
+def test_models_on_a_shared_stream_take_turns(pair):
+    assert running(pair(StreamOptions(device="cpu", shared=True))) == 1
+
+
+def test_models_on_a_stream_that_is_not_shared_do_not_wait_for_each_other(pair):
+    assert running(pair(StreamOptions(device="cpu"))) == 4
+
+
+def test_the_wait_is_time_in_the_queue_and_ends_at_the_deadline(pair):
+    first, second = pair(StreamOptions(device="cpu", shared=True))
+    first.gate.clear()
+    thread = threading.Thread(target=first.execute, args=(request(1),))
+    thread.start()
+    assert first.running.acquire(timeout=5)
+    started = perf_counter_ns()
+    error = second.execute(request(1, timeout_ms=30)).unwrap_err()
+    assert error.code is ErrorCode.DEADLINE_EXCEEDED
+    assert "shared stream" in error.message
+    assert 30e6 <= perf_counter_ns() - started < 2e9
+    threading.Timer(0.05, first.gate.set).start()
+    assert second.execute(request(1)).unwrap().timings.queue > 30e6
+    thread.join(5)
+    assert all(second.execute(request(1)).is_ok() for _ in range(3))
