@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -32,11 +34,19 @@ class UsageParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage error and exit with 2."""
+        hint = f"{self._near_option(message)}see `{self.prog} --help`"
         if self.json:
-            sys.stdout.write(usage_error(message, f"see `{self.prog} --help`"))
+            sys.stdout.write(usage_error(message, hint))
         else:
-            sys.stderr.write(f"{self.prog}: {message}\nsee `{self.prog} --help`\n")
+            sys.stderr.write(f"{self.prog}: {message}\n{hint}\n")
         sys.exit(2)
+
+    def _near_option(self, message: str) -> str:
+        """Return, for argparse's message of an option that is not known, which one was meant."""
+        unknown = re.search(r": (--[a-z-]+)", message)
+        known = self._option_string_actions
+        near = difflib.get_close_matches(unknown[1], known, n=1) if unknown and unknown[1] not in known else []
+        return f"did you mean `{near[0]}`? " if near else ""
 
 
 class Arguments(argparse.Namespace):
@@ -141,4 +151,6 @@ def usage_error(message: str, hint: str) -> str:
 def _unexpected(word: str) -> str:
     if not word:
         return "an empty argument"
+    if word.endswith(".onnx"):
+        return f"`{word}` is a model, no manifest; `aegisrt init --model {word}` writes one for it"
     return f"`{word}` is no manifest (a file that ends in .yaml or .yml) and no override (`key=value`)"

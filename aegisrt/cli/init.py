@@ -13,6 +13,7 @@ from aegisrt.cli.output import print_error
 
 if TYPE_CHECKING:
     from aegisrt.backends.base import RuntimeBackend
+    from aegisrt.cli.init_inputs import Shapes
     from aegisrt.core.tensor import Array, Signature
 
 DESCRIPTION = """Write a first manifest for an ONNX file, with its inputs as the file declares them.
@@ -24,6 +25,7 @@ Beside it lie inputs that are made up, so that it runs as it is. No engine is ne
     aegisrt init                                      of the one .onnx file in this folder
     aegisrt init --model net.onnx --backend tvm       on another engine; `aegisrt backends` lists them
     aegisrt init --model net.onnx --out net.yaml      under another name
+    aegisrt init --model net.onnx --shape audio=1x512 with a size that a dynamic dimension takes
 
 exit codes: 0 written, 1 the model is damaged or a file cannot be written, 2 usage, or a file that is not there or is
 there already."""
@@ -63,20 +65,24 @@ def _parser() -> UsageParser:
     parser.add_argument("--model", metavar="FILE", help="an ONNX file; may be left out where the folder holds one")
     parser.add_argument("--backend", metavar="KIND", default="onnx", help="the engine (default: %(default)s)")
     parser.add_argument("--out", metavar="FILE", default="aegisrt.yaml", help="where to write (default: %(default)s)")
+    parser.add_argument(
+        "--shape", metavar="NAME=SIZES", action="append", default=[], help="of a made-up input: 1x512; repeats"
+    )
     parser.add_argument("--force", action="store_true", help="write over files that are there")
     return parser
 
 
 def _init(target: Path, arguments: Arguments) -> int:
     from aegisrt.cli.init_answer import tell
-    from aegisrt.cli.init_inputs import GENERATED, save
+    from aegisrt.cli.init_inputs import GENERATED, read_shapes, save, sizes
     from aegisrt.cli.init_manifest import Start, text
 
     model = Path(arguments.model or arguments.key or _only_model())
     signature = _read(model)
     backend = _backend(arguments.backend)
     sample = target.with_suffix(GENERATED)
-    inputs, why_none = _inputs(signature)
+    shapes = sizes(signature, read_shapes(arguments.shape, signature))
+    inputs, why_none = _inputs(signature, shapes)
     _check_target(target, sample if inputs else None, force=arguments.force)
     can = backend.loaded.capabilities
     start = Start(
@@ -87,6 +93,7 @@ def _init(target: Path, arguments: Arguments) -> int:
         others=backend.others,
         device=None if "cpu" in can.devices else can.devices[0],
         limits_sizes="max_dynamic_size" in backend.loaded.Options.model_fields,
+        shapes=shapes,
         sample=sample.name if inputs else None,
     )
     content = _encoded(text(start), model)
@@ -141,7 +148,7 @@ def _backend(asked: str) -> _Backend:
     return _Backend(name, tuple(other for other in sets if other != name), backend_class(sets[name]).unwrap())
 
 
-def _inputs(signature: Signature) -> tuple[dict[str, Array] | None, str | None]:
+def _inputs(signature: Signature, shapes: Shapes) -> tuple[dict[str, Array] | None, str | None]:
     """Return made-up inputs, or None and why there are none."""
     from aegisrt.cli.init_inputs import made_up
     from aegisrt.core.result import ResultError
@@ -149,7 +156,7 @@ def _inputs(signature: Signature) -> tuple[dict[str, Array] | None, str | None]:
     if not signature.inputs:
         return None, None
     try:
-        inputs = made_up(signature)
+        inputs = made_up(signature, shapes)
     except ResultError as failure:
         return None, f"{failure.error.message} ({failure.error.hint})"
     return inputs, None if inputs else "they would take more than 256 MiB"

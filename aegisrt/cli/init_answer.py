@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from aegisrt.backends.base import RuntimeBackend
-from aegisrt.cli.init_inputs import sizes, told
+from aegisrt.cli.init_inputs import told
 from aegisrt.cli.init_manifest import Start
 from aegisrt.cli.output import print_json
 from aegisrt.core.sidecar import signature_json
@@ -45,8 +45,7 @@ def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | Non
     print(f"{start.target}: model `{start.name}` on backend `{start.backend}`")
     if start.sample:
         print(f"{start.target.with_name(start.sample)}: inputs that are made up; put real ones in their place\n")
-        shapes = sizes(start.signature)
-        rows = [(str(spec), shape_text(shapes[spec.name]), told(spec)) for spec in start.signature.inputs]
+        rows = [(str(spec), shape_text(start.shapes[spec.name]), told(spec)) for spec in start.signature.inputs]
         print_table(("input", "made up", "filled with"), rows)
     elif why_none:
         print(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 import numpy as np
 
-from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, did_you_mean, shape_text
 
 GENERATED = ".generated.npz"
 """What the name of a file of made-up inputs ends with."""
@@ -18,27 +20,64 @@ _OTHER_SIZE = 16
 _LIMIT_BYTES = 2**28
 
 
-def sizes(signature: Signature) -> dict[str, tuple[int, ...]]:
-    """Return a shape for each input: dimensions of one name have one size.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
+    """Return a shape for each input, those that are `given` as they are; dimensions of one name have one size.
 
     A dynamic dimension is 1 where it is the first one or its name says batch, 224 for the height and the width of a
     picture `(batch, channels, height, width)`, and else 16. A tensor of unknown rank has the shape `(1,)`.
     """
-    named: dict[str, int] = {}
+    named = {
+        dim: size
+        for spec in signature.inputs
+        for dim, size in zip(spec.shape or (), given.get(spec.name, ()), strict=False)
+        if isinstance(dim, str)
+    }
     made = {}
     for spec in signature.inputs:
         dims = (1,) if spec.shape is None else spec.shape
-        made[spec.name] = tuple(_size(dim, axis, spec, named) for axis, dim in enumerate(dims))
+        guessed = tuple(_size(dim, axis, spec, named) for axis, dim in enumerate(dims))
+        made[spec.name] = given.get(spec.name, guessed)
     return made
 
 
-def made_up(signature: Signature) -> dict[str, Array] | None:
+def read_shapes(words: Sequence[str], signature: Signature) -> dict[str, tuple[int, ...]]:
+    """Return shapes by input from words `NAME=1x3x224x224`; raise INVALID_ARGUMENT for one that the model lacks."""
+    specs = {spec.name: spec for spec in signature.inputs}
+    given: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        name, _, text = word.rpartition("=")
+        if name not in specs:
+            hint = did_you_mean(name, list(specs), "inputs") if name else "write --shape NAME=1x3x224x224"
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {word}: `{name}` is not an input of the model", hint)
+        if not re.fullmatch(r"(\d+([x,]\d+)*)?", text):
+            hint = f"write --shape {name}=1x3x224x224"
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {word}: `{text}` is no shape", hint)
+        shape = tuple(map(int, re.findall(r"\d+", text)))
+        if not _fits(shape, specs[name].shape):
+            message = f"--shape {word}: the model takes {shape_text(specs[name].shape)}"
+            raise fail(
+                ErrorCode.INVALID_ARGUMENT, message, "give one size for each dimension, and declared ones as they are"
+            )
+        given[name] = shape
+    return given
+
+
+def _fits(shape: Sequence[int], declared: Sequence[Dim] | None) -> bool:
+    if declared is None:
+        return True
+    same_rank = len(shape) == len(declared)
+    return same_rank and all(not isinstance(dim, int) or dim == size for dim, size in zip(declared, shape, strict=True))
+
+
+def made_up(signature: Signature, shapes: Shapes) -> dict[str, Array] | None:
     """Return an array for each input, the same ones each time; None where they would take more than 256 MiB.
 
     Fractions are random from 0 to 1 and bytes of a picture random; other integers are 0, which every index has; masks
     and booleans are 1 and true; strings are `text`. UNAVAILABLE for BF16 without ml_dtypes.
     """
-    shapes = sizes(signature)
     taken = sum(math.prod(shapes[spec.name]) * max(spec.dtype.numpy.itemsize, 8) for spec in signature.inputs)
     if taken > _LIMIT_BYTES:
         return None

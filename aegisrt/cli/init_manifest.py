@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aegisrt.cli.init_inputs import sizes
 from aegisrt.core.tensor import Signature, TensorSpec
 from aegisrt.manifest.composition import escaped
 from aegisrt.manifest.forbidden import INSTANTIATE_KEYS
@@ -37,8 +36,10 @@ class Start:
     """The device kind that the backend needs, where it cannot run on `cpu`."""
     limits_sizes: bool
     """The backend has the option `max_dynamic_size`, which it needs for dynamic dimensions other than the batch."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the inputs that are made up."""
     sample: str | None
-    """The name of the file of inputs beside it."""
+    """The name of the file of those, beside the manifest."""
 
     @property
     def name(self) -> str:
@@ -115,7 +116,7 @@ def _sample(start: Start) -> Iterable[str]:
 
 def _options(start: Start) -> Iterable[str]:
     """Yield what the backend needs beside the base configuration."""
-    largest = _largest_dynamic(start.signature) if start.limits_sizes else 0
+    largest = _largest_dynamic(start) if start.limits_sizes else 0
     if start.device is None and not largest:
         return
     yield "backends:"
@@ -129,13 +130,12 @@ def _options(start: Start) -> Iterable[str]:
         yield f"  {start.device}0: {{kind: {start.device}}}"
 
 
-def _largest_dynamic(signature: Signature) -> int:
+def _largest_dynamic(start: Start) -> int:
     """Return the largest size made up for a dynamic dimension behind the first one, or 0 where there is none."""
-    shapes = sizes(signature)
     dynamic = [
         size
-        for spec in signature.inputs
-        for dim, size in zip((spec.shape or ())[1:], shapes[spec.name][1:], strict=True)
+        for spec in start.signature.inputs
+        for dim, size in zip((spec.shape or ())[1:], start.shapes[spec.name][1:], strict=False)
         if not isinstance(dim, int)
     ]
     return max(dynamic, default=0)

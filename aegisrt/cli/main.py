@@ -40,6 +40,9 @@ def usage() -> str:
 
 One YAML manifest, any engine.
 
+    aegisrt run                                                      the packaged demo
+    aegisrt init --model net.onnx && aegisrt run aegisrt.yaml        a model of your own
+
 verbs:
 {verbs}
 
@@ -75,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answered(words: list[str]) -> int:
+    if len(words) > 1 and words[0] == "help" and words[1] in VERBS:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage())
         return 0
@@ -87,11 +92,19 @@ def _answered(words: list[str]) -> int:
         return complete(words[1:], VERBS)
     verb, *rest = _verb_first(words)
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
-        return _usage_error(f"`{verb}` is not a verb", hint, words)
+        return _usage_error(f"`{verb}` is not a verb", _meant(verb), words)
     code: int = importlib.import_module(f"aegisrt.cli.{verb.replace('-', '_')}").main(rest)
     return code
+
+
+def _meant(word: str) -> str:
+    """Return the hint for a word that is no verb: the near one, or the verb that a file belongs to."""
+    if word.endswith((".yaml", ".yml")):
+        return f"did you mean `aegisrt run {word}`?"
+    if word.endswith(".onnx"):
+        return f"did you mean `aegisrt init --model {word}`?"
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
 
 
 def entry() -> None:

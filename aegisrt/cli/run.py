@@ -27,6 +27,10 @@ Without --input the model's sample is used; where that has labels, the accuracy 
 exit codes: 0 fine, 1 the model did not load or the call failed, 2 usage or manifest."""
 
 
+_MADE_UP = """the inputs are made up, and may be none that the model takes: give real ones with --input NAME=FILE, or
+other sizes with `aegisrt init --shape NAME=SIZES --force`"""
+
+
 def _parser() -> UsageParser:
     parser = verb_parser("run", DESCRIPTION)
     parser.add_argument("--model", metavar="NAME", help="which model; may be left out where there is one")
@@ -85,16 +89,18 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
             check_output(Path(arguments.output), len(signature.outputs) if signature else 0)
     except ResultError as failure:
         return max(2, print_error(failure.error, arguments.format))
+    options = None if arguments.input else resolved.manifest.models[model].sample
+    made_up = options is not None and options.inputs.name.endswith(GENERATED)
     result = context.execute(ExecutionRequest(model=model, inputs=sample.inputs))
     if isinstance(result, Err):
-        return print_error(result.error, arguments.format)
+        error = result.error
+        return print_error(replace(error, hint=error.hint or _MADE_UP) if made_up else error, arguments.format)
     if arguments.output:
         try:
             write_outputs(Path(arguments.output), result.value.outputs)
         except ResultError as failure:
             return print_error(failure.error, arguments.format)
-    options = None if arguments.input else resolved.manifest.models[model].sample
-    _print(result.value, sample, options is not None and options.inputs.name.endswith(GENERATED), arguments.format)
+    _print(result.value, sample, made_up, arguments.format)
     return 0
 
 

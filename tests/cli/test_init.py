@@ -150,14 +150,44 @@ def test_dimensions_of_one_name_have_one_size():
         ),
         (),
     )
-    assert list(sizes(text).values()) == [(1, 16), (1, 16), (2, 1, 16, 64), (1, 3, 224, 224), (1,), (1,), ()]
-    made = made_up(text)
+    assert list(sizes(text, {}).values()) == [(1, 16), (1, 16), (2, 1, 16, 64), (1, 3, 224, 224), (1,), (1,), ()]
+    made = made_up(text, sizes(text, {}))
     assert (made["input_ids"] == 0).all()
     assert (made["attention_mask"] == 1).all()
     assert 0 <= made["pixels"].min() < 0.01 < 0.99 < made["pixels"].max() < 1
     assert (made["words"].tolist(), made["rank"].tolist(), made["one"].tolist()) == (["text"], [True], 0)
-    again = made_up(text)
+    again = made_up(text, sizes(text, {}))
     assert all((made[name] == again[name]).all() for name in made)
+
+
+def test_sizes_can_be_given(folder, ask):
+    write("m.onnx", tensor("x:0", FLOAT, ["n", "time", 4]), tensor("mask", INT64, ["n", "time"]))
+    assert ask("init", "--backend", "mock", "--shape", "x:0=2x100x4")[0] == 0
+    with np.load("aegisrt.generated.npz") as made:
+        assert {name: made[name].shape for name in made.files} == {"x:0": (2, 100, 4), "mask": (2, 100)}
+    assert ask("run", "aegisrt.yaml")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [("y=1", "did you mean"), ("1x2", "write --shape NAME=1x3x224x224"), ("xx=1xa", "`1xa` is no shape"),
+     ("xx=1", "the model takes [n,4]"), ("xx=1x5", "the model takes [n,4]"), ("xx=1x", "is no shape"),
+     ("xx=-1x4", "is no shape")],
+)  # fmt: skip
+def test_a_size_that_does_not_fit_is_told(shape, said, folder, ask):
+    write("m.onnx", tensor("xx", FLOAT, ["n", 4]), tensor("yy", FLOAT, [1]))
+    code, answer = ask("init", "--backend", "mock", "--shape", shape)
+    assert (code, answer["error"]["code"]) == (2, "INVALID_ARGUMENT")
+    assert said in json.dumps(answer, ensure_ascii=False)
+    assert listing() == ["m.onnx"]
+
+
+def test_made_up_inputs_that_a_model_refuses_are_told_as_such(folder, capsys):
+    shutil.copy(DIGITS, "m.onnx")
+    assert main(["init", "--backend", "mock"]) == 0
+    np.savez("aegisrt.generated.npz", image=np.zeros((1, 1, 8, 7), np.float32))
+    assert main(["run", "aegisrt.yaml"]) == 1
+    assert "aegisrt init --shape NAME=SIZES --force" in capsys.readouterr().err
 
 
 def test_inputs_that_would_fill_the_memory_are_left_to_the_user(folder, ask):

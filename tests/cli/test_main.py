@@ -26,6 +26,35 @@ def test_an_unknown_verb_is_a_usage_error_with_the_near_one(capsys):
     assert "did you mean `validate`?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["deploy.yaml"], "did you mean `aegisrt run deploy.yaml`?"),
+        (["net.onnx"], "did you mean `aegisrt init --model net.onnx`?"),
+        (["run", "net.onnx"], "`aegisrt init --model net.onnx` writes one"),
+        (["run", "--outptu", "x.npz"], "did you mean `--output`? see `aegisrt run --help`"),
+        (["run", "--outptu=x.npz"], "did you mean `--output`?"),
+        (["bench", "--scenario", "fast"], "invalid choice"),
+    ],
+)
+def test_what_was_meant_is_told(words, said, capsys):
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = stop.code
+    assert (code, said in " ".join(capsys.readouterr().err.split())) == (2, True)
+
+
+def test_help_of_a_verb_by_either_name(capsys):
+    shown = []
+    for words in (["help", "run"], ["run", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+
+
 @pytest.mark.parametrize("words", [["valdate", "--json"], ["--json"], ["nope", "--format", "json"]])
 def test_an_unknown_verb_is_one_document_where_json_is_asked_for(words, capsys):
     assert main(words) == 2

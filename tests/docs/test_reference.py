@@ -37,6 +37,16 @@ def test_every_backend_has_a_section():
     assert set(own_backends()) <= set(headings)
 
 
+@pytest.mark.parametrize("kind", ["mock", "onnx", "tvm", "tensorrt"])
+def test_the_section_of_a_backend_says_all_that_a_user_asks(kind):
+    text = PAGES[1].read_text(encoding="utf-8")
+    section = re.search(rf"^### {kind}\n.*?(?=^###? )", text, re.MULTILINE | re.DOTALL)[0]
+    for point in ("- Install: ", "- Loads: ", "- Devices: ", "- Builds and caches: ", "- Versions: ", "Limits:"):
+        assert point in section, point
+    assert "| symptom | cause | what to do |" in section
+    assert f"<!-- generated: backend {kind} -->" in section
+
+
 def test_a_backend_without_a_section_gets_one():
     text = PAGES[1].read_text(encoding="utf-8")
     section = re.search(r"^### mock\n.*?(?=^### )", text, re.MULTILINE | re.DOTALL)
