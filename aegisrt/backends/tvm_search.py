@@ -9,19 +9,31 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import platform
 import sys
+import time
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aegisrt.backends.child import child_main, tell
+from aegisrt.backends.tvm_schedules import schedules
 
 _ROUND = 8
 """Candidates of one task before the next task has its turn; the next round grows from the best of the last."""
+_BY_HAND = 16
+"""At most so many schedules that are written by hand are measured of one task."""
 _POPULATION = 32
 _MEASURED_MS, _REPEATS = 5, 4
+_LARGE_BYTES, _CACHE_BYTES = 1 << 19, 1 << 23
+"""From what size on a function's arguments change from call to call, and how large those that take turns are together;
+more than the second level of cache of today's processors."""
 _FILES = ("workloads.json", "records.json")
 
 
@@ -146,53 +158,88 @@ def _context(module: Any, target: Any, name: str, seed: int, *, evolve: bool) ->
 
 
 def _start(task: Task, run: Search) -> None:
+    """Measure the schedules that are written by hand, then let TVM look for others, from the best of them on."""
     from tvm.s_tir import meta_schedule as ms
 
+    for schedule in islice(_by_hand(task, run), task.done, min(run.trials, _BY_HAND)):
+        _measure(task, run, schedule, ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True))
+    if task.done >= run.trials:
+        return
     run.tell(f"{task.name}, looking for candidates")
     spaces = task.context.generate_design_space()
     task.context.pre_tuning(run.trials - task.done, _ROUND, spaces, run.database, ms.cost_model.RandomModel())
 
 
+def _by_hand(task: Task, run: Search) -> Iterator[Any]:
+    threads = int(run.target.attrs.get("num-cores", 1))
+    return schedules(task.context.mod, task.context.space_generator.postprocs, threads=threads)
+
+
 def _round(task: Task, run: Search) -> bool:
     """Measure some candidates of a task; return whether there may be more."""
-    from tvm.s_tir import meta_schedule as ms
-
-    candidates = task.context.generate_measure_candidates()
+    candidates = task.context.generate_measure_candidates() if task.done < run.trials else None
     if not candidates:
         return False
-    results = []
-    for candidate in candidates:
-        task.done += 1
-        run.done += 1
-        try:
-            cost_s = _measured_s(candidate, run.target)
-        except Exception as error:  # noqa: BLE001  (a candidate may fail in any way: it is just none)
-            print(f"{task.name}: {error}")
-            results.append(ms.runner.RunnerResult(None, str(error)[:200]))
-            continue
-        trace = candidate.sch.trace
-        record = ms.database.TuningRecord(trace, task.workload, [cost_s], run.target, candidate.args_info)
-        run.database.commit_tuning_record(record)
-        results.append(ms.runner.RunnerResult([cost_s], None))
-        task.best_us = min(task.best_us, cost_s * 1e6)
-        run.tell(f"{task.name}, best {task.best_us:.1f} us")
+    results = [_measure(task, run, candidate.sch, candidate.args_info) for candidate in candidates]
     task.context.notify_runner_results(candidates, results)
     return task.done < run.trials
 
 
-def _measured_s(candidate: Any, target: Any) -> float:
-    """Return the seconds of a call of a candidate, over random arguments; the best of several, since others run too."""
-    import tvm
-    import tvm_ffi
+def _measure(task: Task, run: Search, schedule: Any, arguments: Any) -> Any:
+    """Return TVM's `RunnerResult` of a candidate, which is recorded where it runs."""
     from tvm.s_tir import meta_schedule as ms
 
-    built = ms.builder.local_builder.default_build(candidate.sch.mod, target, None)
-    arguments = [tvm.runtime.empty(tuple(item.shape), item.dtype) for item in candidate.args_info]
-    fill = tvm_ffi.get_global_func("tvm.contrib.random.random_fill")
-    for argument in arguments:
-        fill(argument)
+    task.done += 1
+    run.done += 1
+    try:
+        cost_s = _measured_s(schedule.mod, arguments, run.target)
+    except Exception as error:  # noqa: BLE001  (a candidate may fail in any way: it is just none)
+        print(f"{task.name}: {error}")
+        return ms.runner.RunnerResult(None, str(error)[:200])
+    record = ms.database.TuningRecord(schedule.trace, task.workload, [cost_s], run.target, arguments)
+    run.database.commit_tuning_record(record)
+    task.best_us = min(task.best_us, cost_s * 1e6)
+    run.tell(f"{task.name}, best {task.best_us:.1f} us")
+    return ms.runner.RunnerResult([cost_s], None)
+
+
+def _measured_s(module: Any, arguments: Any, target: Any) -> float:
+    """Return the seconds of a call of a candidate, over random arguments; the best of several, since others run too.
+
+    Inside a model, large weights have left the core's cache when their turn comes again. So a function of large
+    arguments takes others at each call: what is quickest then may not be what is quickest on the same ones.
+    """
+    import tvm
+    from tvm.s_tir import meta_schedule as ms
+
+    built = ms.builder.local_builder.default_build(module, target, None)
+    size = sum(math.prod(map(int, item.shape)) * np.dtype(str(item.dtype)).itemsize for item in arguments)
+    sets = [_filled(arguments) for _ in range(-(-_CACHE_BYTES // size) if size >= _LARGE_BYTES else 1)]
+    if len(sets) > 1:
+        return min(_call_s(built["main"], sets) for _ in range(_REPEATS))
     how = ms.runner.EvaluatorConfig(number=1, repeat=_REPEATS, min_repeat_ms=_MEASURED_MS, enable_cpu_cache_flush=False)
-    return float(min(ms.runner.utils.run_evaluator_common(built, tvm.cpu(), how, [arguments])))
+    return float(min(ms.runner.utils.run_evaluator_common(built, tvm.cpu(), how, sets)))
+
+
+def _filled(arguments: Any) -> list[Any]:
+    import tvm
+    import tvm_ffi
+
+    made = [tvm.runtime.empty(tuple(item.shape), item.dtype) for item in arguments]
+    fill = tvm_ffi.get_global_func("tvm.contrib.random.random_fill")
+    for tensor in made:
+        fill(tensor)
+    return made
+
+
+def _call_s(function: Any, sets: list[list[Any]]) -> float:
+    """Return the mean seconds of a call, with the sets of arguments in turn."""
+    started, calls = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < _MEASURED_MS / 1e3 or not calls:
+        for arguments in sets:
+            function(*arguments)
+        calls += len(sets)
+    return passed / calls
 
 
 if __name__ == "__main__":

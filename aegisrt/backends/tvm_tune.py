@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.child import Limits, run_child, tell
+from aegisrt.backends.tvm_schedules import reductions_vectorized
 from aegisrt.backends.tvm_search import count_records, open_records
 from aegisrt.core.result import ErrorCode, ResultError, fail
 
@@ -28,19 +29,7 @@ def tuned(module: Any, target: Any, settings: Mapping[str, Any], records: Path) 
     import tvm
     from tvm.relax import transform
 
-    with target:
-        module = tvm.transform.Sequential(
-            [
-                transform.DecomposeOpsForInference(),
-                transform.CanonicalizeBindings(),
-                transform.LegalizeOps(),
-                transform.AnnotateTIROpPattern(),
-                transform.FoldConstant(),
-                transform.FuseOps(),
-                transform.FuseTIR(),
-                transform.AttachAttrLayoutFreeBuffers(),
-            ]
-        )(module)
+    module = _fused(module, target)
     tasks = _tasks(module, target)
     _search(tasks, settings, records)
     database = open_records(records)
@@ -54,8 +43,49 @@ def tuned(module: Any, target: Any, settings: Mapping[str, Any], records: Path) 
                 transform.FoldConstant(),
             ]
         )(module)
+    module = _with_plain_loops(module)
     finished = all(count >= settings["trials_per_task"] for count in trials.values())
     return module, {"tuned": all(trials.values()), "tuning": {"trials": trials, "finished": finished}}
+
+
+def _fused(module: Any, target: Any) -> Any:
+    """Return the module as functions to tune: operators joined, and where all of them can, pictures' channels last.
+
+    Then one pixel's channels are contiguous, and fill vectors; the transpositions that are left are small.
+    """
+    import tvm
+    from tvm.relax import transform
+
+    channels_last = transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})
+    lowered = (
+        transform.CanonicalizeBindings(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.AttachAttrLayoutFreeBuffers(),
+    )
+    with target:
+        module = transform.DecomposeOpsForInference()(module)
+        try:
+            return tvm.transform.Sequential([channels_last, *lowered])(module)
+        except Exception as error:  # noqa: BLE001  (not every operator has code for that layout)
+            print(f"channels stay first: {error}")
+            return tvm.transform.Sequential(list(lowered))(module)
+
+
+def _with_plain_loops(module: Any) -> Any:
+    """Return the module with the reductions that were not tuned vectorized, those of fixed shape."""
+    import tvm
+    from tvm.tirx import PrimFunc
+
+    for name, function in module.functions_items():
+        if not isinstance(function, PrimFunc) or function.attrs.get("tirx.is_scheduled", False):
+            continue
+        if _is_static(tvm.IRModule({"main": function.with_attr("global_symbol", "main")})):
+            module.update_func(name, reductions_vectorized(function))
+    return module
 
 
 def _tasks(module: Any, target: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Prints what a call takes on one thread: TVM tuned, TVM untuned, and ONNX Runtime, in turn and in one process.
 
-    python -m tests.backends.measure_tvm [--trials 64] [--timeout 600] [MODEL...]
+    python -m tests.backends.measure_tvm [--trials 32] [--timeout 600] [MODEL...]
 
-Models are `digits`, `conv-net` and `mlp`, at batch 16. Tuning takes minutes; its records stay in the cache's folder
+Models are `digits`, `conv-net`, `deep-conv-net` and `mlp`, at batch 16. Tuning takes minutes; its records stay in the cache's folder
 `measure`, so that a second run goes on from the first.
 """
 
@@ -68,9 +68,32 @@ def conv_net(folder: Path) -> Path:
     return made.save(folder, made.model(nodes, [ends[0]], [ends[1]], weights), "conv-net.onnx")
 
 
+def deep_conv_net(folder: Path) -> Path:
+    """Return a network of four convolutions with biases and two dense layers, over pictures of 1 x 28 x 28."""
+    random = np.random.default_rng(0)
+    weights, nodes, value = [], [], "x"
+    for layer, (inner, outer) in enumerate(itertools.pairwise((1, 16, 32, 48, 64))):
+        kernel = random.standard_normal((outer, inner, 3, 3), np.float32) / (9 * inner) ** 0.5
+        weights += [
+            made.weight(f"k{layer}", kernel),
+            made.weight(f"b{layer}", random.standard_normal(outer, np.float32)),
+        ]
+        nodes.append(made.node("Conv", f"{value} k{layer} b{layer}", f"c{layer}", pads=[1, 1, 1, 1]))
+        nodes.append(made.node("Relu", f"c{layer}", value := f"r{layer}"))
+        if layer % 2:
+            nodes.append(made.node("MaxPool", value, f"p{layer}", kernel_shape=[2, 2], strides=[2, 2]))
+            value = f"p{layer}"
+    weights.append(made.weight("d0", random.standard_normal((64 * 49, 128), np.float32) / 56))
+    weights.append(made.weight("d1", random.standard_normal((128, 10), np.float32) / 11))
+    nodes += [made.node("Flatten", value, "f"), made.node("MatMul", "f d0", "m"), made.node("Relu", "m", "h")]
+    nodes.append(made.node("MatMul", "h d1", "y"))
+    ends = made.tensor("x", made.FLOAT, ("n", 1, 28, 28)), made.tensor("y", made.FLOAT, ("n", 10))
+    return made.save(folder, made.model(nodes, [ends[0]], [ends[1]], weights), "deep-conv-net.onnx")
+
+
 def source(name: str, folder: Path) -> Path:
     """Return the file of a model by its name here."""
-    made_here = {"mlp": mlp, "conv-net": conv_net}
+    made_here = {"mlp": mlp, "conv-net": conv_net, "deep-conv-net": deep_conv_net}
     return made_here[name](folder) if name in made_here else REPOSITORY / "configs" / "model" / f"{name}.onnx"
 
 
@@ -113,8 +136,8 @@ def measured_us(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]
 def main() -> None:
     """Measure the models that were named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["digits", "conv-net", "mlp"])
-    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("models", nargs="*", default=["digits", "conv-net", "deep-conv-net", "mlp"])
+    parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--timeout", type=float, default=600.0)
     arguments = parser.parse_args()
     folder = cache_root() / "measure"
