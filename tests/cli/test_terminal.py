@@ -73,7 +73,7 @@ def test_a_reader_that_went_away(words, tmp_path):
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("after_s", [0.1, 0.3, 1.0])
 def test_an_interrupt(after_s, tmp_path):
     """At any moment: while hydra is imported, and while a model computes."""
     output = {"name": "y", "dtype": "INT64", "shape": [1], "operation": {"kind": "digest"}}

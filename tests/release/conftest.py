@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -105,5 +106,9 @@ def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Non
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             folder.mkdir()
-            make(folder)
+            try:
+                make(folder)
+            except BaseException:
+                shutil.rmtree(folder)
+                raise
     return folder
