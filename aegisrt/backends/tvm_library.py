@@ -48,9 +48,9 @@ def open_library(path: Path, *, holds_kernels: bool = False) -> Any:
         if _opened.setdefault(real, digest) == digest and (first or not holds_kernels):
             return tvm_ffi.load_module(real, keep_module_alive=False)
         with tempfile.TemporaryDirectory(prefix="aegisrt-") as folder:
-            copy = Path(folder, f"{digest}{path.suffix}")
+            copy = f"{folder}/{digest}{path.suffix}"  # no Path: it interns its parts, for ever from Python 3.12 on
             shutil.copyfile(path, copy)
-            return tvm_ffi.load_module(str(copy), keep_module_alive=False)
+            return tvm_ffi.load_module(copy, keep_module_alive=False)
 
 
 def find_entry(module: Any, asked: str | None, path: Path) -> str:

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from aegisrt.manifest import choices, links
 from tests.cli.test_main import HEAVY, loaded_after
 from tests.terminal import typed
 
-LIMIT_S = 0.3
 MANIFEST = """\
 models:
   first: {path: a.onnx, backend: fast}
@@ -123,16 +121,10 @@ def test_it_agrees_with_what_the_manifest_checks():
     assert choices.COMMAND_GROUPS == COMMAND_GROUPS
 
 
-def test_it_is_fast(folder):
+def test_it_loads_nothing_that_takes_long(folder):
     words = ["__complete", "run", "deploy.yaml", "models.first.backend="]
     loaded = loaded_after(f"from aegisrt.cli.main import main\nmain({words!r})")
     assert not loaded & (HEAVY | {"numpy", "pydantic"})
-    took = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run(["aegisrt", *words], check=True, capture_output=True)
-        took.append(time.perf_counter() - started)
-    assert min(took) < LIMIT_S, took
 
 
 @pytest.mark.parametrize("shell", SHELLS)

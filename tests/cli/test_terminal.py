@@ -80,7 +80,8 @@ def test_an_interrupt(after_s, tmp_path):
     slow = {"format": "aegisrt-mock/v1", "delay_ms": 60_000, "inputs": [], "outputs": [output]}
     (tmp_path / "m.mock.json").write_text(json.dumps(slow))
     (tmp_path / "d.yaml").write_text("models: {m: {path: m.mock.json, backend: mock}}\n")
-    command = "import sys; from aegisrt.cli.main import entry; print('here', flush=True); entry()"
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background is deaf
+    command = f"{heard}; from aegisrt.cli.main import entry; print('here', flush=True); entry()"
     process = subprocess.Popen(
         [sys.executable, "-c", command, "run", "d.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
