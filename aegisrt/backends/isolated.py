@@ -2,12 +2,13 @@
 
 An engine that crashes takes its process down, and not this one: the request that it ran is answered UNAVAILABLE, and a
 fresh process takes the instance's place. So does one that hangs, once `isolation_timeout_ms` is up. A request that no
-process can have begun with is offered to the next one. Tensors pass through shared memory (arena.py). Weights are not
-shared between instances.
+process can have begun with is offered to the next one. A spare process, with the engine imported and no model loaded,
+waits to be the next. Tensors pass through shared memory (arena.py). Weights are not shared between instances.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,13 +39,26 @@ class _Engine:
     ready: Ready
     first: IsolatedProcess | None
     """The process that told the signature; the first instance takes it."""
+    spare: IsolatedProcess
+    """Has imported the engine and loaded no model: it takes the place of the next process that dies."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Guards `spare`."""
+
+    def next(self) -> IsolatedProcess:
+        """Return the spare process, and start another."""
+        with self.lock:
+            process, self.spare = self.spare, _spare(self.job)
+        if process.is_alive():
+            return process
+        process.end()
+        return IsolatedProcess(self.job)
 
 
 @dataclass(slots=True, eq=False)
 class _Seat:
     """One instance's place; a process dies, its seat stays."""
 
-    job: Job
+    engine: _Engine
     process: IsolatedProcess | None
     deaths: int = field(default=0)
 
@@ -77,7 +91,7 @@ class IsolatedBackend(RuntimeBackend[Any]):
     def _load(self, path: Path) -> _Engine:
         job = Job(self.wrapped, self.options, self.device, self.stream, path)
         process = _started(job)
-        return _Engine(job, process.ready(), process)
+        return _Engine(job, process.ready(), process, _spare(job))
 
     def _signature(self, engine: _Engine) -> Signature:
         return engine.ready.signature
@@ -87,7 +101,7 @@ class IsolatedBackend(RuntimeBackend[Any]):
 
     def _open(self, engine: _Engine, stream: Any) -> _Seat:
         process, engine.first = engine.first or _started(engine.job), None
-        seat = _Seat(engine.job, process)
+        seat = _Seat(engine, process)
         self._seats.append(seat)
         return seat
 
@@ -115,7 +129,7 @@ class IsolatedBackend(RuntimeBackend[Any]):
         """Return the seat's process, ready; raise UNAVAILABLE where a fresh one does not get that far."""
         if seat.process is not None and not seat.process.is_alive():
             self._replace(seat, seat.process)
-        process = seat.process = seat.process or IsolatedProcess(seat.job)
+        process = seat.process = seat.process or seat.engine.next()
         try:
             process.ready()
         except ResultError:
@@ -124,8 +138,8 @@ class IsolatedBackend(RuntimeBackend[Any]):
         return process
 
     def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
-        """Start the next process, not waiting for it; return how the last one ended."""
-        seat.process = IsolatedProcess(seat.job)
+        """Seat the next process, not waiting for it; return how the last one ended."""
+        seat.process = seat.engine.next()
         seat.deaths += 1
         return dead.end()
 
@@ -135,6 +149,8 @@ class IsolatedBackend(RuntimeBackend[Any]):
             slot.process.end()
 
     def _unload(self, engine: _Engine) -> None:
+        engine.spare.kill()
+        engine.spare.end()
         if engine.first is not None:
             engine.first.end()
 
@@ -144,6 +160,12 @@ class IsolatedBackend(RuntimeBackend[Any]):
         if each is None:
             return super()._memory()
         return int(each) * self.instances
+
+
+def _spare(job: Job) -> IsolatedProcess:
+    process = IsolatedProcess(job)
+    process.prepare()
+    return process
 
 
 def _started(job: Job) -> IsolatedProcess:

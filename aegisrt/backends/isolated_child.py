@@ -19,6 +19,9 @@ from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
 
+LOAD = "load"
+"""The second message to the child: the engine is imported before, for a process that waits until another dies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -57,6 +60,8 @@ def main() -> None:
     try:
         job = connection.recv()
         backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
+        backend.availability(probe=True)
+        connection.recv()
         loaded = backend.load(job.path)
         connection.send(loaded if isinstance(loaded, Err) else Ok(_ready(backend)))
         while True:

@@ -11,7 +11,7 @@ from socket import socketpair
 from typing import Any
 
 from aegisrt.backends.arena import Arena
-from aegisrt.backends.isolated_child import Call, Job, Ready
+from aegisrt.backends.isolated_child import LOAD, Call, Job, Ready
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array
 
@@ -54,20 +54,26 @@ class IsolatedProcess:
             )
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._ready: Ready | None = None
-        self._job: Job | None = job
+        self._unsent: list[object] = [job, LOAD]
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
 
+    def prepare(self) -> None:
+        """Let the process import its engine, while it waits for `ready` to load the model."""
+        try:
+            self._connection.send(self._unsent.pop(0))
+        except OSError:
+            return  # it has died already, as `ready` will say
+
     def ready(self) -> Ready:
         """Return what the process says of its model, once it is loaded; raise its error, or UNAVAILABLE if it died."""
         if self._ready is None:
             try:
-                if self._job is not None:
-                    job, self._job = self._job, None
-                    self._connection.send(job)
+                while self._unsent:
+                    self._connection.send(self._unsent.pop(0))
                 result = self._connection.recv()
             except (EOFError, OSError):
                 message = f"the process of the model {self.end()} while it loaded"

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from aegisrt.core.tensor import DataType
 from aegisrt.runtime.served import ServedModel
 from tests.backends.crashing import CRASH, REFUSE, Crashing
 from tests.long import long
-from tests.runtime.serving import declared
+from tests.runtime.serving import declared, until
 
 NAME = np.array(["a", b"b"], object)
 
@@ -48,6 +49,11 @@ def is_alive(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+def is_running(pid):
+    """Whether a child runs; one that died and was not waited for does not."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_it_answers_as_the_backend_does(backend, path):
@@ -107,11 +113,35 @@ def test_a_request_that_a_dying_process_has_not_read_goes_to_the_next(path):
     backend.unload().unwrap()
 
 
+def spare(backend):
+    """Return the id of the process that waits for another to die."""
+    return backend._loaded.engine.spare.pid
+
+
+def test_a_spare_process_takes_the_place_of_one_that_died_and_is_followed_by_another(backend):
+    for _ in range(3):
+        waiting, dead = spare(backend), backend.pids[0]
+        os.kill(dead, signal.SIGKILL)
+        until(lambda dead=dead: not is_running(dead))
+        for _ in backend.pids:
+            assert backend.execute(request(1)).unwrap().outputs["y"][0] == 2
+        assert waiting in backend.pids
+        assert spare(backend) not in (waiting, dead)
+
+
+def test_a_spare_process_that_died_is_not_used(backend):
+    for pid in (spare(backend), *backend.pids):
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: not is_running(pid))
+    for value in range(4):
+        assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+
+
 def test_no_process_is_left_after_unload(path):
     backend = isolated(Crashing)(instances=2)
     backend.load(path).unwrap()
-    pids = backend.pids
-    assert len(set(pids)) == 2
+    pids = [*backend.pids, spare(backend)]
+    assert len(set(pids)) == 3
     backend.unload().unwrap()
     assert not any(map(is_alive, pids))
     assert backend.execute(request(1)).unwrap_err().code is ErrorCode.NOT_LOADED
