@@ -56,14 +56,8 @@ class ExecutionContext:
         RESOURCE_EXHAUSTED where its queue is full; DEADLINE_EXCEEDED at the deadline, even while the engine still runs
         (what it answers later is dropped); NOT_LOADED after `close()`; else as `RuntimeBackend.execute`.
         """
-        try:
-            name = request.model
-            served = self._only if name is None else self._served.get(name)
-        except (AttributeError, TypeError):
-            return _undispatchable(request)
-        if served is None:
-            return self._no_model(name)
-        return served.execute(request)
+        served = self._served_by(request)
+        return served.execute(request) if isinstance(served, ServedModel) else served
 
     def submit(self, request: ExecutionRequest) -> Future[Result[ExecutionResult]]:
         """Return the future of a request's answer; every error is in the answer, as `execute` has them.
@@ -73,7 +67,7 @@ class ExecutionContext:
         `when_full` is `wait`.
         """
         served = self._served_by(request)
-        return _done(served) if isinstance(served, Err) else served.submit(request)
+        return served.submit(request) if isinstance(served, ServedModel) else _done(served)
 
     async def execute_async(self, request: ExecutionRequest) -> Result[ExecutionResult]:
         """Return the answer of a request without blocking the event loop; cancelling the task cancels the request."""
@@ -110,11 +104,12 @@ class ExecutionContext:
     def _served_by(self, request: ExecutionRequest) -> ServedModel | Err:
         if not isinstance(request, ExecutionRequest):
             return not_a_request(request)
+        name = request.model
         try:
-            name = request.model
             served = self._only if name is None else self._served.get(name)
-        except (AttributeError, TypeError):
-            return _undispatchable(request)
+        except TypeError:
+            message = f"`model` of the request is a {type(name).__name__}, not the name of a model"
+            return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "give it as text"))
         return served or self._no_model(name)
 
     def _no_model(self, name: str | None) -> Err:
@@ -134,10 +129,3 @@ def _done(answer: Err) -> Future[Result[ExecutionResult]]:
     future: Future[Result[ExecutionResult]] = Future()
     future.set_result(answer)
     return future
-
-
-def _undispatchable(request: Any) -> Err:
-    if isinstance(request, ExecutionRequest):
-        message = f"`model` of the request is a {type(request.model).__name__}, not the name of a model"
-        return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "give it as text"))
-    return not_a_request(request)

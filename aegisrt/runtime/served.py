@@ -74,8 +74,12 @@ class ServedModel:
     def submit(self, request: ExecutionRequest) -> Future[Answer]:
         """Return the future of a request's answer; never raises."""
         pending = self._checked(request)
-        if pending.stage == "new":
+        if pending.stage == "done":
+            return pending
+        if pending.deadline_ns is not None or not self._threads:
             self._enqueue(pending, watched=True)
+        elif (put := self._queue.put(pending, wait=self._waits_for_room)) != "queued":
+            self._turn_away(pending, put)
         return pending
 
     async def execute_async(self, request: ExecutionRequest) -> Answer:

@@ -65,6 +65,12 @@ def test_what_is_no_request_is_an_answer(two, request_):
     assert error.hint == "wrap it: `ExecutionRequest(inputs={...})`"
 
 
+def test_a_result_in_a_requests_place_is_an_answer_although_it_names_a_model(two):
+    result = two.execute(ExecutionRequest(model="double", inputs={"x": X})).unwrap()
+    answers = (two.execute(result), two.submit(result).result(5), asyncio.run(two.execute_async(result)))
+    assert {answer.unwrap_err().code for answer in answers} == {ErrorCode.INVALID_ARGUMENT}
+
+
 @pytest.mark.parametrize(("model", "code"), [(["double"], "INVALID_ARGUMENT"), (5, "NOT_FOUND"), ("", "NOT_FOUND")])
 def test_a_model_that_is_no_name_is_an_answer(two, model, code):
     assert two.execute(ExecutionRequest(model=model, inputs={"x": X})).unwrap_err().code == code
