@@ -24,15 +24,14 @@ class RequestQueue:
 
     An instance is free or entered: `enter` takes a free one while nobody waits, `take` a free one for a worker with the
     batch that it shall run; they are given back by `leave` and `finish`. Hence at most `instances` calls run at once.
-    Where a worker is idle and the request is a batch by itself, `put` gives it both at once.
+    Where a worker is idle and there is no batching, `put` gives it both at once. With batching the worker takes what
+    waits when it has woken: by then there may be more.
     """
 
     def __init__(self, instances: int, max_size: int, rule: BatchRule) -> None:
         self.instances = instances
         self._max_size = max_size
         self._rule = rule
-        self._hands_over = rule.delay_ns == 0
-        """Whether a request that nobody is before goes to an idle worker as it comes."""
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
@@ -100,7 +99,7 @@ class RequestQueue:
             if self._closed:
                 pending.stage = "done"
                 return "closed"
-            if self._hands_over and self._idle and self._free and not self._size:
+            if self._rule.is_single and self._idle and self._free and not self._size:
                 seat = self._idle.pop()
                 self._free -= 1
                 pending.stage = "running"
