@@ -218,8 +218,8 @@ class ServedModel:
 
     def stop(self) -> None:
         """Take no more requests, and let go of those that wait where the manifest says so; waits for nothing."""
-        self._closed = True
         self._queue.close()
+        self._closed = True  # not before: a request that the queue still took would find no worker
         if self._options.queue.on_close == "cancel":
             self._cancel_waiting()
 

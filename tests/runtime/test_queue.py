@@ -203,6 +203,19 @@ def test_close_runs_what_waits(tmp_path):
         assert model.close(perf_counter_ns()) == Ok(None)
 
 
+def test_a_first_request_that_comes_while_the_model_is_closed_finds_a_worker(tmp_path):
+    with served(tmp_path, queue={"close_timeout_ms": 2000}) as (model, _):
+        futures, close = [], model._queue.close
+
+        def late():
+            futures.append(model.submit(request(1)))
+            close()
+
+        model._queue.close = late
+        assert model.close(perf_counter_ns()) == Ok(None)
+        assert answer(futures[0]).is_ok()
+
+
 def test_close_can_cancel_what_waits(tmp_path):
     with served(tmp_path, queue={"on_close": "cancel"}) as (model, probe):
         running = busy(model, probe)
