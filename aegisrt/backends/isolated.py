@@ -39,19 +39,26 @@ class _Engine:
     ready: Ready
     first: IsolatedProcess | None
     """The process that told the signature; the first instance takes it."""
-    spare: IsolatedProcess
+    spare: IsolatedProcess | None
     """Has imported the engine and loaded no model: it takes the place of the next process that dies."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards `spare`."""
 
     def next(self) -> IsolatedProcess:
-        """Return the spare process, and start another."""
+        """Return the spare process, or a fresh one where there is none."""
         with self.lock:
-            process, self.spare = self.spare, _spare(self.job)
-        if process.is_alive():
+            process, self.spare = self.spare, None
+        if process is not None and process.is_alive():
             return process
-        process.end()
+        if process is not None:
+            process.end()
         return IsolatedProcess(self.job)
+
+    def restock(self) -> None:
+        """Start a spare process where there is none."""
+        with self.lock:
+            if self.spare is None:
+                self.spare = _spare(self.job)
 
 
 @dataclass(slots=True, eq=False)
@@ -135,6 +142,8 @@ class IsolatedBackend(RuntimeBackend[Any]):
         except ResultError:
             seat.process = None
             raise
+        if seat.engine.spare is None:  # not before: two that start at once are both late
+            seat.engine.restock()
         return process
 
     def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
@@ -149,8 +158,9 @@ class IsolatedBackend(RuntimeBackend[Any]):
             slot.process.end()
 
     def _unload(self, engine: _Engine) -> None:
-        engine.spare.kill()
-        engine.spare.end()
+        if engine.spare is not None:
+            engine.spare.kill()
+            engine.spare.end()
         if engine.first is not None:
             engine.first.end()
 

@@ -287,8 +287,25 @@ def test_killing_processes_under_load_loses_no_request(path):
 
 @long
 def test_a_hundred_kills_under_load(path):
+    """A second each; or, where other work has the cores, twice what a process takes to start there."""
+    starts = [bare_start_s()]
     recoveries = kill_under_load(path, 100)
-    assert max(recoveries) < 1, f"recovery took {max(recoveries)} s at most"
+    starts.append(bare_start_s())
+    most, limit = max(recoveries), max(1.0, 2 * max(starts))
+    print(f"recovery: {sorted(recoveries)[50]:.2f} s median, {most:.2f} s at most; a bare start: {max(starts):.2f} s")
+    assert most < limit, f"recovery took {most:.2f} s at most, {limit:.2f} s are allowed"
+
+
+def bare_start_s() -> float:
+    """Return the longest of five starts of a process that imports what an isolated one does."""
+    command = [sys.executable, "-P", "-c", "import aegisrt.backends.isolated_child, tests.backends.crashing"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    found = []
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run(command, env=environment, check=True)
+        found.append(time.monotonic() - started)
+    return max(found)
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in DataType if dtype is not DataType.BF16])
