@@ -287,11 +287,11 @@ def test_killing_processes_under_load_loses_no_request(path):
 
 @long
 def test_a_hundred_kills_under_load(path):
-    """A second each; or, where other work has the cores, twice what a process takes to start there."""
+    """A second each; or, where other work has the cores, three times what a process takes to start there."""
     starts = [bare_start_s()]
     recoveries = kill_under_load(path, 100)
     starts.append(bare_start_s())
-    most, limit = max(recoveries), max(1.0, 2 * max(starts))
+    most, limit = max(recoveries), max(1.0, 3 * max(starts))
     print(f"recovery: {sorted(recoveries)[50]:.2f} s median, {most:.2f} s at most; a bare start: {max(starts):.2f} s")
     assert most < limit, f"recovery took {most:.2f} s at most, {limit:.2f} s are allowed"
 
