@@ -20,6 +20,7 @@ from aegisrt.backends.declared import refuse_undeclared_model
 from aegisrt.backends.elf import check_elf
 from aegisrt.backends.onnx_file import looks_like_onnx, read_onnx
 from aegisrt.backends.source import source_of
+from aegisrt.backends.tvm_bounds import Bounds
 from aegisrt.backends.tvm_cuda import CudaSlot, check_cuda, release
 from aegisrt.backends.tvm_errors import classify
 from aegisrt.backends.tvm_introspect import derived_signature
@@ -88,6 +89,7 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
             entry,
             {} if asked else variants,
             described.get("computed", []),
+            [Bounds(**known) for known in described.get("bounds", ())],
             self.options.threads or self.device.threads,
             {"engine": engine.__version__, "tuned": described.get("tuned", False)},
         )
