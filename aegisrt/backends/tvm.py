@@ -20,11 +20,12 @@ from aegisrt.backends.declared import refuse_undeclared_model
 from aegisrt.backends.elf import check_elf
 from aegisrt.backends.onnx_file import looks_like_onnx, read_onnx
 from aegisrt.backends.source import source_of
+from aegisrt.backends.tvm_bounds import Bounds
 from aegisrt.backends.tvm_cuda import CudaSlot, check_cuda, release
 from aegisrt.backends.tvm_errors import classify
-from aegisrt.backends.tvm_introspect import derived_signature
 from aegisrt.backends.tvm_library import Library, Slot, find_entry, open_library
 from aegisrt.backends.tvm_options import LibrarySignature, TensorDeclaration, TVMOptions
+from aegisrt.backends.tvm_probe import probe
 from aegisrt.backends.tvm_target import check_runs_here, target_of
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
@@ -75,22 +76,48 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         if sidecar is not None:
             self._check(path, sidecar, engine.__version__)
         check_elf(path)
-        module = open_library(path, holds_kernels=self.device.kind == "cuda")
-        described = sidecar.metadata if sidecar is not None else {}
-        variants = {tuple(map(tuple, f["shapes"])): f["name"] for f in described.get("functions", ()) if f["shapes"]}
-        names = [f["name"] for f in described.get("functions", ())]
-        asked = self.options.entry
-        entry = find_entry(module, asked, path) if asked or not names or "main" in names else None
+        return self._built(path, sidecar) if sidecar is not None else self._foreign(path)
+
+    def _built(self, path: Path, sidecar: Sidecar) -> Library:
+        """Return the library that a sidecar tells of."""
+        module, described, asked = self._opened(path), sidecar.metadata, self.options.entry
+        functions = described.get("functions", ())
+        has_main = not functions or any(item["name"] == "main" for item in functions)
+        variants = {tuple(map(tuple, item["shapes"])): item["name"] for item in functions if item["shapes"]}
         return Library(
             module,
             path,
-            sidecar.signature if sidecar is not None else self._asked(module, entry or "main", path),
-            entry,
+            sidecar.signature,
+            find_entry(module, asked, path) if asked or has_main else None,
             {} if asked else variants,
             described.get("computed", []),
-            self.options.threads or self.device.threads,
-            {"engine": engine.__version__, "tuned": described.get("tuned", False)},
+            [Bounds(**known) for known in described.get("bounds", ())],
+            self._threads(),
+            self._known(tuned=described.get("tuned", False)),
         )
+
+    def _foreign(self, path: Path) -> Library:
+        """Return a library without sidecar, of which nothing is known: another process opens it first."""
+        declared = self.options.signature
+        if declared is None and self.device.kind == "cuda":
+            lost = f"{path} has no sidecar ({path.name}.json)"
+            message = f"{lost}, and code for a GPU does not tell its inputs and outputs"
+            hint = "copy the sidecar with it, or declare `signature` in the backend's options"
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+        told = probe(path, self.options.entry, ask=declared is None, memory_bytes=self.options.build.memory_bytes)
+        signature = _signature(declared) if declared is not None else told.signature
+        assert signature is not None, "the other process was asked for it"
+        module, known = self._opened(path), self._known(tuned=False)
+        return Library(module, path, signature, told.entry, threads=self._threads(), metadata=known)
+
+    def _opened(self, path: Path) -> Any:
+        return open_library(path, holds_kernels=self.device.kind == "cuda")
+
+    def _threads(self) -> int | None:
+        return self.options.threads or self.device.threads
+
+    def _known(self, *, tuned: bool) -> dict[str, Any]:
+        return {"engine": require(self.requirement).__version__, "tuned": tuned}
 
     def _check(self, path: Path, sidecar: Sidecar, version: str) -> None:
         """Raise where the file is not the one that was built, or was not built for here; nothing runs before."""
@@ -102,19 +129,6 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
             message = f"{path} was built by TVM {recipe['engine']}, and this is TVM {version}"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, _REBUILD)
         check_runs_here(recipe["target"], self.device, str(path))
-
-    def _asked(self, module: Any, entry: str, path: Path) -> Signature:
-        """Return the signature of a library without sidecar: what the options declare, else what it tells itself."""
-        declared = self.options.signature
-        if declared is not None:
-            return _signature(declared)
-        if self.device.kind == "cuda":
-            message = (
-                f"{path} has no sidecar ({path.name}.json), and code for a GPU does not tell its inputs and outputs"
-            )
-            hint = "copy the sidecar with it, or declare `signature` in the backend's options"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
-        return derived_signature(module, entry, path)
 
     def _signature(self, engine: Library) -> Signature:
         return engine.signature

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.child import child_main, tell
+from aegisrt.backends.tvm_bounds import index_bounds
 from aegisrt.backends.tvm_import import (
     ELSEWHERE,
     ImportFailedError,
@@ -55,7 +56,7 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
             failures.append(failure)
             print(failure)
             continue
-        return {**made, "computed": computed_outputs(model)}
+        return {**made, "computed": computed_outputs(model), "bounds": index_bounds(model)}
     raise next(
         (failure for failure in reversed(failures) if failure.error.code is not ErrorCode.UNAVAILABLE), failures[0]
     )

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.tvm_bounds import bounded
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import did_you_mean, shape_text
 
@@ -147,7 +148,8 @@ def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_
 
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             try:
-                return super()._convert_operator(op_name, inputs, attrs, opset)
+                with bounded(onnx_frontend, op_name, inputs, attrs, self.bb) as inside:
+                    return super()._convert_operator(op_name, inside, attrs, opset)
             except ImportFailedError:
                 raise
             except Exception as error:

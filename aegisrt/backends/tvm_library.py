@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.tvm_bounds import Bounds, check_bounds
 from aegisrt.backends.tvm_tensors import Handover, Stage, aligned
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.sidecar import file_sha256
@@ -82,6 +83,8 @@ class Library:
     """Functions of fixed shape, by the shapes of the inputs in order."""
     computed: list[bool] = field(default_factory=list)
     """For each output, whether it is certainly made anew by each call; empty: for none."""
+    bounds: list[Bounds] = field(default_factory=list)
+    """Of inputs that are indices."""
     threads: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -116,11 +119,14 @@ class Functions:
         self._variants: dict[Shapes, Callable[..., Any]] = {
             shapes: self._vm[name] for shapes, name in library.variants.items()
         }
+        self._bounds = library.bounds
         self.single = len(library.signature.outputs) == 1
         """Whether a function answers one tensor, instead of a list."""
 
     def pick(self, inputs: dict[str, Array]) -> Callable[..., Any]:
-        """Return the function for inputs of these shapes; INVALID_ARGUMENT where there is none."""
+        """Return the function for inputs of these shapes; INVALID_ARGUMENT for none, and for an index out of range."""
+        if self._bounds:
+            check_bounds(self._bounds, inputs)
         found = self._default
         if self._variants:
             found = self._variants.get(tuple([array.shape for array in inputs.values()]), found)

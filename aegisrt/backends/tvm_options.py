@@ -16,6 +16,8 @@ Size: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 TargetValue: TypeAlias = str | int | bool | tuple[str, ...]
 
 _GIB = 2**30
+_PASSES = 2
+"""Counts up where this package makes other code of a model than it did, so that what is cached is made again."""
 
 
 class BuildLimits(StrictModel):
@@ -107,8 +109,8 @@ class TVMOptions(BackendOptions):
         return [dict(zip(names, shapes, strict=True)) for shapes in zip(*self.shapes.values(), strict=True)]
 
     def for_build(self) -> dict[str, Any]:
-        """Return what of the options decides the compiled file, in plain values; limits do not."""
+        """Return what of the options decides the compiled file, in plain values; limits do not, our own passes do."""
         plain = self.model_dump(mode="json", include={"free_dimensions", "shapes", "tuning"})
         if self.tuning is not None:
             plain["tuning"] = {"trials_per_task": self.tuning.trials_per_task, "seed": self.tuning.seed}
-        return plain
+        return {**plain, "passes": _PASSES}

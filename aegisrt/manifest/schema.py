@@ -51,6 +51,8 @@ class ModelOptions(StrictModel):
     """The name of an option set under `backends`."""
     sha256: str | None = None
     """The expected digest of the model's file, 64 hexadecimal digits; another file is refused."""
+    on_damage: Literal["rebuild", "fail"] = "rebuild"
+    """What follows where the cached engine file of this model is damaged: it is built again, or it is DATA_LOSS."""
     instances: Annotated[int, Field(ge=1, le=1024)] = 1
     """How many calls of this model may run at once; instances share one set of weights where the engine can."""
     warmup: Annotated[int, Field(ge=0, le=10_000)] = 0

@@ -28,7 +28,7 @@ def loadable_file(
     As `engine_file`; PERMISSION_DENIED for machine code that is neither of the cache nor pinned.
     """
     if needs_build(type(backend), model.path):
-        built = engine_file(backend, model.path, progress=progress)
+        built = engine_file(backend, model.path, on_damage=model.on_damage, progress=progress)
         return Ok(built.value.path) if isinstance(built, Ok) else built
     if not backend.capabilities.native_code:
         return Ok(model.path)

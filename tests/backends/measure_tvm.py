@@ -2,8 +2,8 @@
 
     python -m tests.backends.measure_tvm [--trials 32] [--timeout 600] [MODEL...]
 
-Models are `digits`, `conv-net`, `deep-conv-net` and `mlp`, at batch 16. Tuning takes minutes; its records stay in the cache's folder
-`measure`, so that a second run goes on from the first.
+Models are `digits`, `conv-net`, `deep-conv-net` and `mlp`, at batch 16. Tuning takes minutes; its
+records stay in the cache's folder `measure`, so that a second run goes on from the first.
 """
 
 from __future__ import annotations

@@ -45,6 +45,21 @@ def test_a_model_that_needs_a_build_is_built_and_cached(tmp_path, cache):
     assert told == ["building"]
 
 
+@pytest.mark.parametrize("policy", ["rebuild", "fail"])
+def test_a_damaged_file_of_the_cache_is_built_again_or_refused_as_the_manifest_says(tmp_path, cache, policy):
+    source = tmp_path / "m.txt"
+    source.write_text("weights")
+    path = loadable_file("m", options(source), FakeBackend()).unwrap()
+    path.write_bytes(b"damaged")
+    answer = loadable_file("m", ModelOptions(path=source, backend="b", on_damage=policy), FakeBackend())
+    if policy == "fail":
+        assert answer.unwrap_err().code is ErrorCode.DATA_LOSS
+        assert path.read_bytes() == b"damaged"
+    else:
+        assert answer.unwrap() == path
+        assert path.read_bytes() != b"damaged"
+
+
 def test_native_code_that_is_not_pinned_is_refused_with_the_line_to_add(native):
     error = loadable_file("m", options(native), FakeBackend()).unwrap_err()
     assert error.code is ErrorCode.PERMISSION_DENIED
