@@ -59,6 +59,12 @@ class CudaGraph:
             with self._context as context:
                 context.check("cuGraphExecDestroy", context.driver.cuGraphExecDestroy(executable))
 
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except (ResultError, AttributeError, TypeError):  # the garbage collector has nobody to tell an error to
+            return
+
 
 def _instantiate(context: CudaContext, graph: int) -> int:
     executable = c_void_p()

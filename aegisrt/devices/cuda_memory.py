@@ -99,7 +99,8 @@ class StagingPool:
         self._keep_bytes = keep_bytes
         self._kept_bytes = 0
         self._free: dict[int, list[PinnedBuffer]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """One that its holder may take again: the garbage collector may give a buffer back at any time."""
 
     def take(self, size_bytes: int) -> PinnedBuffer:
         """Return a buffer of at least this size."""

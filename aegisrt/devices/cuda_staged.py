@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda import CudaContext
 from aegisrt.devices.cuda_memory import DeviceBuffer, PinnedBuffer, copy_to_device, copy_to_host, staging_pool
@@ -78,3 +79,9 @@ class StagedTensor:
             self._device.free()
         self._pinned = self._device = None
         self.pointer = 0
+
+    def __del__(self) -> None:
+        try:
+            self.free()
+        except (ResultError, AttributeError, TypeError):  # the garbage collector has nobody to tell an error to
+            return
