@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from ctypes import byref, c_void_p
 
@@ -60,10 +61,8 @@ class CudaGraph:
                 context.check("cuGraphExecDestroy", context.driver.cuGraphExecDestroy(executable))
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
             self.close()
-        except (ResultError, AttributeError, TypeError):  # the garbage collector has nobody to tell an error to
-            return
 
 
 def _instantiate(context: CudaContext, graph: int) -> int:

@@ -43,10 +43,8 @@ class DeviceBuffer:
                 allocation.free()
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
             self.free()
-        except (ResultError, AttributeError, TypeError):
-            return
 
 
 class PinnedBuffer:

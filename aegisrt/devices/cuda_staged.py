@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from ctypes import memmove
 from typing import Any
 
 import numpy as np
 
-from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda import CudaContext
 from aegisrt.devices.cuda_memory import DeviceBuffer, PinnedBuffer, copy_to_device, copy_to_host, staging_pool
@@ -81,7 +81,5 @@ class StagedTensor:
         self.pointer = 0
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
             self.free()
-        except (ResultError, AttributeError, TypeError):  # the garbage collector has nobody to tell an error to
-            return

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from aegisrt.core.resources import configs_dir
 from tests.backends.fake_machine import write_packages
 from tests.backends.fake_tensorrt import API
 from tests.docs.pages import ROOT
@@ -46,6 +47,18 @@ def test_tensorrt_8_passes_what_it_declares(tmp_path):
     skipped = {item["check"] for item in report["results"] if item["status"] == "skipped"}
     assert {"dtypes.int64", "dtypes.bf16", "numerics.int64"} <= skipped
     assert report["counts"]["passed"] > 90
+
+
+def test_the_measurement_for_a_gpu_runs(tmp_path):
+    """Its numbers are those of the stand-in; it must only work where nobody can mend it."""
+    write_packages(tmp_path, OLD)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    program = [sys.executable, "-m", "tests.gpu.measure_tensorrt", str(configs_dir() / "model" / "digits.onnx"), "2"]
+    ran = subprocess.run(program, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["cuda_graph"] == "on"
+    assert found["aegis_graph_to_bare_replay"] > 0
 
 
 @long
