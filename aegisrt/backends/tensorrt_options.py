@@ -67,8 +67,9 @@ class TensorRTOptions(BackendOptions):
     the batch goes from 1 to `max_batch_size`."""
     more_profiles: dict[Name, Profile] = Field(default_factory=dict)
     """Further profiles, by names of your choice; a call takes the first one that fits its shapes."""
-    max_batch_size: Annotated[int, Field(ge=1, le=2**20)] = 32
-    """The largest batch, where `profiles` is left out; the batch is a dynamic first dimension."""
+    max_batch_size: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    """The largest batch, where `profiles` is left out, and the one that the engine is made fast for; the batch is a
+    dynamic first dimension. Left out: 32, or up to 1024 where a row has few numbers; fast at 32."""
     max_dynamic_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """The largest size of every other dynamic dimension, where `profiles` is left out; without it, a model that has
     such dimensions needs `profiles`."""
