@@ -39,9 +39,7 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 
 def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
     """Build with one imported distribution; raise as `parse`, `profiles_for` and the builder."""
-    trt, options = engine.module, job["options"]
-    if hasattr(trt, "init_libnvinfer_plugins"):
-        trt.init_libnvinfer_plugins(engine.logger, "")
+    options = job["options"]
     with engine.log.errors() as lines:
         builder = engine.make("Builder")
     if builder is None:

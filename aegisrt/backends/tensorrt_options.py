@@ -85,7 +85,8 @@ class TensorRTOptions(BackendOptions):
     compute_capabilities: tuple[Capability, ...] = ()
     """`tensorrt_rtx` only: the GPUs that the engine is built for, such as `["8.9"]`; left out: the one that is here."""
     refit: bool = False
-    """Keep the weights replaceable."""
+    """Build an engine whose weights TensorRT's own `Refitter` can replace. AegisRT does not refit: a model with other
+    weights is built anew, and a timing cache makes that quick."""
     external_tactics: bool = False
     """Let TensorRT 8 and 10 use cuBLAS and cuDNN, which must then be installed; some plugins need them."""
     strongly_typed: bool | None = None
