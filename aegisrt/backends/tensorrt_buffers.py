@@ -26,6 +26,7 @@ class TensorBuffers:
         self.dtype = tensor.dtype.numpy
         self._public = public.numpy
         """The caller's dtype, where it is wider than the engine's."""
+        self.converts = self._public != self.dtype
         self._context = context
         self._staged = StagedTensor(context)
         self._host: Array | None = None
@@ -67,7 +68,7 @@ class TensorBuffers:
 
     def result(self, view: Array) -> Array:
         """Return what came back, as an array of its own in the caller's dtype; the stream must be done with it."""
-        return view.copy() if self._public is self.dtype else view.astype(self._public)
+        return view.astype(self._public) if self.converts else view.copy()
 
     def to_device(self, size_bytes: int, stream: int) -> None:
         """Enqueue the copy of what was staged."""

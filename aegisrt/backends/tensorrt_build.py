@@ -23,6 +23,8 @@ from aegisrt.backends.tensorrt_progress import progress_monitor
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.devices.cuda import cuda_context
 
+_FLOATS = ("FLOAT", "HALF", "BF16")
+
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of the engine that was built from `job["source"]` into `job["plan"]`."""
@@ -37,9 +39,7 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 
 def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
     """Build with one imported distribution; raise as `parse`, `profiles_for` and the builder."""
-    trt, options = engine.module, job["options"]
-    if hasattr(trt, "init_libnvinfer_plugins"):
-        trt.init_libnvinfer_plugins(engine.logger, "")
+    options = job["options"]
     with engine.log.errors() as lines:
         builder = engine.make("Builder")
     if builder is None:
@@ -60,7 +60,7 @@ def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
         for item in job["profiles"]
     ]
     declared = _by_engine_name(declared, job["inputs"], inputs)
-    profiles = profiles_for(inputs, declared, options.get("max_batch_size", 1), options.get("max_dynamic_size"))
+    profiles = profiles_for(inputs, declared, options.get("max_batch_size"), options.get("max_dynamic_size"))
     for profile in profiles:
         _add_profile(engine, builder, config, profile, {spec.name: spec for spec in inputs})
     cache = _TimingCache(engine, config, job["timing_cache"])
@@ -137,7 +137,10 @@ def _target(engine: TensorRT, config: Any, capabilities: Sequence[str]) -> None:
 
 def _inputs(network: Any) -> list[NetworkInput]:
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
-    return [NetworkInput(item.name, tuple(item.shape), bool(item.is_shape_tensor)) for item in tensors]
+    return [
+        NetworkInput(item.name, tuple(item.shape), bool(item.is_shape_tensor), item.dtype.name in _FLOATS)
+        for item in tensors
+    ]
 
 
 def _by_engine_name(

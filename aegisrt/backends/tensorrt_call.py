@@ -33,6 +33,11 @@ class Call:
     runs: int = 0
     recording: Recording | None = None
 
+    @property
+    def converts_nothing(self) -> bool:
+        """Return whether the engine has the dtypes of the caller."""
+        return not any(buffers.converts for buffers, _ in (*self.inputs, *self.outputs.values()))
+
     def stage(self, inputs: dict[str, Array]) -> Lent:
         """Copy inputs to where the GPU can fetch them; return those that lie on it already."""
         lent: Lent = {}

@@ -146,7 +146,8 @@ class ShapedContext:
                 done = False
         if not done:
             message = f"{self._engine.library.words} refuses profile {index} of the engine: {sentence(lines)}"
-            hint = _UNSHARED if self._engine.library.version[0] < 10 else None
+            library = self._engine.library
+            hint = _UNSHARED if library.version[0] < 10 and not library.is_rtx else None
             raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause="\n".join(lines) or None)
         self._profile = index
 

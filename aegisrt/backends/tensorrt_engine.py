@@ -115,11 +115,8 @@ def open_engine(
     library: TensorRT, context: CudaContext, path: Path, *, built_with: str, host_code_allowed: bool
 ) -> Engine:
     """Return the engine of the file at `path`; raise as `_refused` where TensorRT does not take it."""
-    trt = library.module
     content = path.read_bytes()
     with context, library.lifecycle, library.log.errors() as lines:
-        if hasattr(trt, "init_libnvinfer_plugins"):
-            trt.init_libnvinfer_plugins(library.logger, "")
         runtime = library.make("Runtime")
         if runtime is None:
             raise _refused(library, path, built_with, lines)

@@ -127,7 +127,10 @@ def _load(name: Distribution) -> TensorRT:
         message = f"{version_words(name, version)} is too old: AegisRT needs 8.6 or later"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, f"run: {INSTALL[name]}")
     log = EngineLog()
-    return TensorRT(module, name, version, log, new_logger(module, log))
+    logger = new_logger(module, log)
+    if hasattr(module, "init_libnvinfer_plugins"):  # the lean and the dispatch runtime have none
+        module.init_libnvinfer_plugins(logger, "")
+    return TensorRT(module, name, version, log, logger)
 
 
 def _module(name: Distribution) -> str | None:

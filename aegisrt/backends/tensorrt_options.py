@@ -67,8 +67,9 @@ class TensorRTOptions(BackendOptions):
     the batch goes from 1 to `max_batch_size`."""
     more_profiles: dict[Name, Profile] = Field(default_factory=dict)
     """Further profiles, by names of your choice; a call takes the first one that fits its shapes."""
-    max_batch_size: Annotated[int, Field(ge=1, le=2**20)] = 32
-    """The largest batch, where `profiles` is left out; the batch is a dynamic first dimension."""
+    max_batch_size: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    """The largest batch, where `profiles` is left out, and the one that the engine is made fast for; the batch is a
+    dynamic first dimension. Left out: 32, or up to 1024 where a row has few numbers; fast at 32."""
     max_dynamic_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """The largest size of every other dynamic dimension, where `profiles` is left out; without it, a model that has
     such dimensions needs `profiles`."""
@@ -84,7 +85,8 @@ class TensorRTOptions(BackendOptions):
     compute_capabilities: tuple[Capability, ...] = ()
     """`tensorrt_rtx` only: the GPUs that the engine is built for, such as `["8.9"]`; left out: the one that is here."""
     refit: bool = False
-    """Keep the weights replaceable."""
+    """Build an engine whose weights TensorRT's own `Refitter` can replace. AegisRT does not refit: a model with other
+    weights is built anew, and a timing cache makes that quick."""
     external_tactics: bool = False
     """Let TensorRT 8 and 10 use cuBLAS and cuDNN, which must then be installed; some plugins need them."""
     strongly_typed: bool | None = None

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from aegisrt.backends.tensorrt_options import InputRange
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import did_you_mean, shape_text
+
+_USUAL_BATCH, _LARGEST_BATCH = 32, 1024
+_ELEMENTS = 2**20
+"""Of all inputs together, up to which the batch goes beyond the usual one where nobody says how far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,8 @@ class NetworkInput:
     """-1 for a dynamic dimension."""
     holds_sizes: bool = False
     """A shape tensor: its values, not its shape, are what a profile gives the range of."""
+    holds_numbers: bool = True
+    """Whether its elements are floats; integers may stand for far more memory, as token ids do."""
 
     @property
     def needs_profile(self) -> bool:
@@ -33,20 +40,24 @@ class NetworkInput:
 def profiles_for(
     inputs: Sequence[NetworkInput],
     declared: Sequence[Mapping[str, InputRange]],
-    max_batch_size: int,
+    max_batch_size: int | None,
     max_dynamic_size: int | None = None,
 ) -> list[dict[str, InputRange]]:
     """Return the profiles to build, each with every input that needs one; none for a model of fixed shapes.
 
-    Without a declaration the batch, a dynamic first dimension, goes from 1 to `max_batch_size`, and others from 1 to
-    `max_dynamic_size`. INVALID_ARGUMENT for one that does not fit the model, or where a dimension has no such limit.
+    Without a declaration the batch, a dynamic first dimension, goes from 1 to `max_batch_size` (None: to what fits the
+    rows), and others from 1 to `max_dynamic_size`. INVALID_ARGUMENT for one that does not fit the model, or where a
+    dimension has no such limit.
     """
     if declared:
         for profile in declared:
             _check(profile, inputs)
         needed = [spec.name for spec in inputs if spec.needs_profile]
         return [{name: profile[name] for name in needed} for profile in declared] if needed else []
-    derived = {spec.name: _derived(spec, max_batch_size, max_dynamic_size) for spec in inputs if spec.needs_profile}
+    wanted = [spec for spec in inputs if spec.needs_profile]
+    largest = max_batch_size or _fitting_batch(wanted, max_dynamic_size)
+    fast = max_batch_size or _USUAL_BATCH
+    derived = {spec.name: _derived(spec, fast, largest, max_dynamic_size) for spec in wanted}
     return [derived] if derived else []
 
 
@@ -83,7 +94,15 @@ def _within(shape: tuple[int, ...], span: InputRange | None) -> bool:
     return all(low <= size <= high for low, size, high in zip(span.min, shape, span.max, strict=True))
 
 
-def _derived(spec: NetworkInput, batch: int, other: int | None) -> InputRange:
+def _fitting_batch(inputs: Sequence[NetworkInput], other: int | None) -> int:
+    """Return a largest batch for which even a small GPU has the memory, as far as the inputs tell."""
+    if not all(spec.holds_numbers for spec in inputs):
+        return _USUAL_BATCH
+    rows = [prod((other or 1) if dim == -1 else dim for dim in spec.shape[1:]) for spec in inputs]
+    return min(max(_ELEMENTS // max(sum(rows), 1), _USUAL_BATCH), _LARGEST_BATCH)
+
+
+def _derived(spec: NetworkInput, fast: int, batch: int, other: int | None) -> InputRange:
     if spec.holds_sizes:
         message = f"input `{spec.name}` holds sizes, and TensorRT needs the range of its values"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, _example(spec))
@@ -92,10 +111,14 @@ def _derived(spec: NetworkInput, batch: int, other: int | None) -> InputRange:
             f"input `{spec.name}` is {_text(spec.shape)}: of its dynamic dimensions only the batch has a known range"
         )
         raise fail(ErrorCode.INVALID_ARGUMENT, message, f"{_example(spec)}; or set `max_dynamic_size`")
-    limits = (batch, *[other] * len(spec.shape))
-    largest = tuple((limit or 1) if dim == -1 else dim for dim, limit in zip(spec.shape, limits, strict=False))
-    smallest = tuple(1 if dim == -1 else dim for dim in spec.shape)
-    return InputRange.model_construct(min=smallest, opt=largest, max=largest)
+    rest = other or 1
+    smallest, usual, largest = _sized(spec, 1, 1), _sized(spec, fast, rest), _sized(spec, batch, rest)
+    return InputRange.model_construct(min=smallest, opt=usual, max=largest)
+
+
+def _sized(spec: NetworkInput, batch: int, other: int) -> tuple[int, ...]:
+    sizes = (batch, *[other] * len(spec.shape))
+    return tuple(size if dim == -1 else dim for dim, size in zip(spec.shape, sizes, strict=False))
 
 
 def _check(profile: Mapping[str, InputRange], inputs: Sequence[NetworkInput]) -> None:

@@ -50,9 +50,12 @@ class Slot:
         self._tensors = {
             item.public: TensorBuffers(self._cuda, item, public.get(item.public, item.dtype)) for item in engine.tensors
         }
+        self._replays = options.outputs == "host"
+        """Whether recordings may serve whole calls: the results are theirs to copy, and nobody else uses the stream."""
         self._holds_sizes = any(item.on_host for item in engine.tensors)
         self._stream, self._owns_stream = open_stream(stream, device)
         self._done = None if self._owns_stream else CudaEvent(self._cuda, timing=False)
+        self._replays &= self._owns_stream
         try:
             self._context = ShapedContext(engine)
         except BaseException:
@@ -76,11 +79,16 @@ class Slot:
         elif call is not self._newest:
             self._calls.move_to_end(key)
         self._newest = call
+        recording = call.recording
+        if recording is not None and recording.replays and self._replays:
+            values = recording.replay(inputs.values())
+            if values is not None:
+                return values
         lent = call.stage(inputs)
         stream = self._stream
         with stream.lock, self._cuda:
-            if call.recording is not None and not lent:
-                call.recording.launch(stream.handle)
+            if recording is not None and not lent:
+                recording.launch(stream.handle)
             else:
                 self._run(call, lent)
             if self._done is None:

@@ -69,7 +69,11 @@ def main(words: Sequence[str]) -> int:
 def _parser() -> UsageParser:
     parser = verb_parser("conformance", DESCRIPTION, takes="[OVERRIDE...]")
     parser.add_argument(
-        "--backend", action="append", default=[], metavar="KIND", help="a backend kind; may be repeated"
+        "--backend",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a kind, or its option set (`trt`); repeats",
     )
     parser.add_argument("--device", metavar="KIND", help="a device kind: cpu, cuda, cuda:1")
     parser.add_argument("--check", action="append", default=[], metavar="GLOB", help="checks by id; may be repeated")

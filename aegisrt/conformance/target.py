@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from aegisrt.backends.base import RuntimeBackend
-from aegisrt.backends.registry import backend_class
+from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.options import BackendOptions
+from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.devices.base import Device
+from aegisrt.manifest.base import option_sets
 
 Backend = RuntimeBackend[Any]
 
@@ -31,7 +33,9 @@ class Target:
     def of(
         backend: str | type[Backend] | Backend, *, device: str = "cpu", options: dict[str, Any], instances: int
     ) -> Target:
-        """Return the target that a kind, a class or an instance means; of an instance its class and options count.
+        """Return the target that a kind (or its option set, such as `trt`), a class or an instance means.
+
+        Of an instance its class and its options count.
 
         Raises ResultError: NOT_FOUND for an unknown kind, UNAVAILABLE where its module does not import,
         INVALID_ARGUMENT for a device that is none, for what is no backend, and for wrong options.
@@ -41,7 +45,7 @@ class Target:
             own = backend.options.model_dump(mode="json")
             return Target(type(backend), found, {**own, **options}, instances)
         if isinstance(backend, str):
-            backend = backend_class(backend).unwrap()
+            backend = backend_class(_kind(backend)).unwrap()
         if not (isinstance(backend, type) and issubclass(backend, RuntimeBackend)):
             message = f"{backend!r} is not a backend: name a kind, or pass a RuntimeBackend subclass or an instance"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
@@ -77,6 +81,11 @@ class Target:
         except (pickle.PicklingError, AttributeError):
             return f"{where} is defined inside a function: put it at the top of a module"
         return None if self.backend.__module__ in sys.modules else f"{where} is in no module that is loaded"
+
+
+def _kind(name: str) -> str:
+    """Return the kind of an option set of the base, such as `trt`; anything else as it is."""
+    return option_sets(entries().unwrap(), configs_dir()).get(name, name)
 
 
 def _known(target: Target) -> str:

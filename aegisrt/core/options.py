@@ -31,7 +31,7 @@ class BackendOptions(StrictModel):
     kind: str
     """Which backend: its entry point's name."""
     device: Name = "cpu"
-    """The name of a device under `devices`."""
+    """The name of a device under `devices`; left out, a kind that does not run on a CPU takes the first that it can."""
     stream: Name | None = None
     """The name of a stream under `streams`; each instance opens its own, unless the stream is `shared`."""
     isolation: Literal["none", "process"] = "none"

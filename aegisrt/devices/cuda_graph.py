@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from ctypes import byref, c_void_p
 
@@ -58,6 +59,10 @@ class CudaGraph:
         if executable and self._context.lost is None:
             with self._context as context:
                 context.check("cuGraphExecDestroy", context.driver.cuGraphExecDestroy(executable))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
+            self.close()
 
 
 def _instantiate(context: CudaContext, graph: int) -> int:

@@ -43,10 +43,8 @@ class DeviceBuffer:
                 allocation.free()
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
             self.free()
-        except (ResultError, AttributeError, TypeError):
-            return
 
 
 class PinnedBuffer:
@@ -99,7 +97,8 @@ class StagingPool:
         self._keep_bytes = keep_bytes
         self._kept_bytes = 0
         self._free: dict[int, list[PinnedBuffer]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """One that its holder may take again: the garbage collector may give a buffer back at any time."""
 
     def take(self, size_bytes: int) -> PinnedBuffer:
         """Return a buffer of at least this size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from ctypes import memmove
 from typing import Any
 
@@ -78,3 +79,7 @@ class StagedTensor:
             self._device.free()
         self._pinned = self._device = None
         self.pointer = 0
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
+            self.free()

@@ -13,6 +13,7 @@ from aegisrt.core.options import BackendOptions, StrictModel
 from aegisrt.core.result import Err
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.nodes import Edge, Graph, Node, State
+from aegisrt.graph.placement import device_of
 from aegisrt.manifest.schema import Manifest, ModelOptions
 
 
@@ -22,7 +23,8 @@ def build_graph(manifest: Manifest[Any]) -> Graph:
     edges: dict[Edge, None] = {}
     for name, model in manifest.models.items():
         backend = manifest.backends[model.backend]
-        below = [_device(manifest, backend.device)]
+        device = device_of(manifest, backend)
+        below = [_device(manifest, device)]
         links = [Edge(f"model:{name}", f"backend:{model.backend}"), Edge(f"backend:{model.backend}", below[0].id)]
         if backend.stream is not None:
             stream = manifest.streams[backend.stream]
@@ -37,7 +39,7 @@ def build_graph(manifest: Manifest[Any]) -> Graph:
                 model.backend,
                 _fingerprint(backend, *(node.fingerprint for node in below)),
                 backend=model.backend,
-                device=backend.device,
+                device=device,
                 stream=backend.stream,
             )
         )
@@ -55,7 +57,8 @@ def _device(manifest: Manifest[Any], name: str) -> Node:
 def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
     model = manifest.models[name]
     backend = manifest.backends[model.backend]
-    state, reason = _state(model, backend, manifest.devices[backend.device].kind)
+    device = device_of(manifest, backend)
+    state, reason = _state(model, backend, manifest.devices[device].kind)
     return Node(
         f"model:{name}",
         "model",
@@ -63,7 +66,7 @@ def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
         _fingerprint(model, model.sha256 or file_sha256(model.path), below, exclude={"path", "sample", "sha256"}),
         model=name,
         backend=model.backend,
-        device=backend.device,
+        device=device,
         stream=backend.stream,
         instances=model.instances,
         state=state,

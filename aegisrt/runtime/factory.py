@@ -79,7 +79,8 @@ def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
     if not availability.available:
         message = f"backend kind `{options.kind}` is not available: {availability.reason}"
         return Err(Error(ErrorCode.UNAVAILABLE, message, f"run: {availability.install}"))
-    device = Device.declared(options.device, manifest.devices[options.device])
+    name = node.device or options.device
+    device = Device.declared(name, manifest.devices[name])
     stream = manifest.streams[options.stream] if options.stream else None
     names = Names(node.name, node.backend)
     try:

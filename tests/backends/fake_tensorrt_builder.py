@@ -64,7 +64,7 @@ class Builder(Plain):
                 return f"Internal Error ({flag} precision has been set for a layer, but it is not configured)"
         if "INT8" in tensors and not getattr(tensors["INT8"], "_range", None):
             return "Internal Error (Calibration failure occurred with no scaling factors detected)"
-        if flags & {"FP16", "BF16"} and any(
+        if "HALF" in tensors and any(
             item._dtype.name == "FLOAT" and "_set_precision" not in layer.__dict__
             for layer in network._layers
             for item in layer._outputs

@@ -61,7 +61,7 @@ def test_the_build_makes_the_documented_calls_in_order(fake, tmp_path):
     ]  # fmt: skip
     positions = iter(order)
     assert all(name in positions for name in wanted), order
-    assert answer["profiles"] == [{"x": {"min": [1, 3], "opt": [32, 3], "max": [32, 3]}}]
+    assert answer["profiles"] == [{"x": {"min": [1, 3], "opt": [32, 3], "max": [1024, 3]}}]
     assert read_header(tmp_path / "m.engine").version == fake.version[:4] + (0,) * (4 - len(fake.version))
 
 
@@ -264,7 +264,7 @@ def test_digits_become_an_engine(precision, tmp_path):
     assert header.words == f"TensorRT for RTX {RTX}"
     sidecar = read_sidecar(target)
     assert str(sidecar.signature.inputs[0]) == "image FP32[batch,1,8,8]"
-    assert sidecar.metadata["profiles"][0]["image"]["max"] == [32, 1, 8, 8]
+    assert sidecar.metadata["profiles"][0]["image"]["max"] == [1024, 1, 8, 8]
     assert sidecar.recipe["target"]["compute_capabilities"] == ["8.9"]
     assert any(text.startswith("Building engine") for text in told)
 

@@ -25,6 +25,19 @@ def test_the_batch_is_derived():
     assert profile == {"image": span((1, 3, 8, 8), (4, 3, 8, 8), (4, 3, 8, 8))}
 
 
+def test_without_a_limit_the_batch_is_as_large_as_small_rows_allow():
+    def largest(*inputs):
+        return profiles_for(inputs, [], None)[0][inputs[0].name]
+
+    assert largest(NetworkInput("digits", (-1, 1, 8, 8))).max == (1024, 1, 8, 8)
+    assert largest(NetworkInput("digits", (-1, 1, 8, 8))).opt == (32, 1, 8, 8)
+    assert largest(NetworkInput("picture", (-1, 3, 224, 224))).max == (32, 3, 224, 224)
+    assert largest(NetworkInput("small", (-1, 3, 32, 32))).max == (341, 3, 32, 32)
+    assert largest(NetworkInput("tokens", (-1, 16), holds_numbers=False)).max == (32, 16)
+    both = largest(NetworkInput("digits", (-1, 1, 8, 8)), NetworkInput("ids", (-1, 2), holds_numbers=False))
+    assert both.max == (32, 1, 8, 8)
+
+
 def test_a_model_of_fixed_shapes_needs_none():
     assert profiles_for([NetworkInput("fixed", (2, 2)), NetworkInput("scalar", ())], [], 4) == []
 

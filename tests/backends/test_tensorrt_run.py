@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from aegisrt import ExecutionRequest, TensorRTBackend
+from aegisrt import CudaStream, ExecutionRequest, TensorRTBackend
 from aegisrt.backends import tensorrt_library
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import Sidecar, write_sidecar
@@ -222,6 +222,22 @@ def test_a_graph_is_recorded_on_the_second_call_of_a_shape_and_then_replayed(trt
     assert fake_cuda.calls.count("cuStreamBeginCapture_v2") == 1
     result = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
     assert result.metadata["cuda_graph"] == "on"
+
+
+def test_a_replayed_call_is_one_launch_and_one_wait(trt, fake_cuda, tmp_path):
+    path = write(tmp_path, trt)
+    shared = CudaStream("cuda:0")
+    for stream, wait in ((None, ["cuStreamSynchronize"]), (shared, ["cuEventRecord", "cuEventSynchronize"])):
+        backend = TensorRTBackend({"cuda_graph": True}, stream=stream)
+        backend.load(path).unwrap()
+        for start in range(3):
+            run(backend, rows(2, start))
+        fake_cuda.calls.clear()
+        trt.calls.clear()
+        np.testing.assert_array_equal(run(backend, rows(2, 7))["y"], rows(2, 7) * 2)
+        assert fake_cuda.calls == ["cuGraphLaunch", *wait]
+        assert trt.calls == []
+        backend.unload().unwrap()
 
 
 def test_graphs_of_several_shapes_are_kept_and_recorded_anew_when_addresses_change(trt, fake_cuda, tmp_path):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 import aegisrt
 from aegisrt.backends.mock import MockBackend
 from aegisrt.conformance import Report, run
+from aegisrt.conformance.target import Target
 from aegisrt.core.result import ErrorCode, ResultError
 from tests.conformance import backends
 
@@ -155,3 +156,9 @@ def test_the_environment_says_what_was_judged_and_where():
     assert environment.engines == {"mock": None}
     assert environment.devices["cpu"] == environment.cpu
     assert environment.cores == len(os.sched_getaffinity(0))
+
+
+def test_a_kind_may_be_named_by_its_option_set_too():
+    assert Target.of("trt", device="cuda", options={}, instances=1).kind == "tensorrt"
+    with pytest.raises(ResultError, match="`trtt` is not a backend kind"):
+        Target.of("trtt", options={}, instances=1)

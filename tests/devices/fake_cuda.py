@@ -8,6 +8,7 @@ freed. `calls` holds the names of the driver's functions in the order of their c
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
 import threading
 import types
@@ -38,10 +39,11 @@ class FakeFunction:
 class FakeCuda:
     """One machine's GPUs."""
 
-    def __init__(self, count=1, memory_bytes=1 << 30, priorities=(0, -5)):
+    def __init__(self, count=1, memory_bytes=1 << 30, priorities=(0, -5), capability=(9, 0)):
         self.count = count
         self.memory_bytes = memory_bytes
         self.priorities = priorities
+        self.capability = capability
         self.calls = []
         self.fail = {}
         """Result code by function name, answered once each."""
@@ -53,7 +55,7 @@ class FakeCuda:
         self.executables = {}
         self.captures = {}
         self.stacks = threading.local()
-        self._next = 1000
+        self._handles = itertools.count(1008, 8)
 
     # -- libcuda -----------------------------------------------------------------------------------------------
 
@@ -97,7 +99,8 @@ class FakeCuda:
         out._obj.value = self.memory_bytes
 
     def _cuDeviceGetAttribute(self, out, attribute, device):
-        out._obj.value = {1: 1024, 8: 49152, 10: 32, 75: 9, 76: 0}.get(attribute, 0)
+        known = {1: 1024, 8: 49152, 10: 32, 75: self.capability[0], 76: self.capability[1]}
+        out._obj.value = known.get(attribute, 0)
 
     def _cuGetErrorName(self, code, out):
         names = {2: b"CUDA_ERROR_OUT_OF_MEMORY", 100: b"CUDA_ERROR_NO_DEVICE", 700: b"CUDA_ERROR_ILLEGAL_ADDRESS"}
@@ -218,8 +221,7 @@ class FakeCuda:
         return 0 if getattr(self.stacks, "depth", 0) else INVALID_CONTEXT
 
     def _new(self):
-        self._next += 8
-        return self._next
+        return next(self._handles)
 
     # -- pycuda ------------------------------------------------------------------------------------------------
 
@@ -301,6 +303,13 @@ class FakeCuda:
         return module
 
 
+def pycuda_modules(fake):
+    """Return the package and the module that stand for pycuda, by the names that are imported."""
+    package, module = types.ModuleType("pycuda"), fake.pycuda()
+    package.driver = module
+    return {"pycuda": package, "pycuda.driver": module}
+
+
 @pytest.fixture
 def fake_cuda(monkeypatch):
     """A machine with one fake GPU, for one test."""
@@ -308,10 +317,8 @@ def fake_cuda(monkeypatch):
 
     fake = FakeCuda()
     monkeypatch.setattr(cuda_driver, "_load", lambda: fake)
-    package, module = types.ModuleType("pycuda"), fake.pycuda()
-    package.driver = module
-    monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", module)
+    for name, module in pycuda_modules(fake).items():
+        monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(cuda, "_contexts", {})
     monkeypatch.setattr(cuda_memory, "_pools", {})
     cuda_driver.cuda_driver.cache_clear()

@@ -12,6 +12,7 @@ from aegisrt.devices.base import Device
 from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_graph import CudaGraph
 from aegisrt.devices.cuda_memory import DeviceBuffer, StagingPool, copy_to_device, copy_to_host, staging_pool
+from aegisrt.devices.cuda_staged import StagedTensor
 from aegisrt.devices.cuda_stream import open_stream, stream_priority
 from aegisrt.devices.options import StreamOptions
 
@@ -217,3 +218,19 @@ def test_work_that_cannot_be_captured_says_why_and_leaves_the_stream_usable(fake
         assert fake_cuda.captures == {}
         assert fake_cuda.graphs == {}
         stream.synchronize()
+
+
+def test_what_its_owner_forgot_is_given_back(fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    assert staged.device_bytes == 1000
+    del staged
+    assert fake_cuda.allocations == {}
+    again = StagedTensor(cuda_context(0))
+    again.reserve(1000)
+    assert len(fake_cuda.pinned) == 1, "the page-locked memory came from the pool"
+    stream = CudaStream()
+    graph = CudaGraph.capture(stream, lambda handle: again.to_device(4, handle))
+    assert len(fake_cuda.executables) == 1
+    del graph
+    assert fake_cuda.executables == {}

@@ -2,9 +2,11 @@ import json
 
 import pytest
 
+from aegisrt.backends.registry import options_by_kind
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.render import to_mermaid, to_text
+from aegisrt.manifest.validate import manifest_type
 from tests.runtime.models import affine, manifest
 
 
@@ -74,3 +76,22 @@ def test_a_device_that_the_backend_does_not_run_on_is_unsupported(declared):
     model = build_graph(type(declared).model_validate_json(json.dumps(cuda))).models[0]
     assert model.state == "unsupported"
     assert "runs on cpu, not on `cuda`" in model.reason
+
+
+@pytest.mark.parametrize(
+    ("devices", "options", "where"),
+    [
+        ({"gpu0": {"kind": "cuda"}, "gpu1": {"kind": "cuda", "ordinal": 1}}, {}, "gpu0"),
+        ({"gpu0": {"kind": "cuda"}, "gpu1": {"kind": "cuda", "ordinal": 1}}, {"device": "gpu1"}, "gpu1"),
+        ({"gpu0": {"kind": "cuda"}}, {"device": "cpu"}, "cpu"),
+        ({}, {}, "cpu"),
+    ],
+)
+def test_a_kind_that_needs_a_gpu_runs_on_the_first_declared_one(devices, options, where, tmp_path):
+    raw = {
+        "devices": {"cpu": {"kind": "cpu"}, **devices},
+        "backends": {"trt": {"kind": "tensorrt", **options}},
+        "models": {"m": {"path": str(affine(tmp_path)), "backend": "trt"}},
+    }
+    graph = build_graph(manifest_type(options_by_kind().unwrap()).model_validate_json(json.dumps(raw)))
+    assert {node.device for node in graph.nodes} == {where}
