@@ -5,7 +5,9 @@ https://onnxruntime.ai/docs/api/python/api_summary.html#data-on-device
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import numpy as np
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 from aegisrt.devices.cuda import CudaContext
 from aegisrt.devices.cuda_staged import StagedTensor
+from aegisrt.devices.cuda_stream import CudaStream
 
 ELEMENT = {
     DataType.FP32: 1, DataType.UINT8: 2, DataType.INT8: 3, DataType.UINT16: 4, DataType.INT16: 5, DataType.INT32: 6,
@@ -74,7 +77,7 @@ class TensorMemory:
             staged = self.staged[name] = StagedTensor(self.context)
         return staged.reserve(size_bytes, device=not direct and name not in self.on_cpu) and known
 
-    def place(self, spec: TensorSpec, shape: tuple[int, ...], *, direct: bool) -> Place:
+    def place(self, spec: TensorSpec, shape: tuple[int, ...], *, direct: bool = False) -> Place:
         """Return where a tensor lies for which room was made."""
         staged = self.staged[spec.name]
         address = staged.address
@@ -98,19 +101,20 @@ class Binding:
     """An `onnxruntime.IOBinding`."""
     run_options: Any
     memory: TensorMemory
-    ordinal: int
+    stream: CudaStream
     waits: bool
-    """Whether a run waits for the GPU before it comes back, and needs nothing of ours before."""
+    """Whether a run waits for the GPU before it comes back, and needs no more before it than copies of the inputs."""
     fills: list[tuple[str, Array]] = field(default_factory=list)
     """Inputs by name, and the host's memory that they are written to."""
-    uploads: list[Copy] = field(default_factory=list)
+    uploads: list[Callable[[], int]] = field(default_factory=list)
+    """Each enqueues the copy of an input to the GPU, and returns the driver's code."""
     downloads: list[Copy] = field(default_factory=list)
     results: list[Array] | None = None
     """The host's side of the outputs, once their shapes are known."""
     sources: list[int] = field(default_factory=list)
     """Where the engine writes the outputs, once their shapes are known."""
-    quiet: bool = False
-    """Nothing of ours has to be on the stream: ONNX Runtime reads and writes the host's memory, and waits itself."""
+    quick: bool = False
+    """Nothing of ours follows a run: ONNX Runtime writes the host's memory, and waits itself."""
     used: bool = False
     """Ran with memory of ONNX Runtime's bound to the outputs, which stays bound, whatever the next call's shapes."""
 
@@ -119,7 +123,8 @@ class Binding:
         self.io.bind_input(spec.name, place.device_type, *self._tensor(place, spec, shape))
         self.fills.append((spec.name, place.host))
         if not place.is_direct and place.host.nbytes:
-            self.uploads.append(Copy(place.pointer, place.address, place.host.nbytes))
+            copy = self.memory.context.driver.cuMemcpyHtoDAsync_v2
+            self.uploads.append(partial(copy, place.pointer, place.address, place.host.nbytes, self.stream.handle))
 
     def lend_input(self, spec: TensorSpec, shape: tuple[int, ...], pointer: int, ordinal: int) -> None:
         """Let the model read an input where the caller has it on the GPU."""
@@ -131,7 +136,7 @@ class Binding:
             self.io.bind_output(spec.name, place.device_type, *self._tensor(place, spec, place.host.shape))
             if not place.is_direct and place.host.nbytes:
                 self.downloads.append(Copy(place.address, place.pointer, place.host.nbytes))
-        self.quiet = self.waits and not self.uploads and not self.downloads
+        self.quick = self.waits and not self.downloads
         self.results = [place.host for place in places]
         self.sources = [place.pointer for place in places]
 
@@ -141,13 +146,15 @@ class Binding:
             self.io.clear_binding_outputs()
         self.downloads.clear()
         self.sources.clear()
-        self.results, self.quiet = None, False
+        self.results, self.quick = None, False
         for name in outputs:
             on_cpu = name in self.memory.on_cpu
-            self.io.bind_output(name, "cpu" if on_cpu else self.memory.device_type, 0 if on_cpu else self.ordinal)
+            self.io.bind_output(
+                name, "cpu" if on_cpu else self.memory.device_type, 0 if on_cpu else self.stream.device.ordinal
+            )
 
     def _tensor(self, place: Place, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[Any, ...]:
-        ordinal = 0 if place.device_type == "cpu" else self.ordinal
+        ordinal = 0 if place.device_type == "cpu" else self.stream.device.ordinal
         return ordinal, ELEMENT[spec.dtype], shape, place.pointer
 
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import prod
+from threading import get_ident
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from aegisrt.backends.onnx_sessions import CudaSessions
 from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda_arrays import DeviceArray
-from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_device, copy_to_host
+from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_host
 from aegisrt.devices.cuda_stream import CudaEvent
 
 _NO_GRAPH = "-1"
@@ -37,10 +38,10 @@ class CudaSlot:
     otherwise (`disable_synchronize_execution_providers` in its onnxruntime_run_options_config_keys.h). Where it does
     not, its `DeviceStreamCollection::CleanUp` keeps page-locked buffers of the call's kernels for the session's life.
     """
-    direct_input_bytes: ClassVar[int] = 16384
-    """Inputs up to this size are read over the bus, and not copied first."""
     direct_output_bytes: ClassVar[int] = 65536
-    """Outputs up to this size are written over the bus: the copy, and the wait for it, take longer."""
+    """Outputs up to this size are written over the bus: the copy, and the wait for it, take longer. Inputs are always
+    copied: each kernel that reads them again reads them over the bus again (a dense layer of 4096 took 3.6 times as
+    long)."""
 
     def __init__(self, ort: Any, sessions: CudaSessions, signature: Signature, options: ONNXOptions) -> None:
         self._ort = ort
@@ -58,6 +59,7 @@ class CudaSlot:
         self._known_shapes = True
         self._own_memories: list[TensorMemory] = []
         self._recorded = 0
+        self._thread = 0
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
@@ -73,11 +75,12 @@ class CudaSlot:
         self._latest = bound
         for name, host in bound.fills:
             host[...] = values[name]
-        if bound.quiet and self._cuda.lost is None:
+        if bound.quick and self._thread == get_ident() and self._cuda.lost is None:
             with self._stream.lock:
-                if self._ran(bound):
+                if self._ran_quickly(bound):
                     return [host.copy() for host in bound.results or ()]
         with self._stream.lock, self._cuda:
+            self._thread = get_ident()
             for name in lent:
                 self._lend(bound, self._specs[name], values[name])
             return self._run(key, bound, outputs)
@@ -100,15 +103,14 @@ class CudaSlot:
         here = [(self._specs[name], value.shape) for name, value in inputs.items() if name not in elsewhere]
         memory = self._memory_for_graph() if not key[2] else self._shared
         with self._stream.lock:
-            moved = [self._reserve(memory, spec, shape, self.direct_input_bytes) for spec, shape in here]
+            moved = [self._reserve(memory, spec, shape) for spec, shape in here]
         if any(moved):
             self._forget()
         io = self._session.io_binding()
         waits = self.waits_in_run and not key[2] and self._options.outputs == "host"
-        bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream.device.ordinal, waits)
+        bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream, waits)
         for spec, shape in here:
-            direct = size_bytes(spec, shape) <= self.direct_input_bytes
-            bound.bind_input(spec, shape, memory.place(spec, shape, direct=direct))
+            bound.bind_input(spec, shape, memory.place(spec, shape))
         bound.bind_unallocated(outputs)
         self._bound[key] = bound
         self._drop_oldest()
@@ -127,7 +129,7 @@ class CudaSlot:
         bound.bind_outputs(specs, places)
         if bound.memory is not self._shared:
             self._recorded += 1
-            bound.waits = bound.quiet = False
+            bound.waits = bound.quick = False
             bound.run_options = self._run_options(str(self._recorded))
 
     def _lend(self, bound: Binding, spec: TensorSpec, array: DeviceArray) -> None:
@@ -136,7 +138,7 @@ class CudaSlot:
             self._stream.wait_for_stream(array.stream)
             bound.lend_input(spec, array.shape, array.pointer, array.ordinal)
 
-    def _reserve(self, memory: TensorMemory, spec: TensorSpec, shape: tuple[int, ...], direct_bytes: int) -> bool:
+    def _reserve(self, memory: TensorMemory, spec: TensorSpec, shape: tuple[int, ...], direct_bytes: int = -1) -> bool:
         size = size_bytes(spec, shape)
         return memory.reserve(spec.name, size, direct=size <= direct_bytes)
 
@@ -181,7 +183,7 @@ class CudaSlot:
     def _run(self, key: tuple[Any, ...], bound: Binding, outputs: tuple[str, ...]) -> Sequence[Any]:
         handle = self._stream.handle
         for upload in bound.uploads:
-            copy_to_device(self._cuda, *upload, handle)
+            self._cuda.check("cuMemcpyHtoDAsync", upload())
         results = bound.results
         if results is not None and self._ran(bound):
             return self._own_results(bound, results, outputs, handle)
@@ -196,6 +198,17 @@ class CudaSlot:
             self._bind_known(bound, outputs, shapes)
         return answer
 
+    def _ran_quickly(self, bound: Binding) -> bool:
+        """Run with no context of ours pushed; return False where that does not go.
+
+        What a thread ran here last has left the device's context current in it, as ONNX Runtime does; where something
+        else has taken that away, the driver refuses the copy.
+        """
+        for upload in bound.uploads:
+            if upload():
+                return False
+        return self._ran(bound)
+
     def _ran(self, bound: Binding) -> bool:
         """Run into memory of ours; return False where an output has another shape than it had before."""
         try:
@@ -204,7 +217,7 @@ class CudaSlot:
             if not _is_other_shape(error):
                 self._raise_if_lost()
                 raise
-            self._known_shapes, bound.results, bound.quiet = False, None, False
+            self._known_shapes, bound.results, bound.quick = False, None, False
             bound.run_options = self._run_options(_NO_GRAPH)
             self._without_graphs("the shape of an output changes while the inputs' stay")
             return False

@@ -1,5 +1,6 @@
 """ONNX Runtime on a GPU: the binding, on its CPU provider and a fake GPU whose memory is host memory."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -228,18 +229,22 @@ def test_what_is_beyond_the_limit_runs_without_a_recording_and_the_metadata_says
     assert fake_cuda.allocations == {}
 
 
+def current(fake_cuda):
+    """Leave the device's context current in this thread, as ONNX Runtime does."""
+    fake_cuda.stacks.depth = getattr(fake_cuda.stacks, "depth", 0) + 1
+
+
 @pytest.mark.parametrize(
-    ("into", "out", "graph", "calls"),
+    ("out", "graph", "calls"),
     [
-        (0, 0, False, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
-        (0, 4096, False, ["cuMemcpyHtoDAsync_v2"]),
-        (4096, 0, False, ["cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
-        (4096, 4096, False, []),
-        (4096, 4096, True, ["cuStreamSynchronize"]),
+        (0, False, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
+        (4096, False, ["cuMemcpyHtoDAsync_v2"]),
+        (0, True, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
+        (4096, True, ["cuMemcpyHtoDAsync_v2", "cuStreamSynchronize"]),
     ],
 )
-def test_a_call_asks_no_more_of_the_driver_than_it_must(into, out, graph, calls, opened, fake_cuda, monkeypatch):
-    monkeypatch.setattr(CudaSlot, "direct_input_bytes", into)
+def test_a_call_asks_no_more_of_the_driver_than_it_must(out, graph, calls, opened, fake_cuda, monkeypatch):
+    current(fake_cuda)
     monkeypatch.setattr(CudaSlot, "direct_output_bytes", out)
     (slot,), _ = opened(DIGITS, cuda_graph=graph)
     for seed in range(4):
@@ -248,6 +253,32 @@ def test_a_call_asks_no_more_of_the_driver_than_it_must(into, out, graph, calls,
         (got,) = slot.call({"image": value}, ("probabilities",))
         np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
     assert fake_cuda.calls == calls
+
+
+def test_a_thread_without_the_context_and_one_that_another_thread_took_over_from(opened, fake_cuda):
+    (slot,), _ = opened(DIGITS)
+    pushes = []
+    push = slot._cuda._push
+    slot._cuda._push = lambda: pushes.append(1) or push()
+
+    def call(seed):
+        value = images(2, seed)
+        (got,) = slot.call({"image": value}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+
+    def pushed(seed):
+        pushes.clear()
+        call(seed)
+        return len(pushes)
+
+    call(0)
+    assert [pushed(1), pushed(2)] == [1, 1], "nothing left a context in this thread: the driver refuses the copy"
+    current(fake_cuda)
+    assert pushed(3) == 0
+    other = threading.Thread(target=call, args=(4,))
+    other.start()
+    other.join()
+    assert [pushed(5), pushed(6)] == [1, 0]
 
 
 def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_each_time(opened, fake_cuda):

@@ -1,4 +1,4 @@
-"""Models that read one small input again and again: the worst that may happen to an input that is read over the bus."""
+"""Models that read one small input again and again: why inputs are copied, and not read over the bus."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 from tests.backends.onnx_graphs import FLOAT, node, save
 
 SIDE = 4096
-"""16 KiB of FP32: the largest input that is not copied."""
 
 
 def dense(folder):
