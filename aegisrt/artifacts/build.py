@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.artifacts.cache import ArtifactCache, Policy
+from aegisrt.artifacts.entry import Entry
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.backends.model_file import readable_file
 from aegisrt.backends.source import source_of
@@ -52,6 +53,8 @@ def engine_file(
         key = artifact_key(source_of(readable_file(source)), recipe.value)
         suffix = backend.capabilities.formats[0]
         path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, tell=progress)
+        if not built and backend.outdated(Entry(path.parent).sidecar().metadata):
+            path, built = cache.get(key, suffix, make, force=True, tell=progress)
     except ResultError as failure:
         return Err(failure.error)
     except OSError as error:

@@ -11,7 +11,7 @@ A template method class. The public calls hold the contract once: state, checks,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
@@ -119,6 +119,13 @@ class RuntimeBackend(Lifecycle[OptionsT]):
             return Ok(self._recipe())
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, "describing a build"))
+
+    def outdated(self, metadata: Mapping[str, Any]) -> bool:
+        """Return whether an engine file with this `metadata` in its sidecar would be another one if it were built now.
+
+        For what decides the file of some models alone, and so is not part of `recipe`.
+        """
+        return False
 
     def memory(self) -> Result[int]:
         """Return the bytes that the loaded model holds on its device; UNIMPLEMENTED where the engine does not tell."""

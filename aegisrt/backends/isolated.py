@@ -9,7 +9,7 @@ waits to be the next. Tensors pass through shared memory (arena.py). Weights are
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -91,6 +91,10 @@ class IsolatedBackend(RuntimeBackend[Any]):
     def recipe(self) -> Result[dict[str, Any]]:
         """As the wrapped backend's own, so that both share their engine files."""
         return self._plain().recipe()
+
+    def outdated(self, metadata: Mapping[str, Any]) -> bool:
+        """As the wrapped backend's own."""
+        return self._plain().outdated(metadata)
 
     def _plain(self) -> RuntimeBackend[Any]:
         return self.wrapped(self.options, device=self.device, stream=self.stream)

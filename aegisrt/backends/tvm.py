@@ -8,7 +8,7 @@ Written for apache-tvm 0.27 (Relax); a library is loaded by the version that bui
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from aegisrt.backends.source import source_of
 from aegisrt.backends.tvm_bounds import Bounds
 from aegisrt.backends.tvm_cuda import CudaSlot, check_cuda, release
 from aegisrt.backends.tvm_errors import classify
+from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.backends.tvm_library import Library, Slot, find_entry, open_library
 from aegisrt.backends.tvm_options import LibrarySignature, TensorDeclaration, TVMOptions
 from aegisrt.backends.tvm_probe import probe
@@ -202,6 +203,11 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
         write_sidecar(
             target, Sidecar(source=described, recipe=recipe, signature=signature, metadata=answer, created=now)
         )
+
+    def outdated(self, metadata: Mapping[str, Any]) -> bool:
+        """Return whether it was folded by another ONNX Runtime than the one that would fold it here."""
+        by, here = metadata.get("folded_by"), installed_folder()
+        return by is not None and here is not None and by != here
 
     def _limits(self) -> Limits:
         search_s = self.options.tuning.timeout_s if self.options.tuning else 0.0

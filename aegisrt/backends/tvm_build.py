@@ -15,6 +15,7 @@ from typing import Any
 
 from aegisrt.backends.child import child_main, tell
 from aegisrt.backends.tvm_bounds import index_bounds
+from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.backends.tvm_import import (
     ELSEWHERE,
     ImportFailedError,
@@ -123,7 +124,7 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
     tell("linking")
     _export(executable, job["library"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
-    return {"functions": functions, "folded": attempt.fold, **known}
+    return {"functions": functions, "folded_by": installed_folder() if attempt.fold else None, **known}
 
 
 def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

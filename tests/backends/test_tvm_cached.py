@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aegisrt import TVMBackend
 from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
+from aegisrt.backends import tvm
 from aegisrt.core.result import ErrorCode
+from tests.backends import onnx_models as made
 
 pytestmark = pytest.mark.engine("tvm")
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "model" / "digits.onnx"
@@ -59,3 +62,18 @@ def test_a_damaged_library_is_built_again_or_refused_before_it_is_loaded(cache):
     again = engine_file(TVMBackend(), DIGITS, cache).unwrap()
     assert again.built
     assert TVMBackend().load(again.path).is_ok()
+
+
+def test_a_model_folded_by_another_onnx_runtime_is_built_again_and_others_are_not(cache, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    expand = [made.node("Shape", "x", "s"), made.node("Add", "s one", "t"), made.node("Expand", "v t", "y")]
+    weights = [made.weight("one", np.array([0], np.int64)), made.weight("v", np.ones(1, np.float32))]
+    ends = [made.tensor("x", made.FLOAT, (3,))], [made.tensor("y", made.FLOAT, (3,))]
+    folded = made.save(tmp_path, made.model(expand, *ends, weights))
+    for source, again in ((folded, True), (DIGITS, False)):
+        first = engine_file(TVMBackend(), source, cache).unwrap()
+        assert not engine_file(TVMBackend(), source, cache).unwrap().built
+        with monkeypatch.context() as here:
+            here.setattr(tvm, "installed_folder", lambda: "0.1.0")
+            second = engine_file(TVMBackend(), source, cache).unwrap()
+            assert (second.built, second.key) == (again, first.key), source
