@@ -269,8 +269,8 @@ def kill_under_load(path, kills: int) -> list[float]:
     for seed, found in enumerate(answers):
         assert [value for value, _ in found] == [seed * 100_000 + index for index in range(sent[seed])]
     codes = Counter("OK" if result.is_ok() else result.unwrap_err().code for found in answers for _, result in found)
-    assert set(codes) == {"OK", "UNAVAILABLE"}
-    assert codes["UNAVAILABLE"] <= kills
+    assert set(codes) <= {"OK", "UNAVAILABLE"}  # what a process had not read goes to the next one, and is answered
+    assert codes["OK"] > kills >= codes["UNAVAILABLE"]
     assert model.metrics().requests == codes
     right = [
         result.unwrap().outputs["y"][0] == value * 2 for found in answers for value, result in found if result.is_ok()

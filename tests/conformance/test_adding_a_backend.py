@@ -99,7 +99,7 @@ def check_the_installation(author):
     installed = {path.name for path in author.packages.iterdir()}
     assert {"aegisrt_linear", "aegisrt_linear-1.0.0.dist-info"} <= installed
     assert "aegisrt" not in installed
-    assert "aegisrt_linear" not in {path.name for folder in site.getsitepackages() for path in Path(folder).iterdir()}
+    assert "aegisrt_linear" not in {path.name for folder in site.getsitepackages() for path in Path(folder).glob("*")}
     models = {path.stem for path in (author.packages / "aegisrt_linear" / "models").iterdir()}
     assert {"affine", "multi-io", "slow-384", *(f"identity-{dtype.lower()}" for dtype in DataType)} <= models
 
