@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
@@ -69,17 +70,32 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep the calling thread, and those that it starts, on one core meanwhile, where the system can.
+    """Keep the calling thread, and those that it starts, on one core meanwhile, where the system can."""
+    with on_cores(usable_cores()[-1:]):
+        yield
+
+
+@contextmanager
+def on_cores(cores: Sequence[int], others: Iterable[threading.Thread] = ()) -> Iterator[None]:
+    """Keep the calling thread on the last of `cores` meanwhile, and `others` on the first; empty: wherever they are.
 
     What wakes a thread on another core depends on how deep that core sleeps, and on where the scheduler put the thread
-    before: the same hop takes 15 or 80 us then, by chance.
+    when it started: the same hop takes 15 or 80 us then, and goes on doing so.
     """
-    if not hasattr(os, "sched_setaffinity"):
+    if not cores:
         yield
         return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
+    places = {0: {cores[-1]}, **{thread.native_id: {cores[0]} for thread in others if thread.native_id}}
+    before = {thread: os.sched_getaffinity(thread) for thread in places}
+    for thread, place in places.items():
+        os.sched_setaffinity(thread, place)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        for thread, place in before.items():
+            os.sched_setaffinity(thread, place)
+
+
+def usable_cores() -> list[int]:
+    """Return the cores that this thread may run on; none where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -1,7 +1,7 @@
 """What the queue costs and gains, as ratios in one run: `python -m aegisrt.bench.serving [--quick] [--json]`.
 
 - hop: `submit().result()` over a bare queue, future and worker thread around the same `execute`, and, without a bound
-  of its own, around `session.run`; on one core, for on several the time is that of waking another core;
+  of its own, around `session.run`; on one core, and on two, where the time is that of waking the other core twice;
 - batching: requests a second of 64 clients with batches of 32, over the same without (a mock of 5 ms a call), and over
   the same queued path with batches of 1 (the digits model on ONNX Runtime);
 - delay: the 99th percentile of the queue delay at low load, beyond `max_queue_delay_us`, and that of a bare timer;
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from aegisrt.bench.hop import bare_hop
-from aegisrt.bench.measure import interleaved, one_core
+from aegisrt.bench.measure import interleaved, on_cores, usable_cores
 from aegisrt.bench.one_node import one_node_model
 from aegisrt.bench.percentiles import percentile
 from aegisrt.core.request import ExecutionRequest
@@ -68,24 +68,43 @@ def measure(*, quick: bool = False) -> list[Finding]:
 
 
 def hops(folder: Path, rounds: int) -> list[Finding]:
-    """Return what `submit().result()` takes over a bare hop around `execute`, and around the engine's own call."""
+    """Return what `submit().result()` takes over a bare hop around `execute`, and around the engine's own call.
+
+    Caller and workers are kept on one core, and then, where there are two, on a core each: left to the scheduler, one
+    of the hops may cross cores and the other may not.
+    """
     path = folder / "one_node.onnx"
     path.write_bytes(one_node_model((1, 16)))
     request = ExecutionRequest(inputs={"x": np.zeros((1, 16), np.float32)})
-    with one_core(), deployed({"path": str(path), "backend": "onnx"}) as context:
+    cores = usable_cores()
+    with deployed({"path": str(path), "backend": "onnx"}) as context:
         backend = context.backend("m")
         engine = backend.bare(request).unwrap()
+        running = set(threading.enumerate())
         with bare_hop(lambda: backend.execute(request)) as around_execute, bare_hop(engine) as around_engine:
-            calls = {
+            calls: dict[str, Callable[[], object]] = {
                 "execute": around_execute,
                 "engine": around_engine,
                 "submit": lambda: context.submit(request).result(),
             }
-            times = {name: sample.median_us for name, sample in interleaved(calls, rounds).items()}
+            calls["submit"]()  # the model's workers start with the first request
+            workers = set(threading.enumerate()) - running
+            found = []
+            for where, chosen in {"one core": cores[-1:], "two cores": cores[-2:]}.items():
+                if where == "one core" or len(chosen) > 1:
+                    with on_cores(chosen, workers):
+                        taken = interleaved(calls, rounds)
+                    found += _hops({name: sample.median_us for name, sample in taken.items()}, where)
+            return found
+
+
+def _hops(times: Mapping[str, float], where: str) -> list[Finding]:
     ours, name = times["submit"], "submit over a bare hop around"
     return [
-        at_most(f"{name} execute", ours / times["execute"], 1.5, "times", _over(ours, times["execute"])),
-        Finding(f"{name} session.run", ours / times["engine"], "times", "", True, _over(ours, times["engine"])),
+        at_most(f"{name} execute, {where}", ours / times["execute"], 1.5, "times", _over(ours, times["execute"])),
+        Finding(
+            f"{name} session.run, {where}", ours / times["engine"], "times", "", True, _over(ours, times["engine"])
+        ),
     ]
 
 
