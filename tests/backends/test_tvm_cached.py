@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from tests.backends import onnx_models as made
 
 pytestmark = pytest.mark.engine("tvm")
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "model" / "digits.onnx"
-LOADED_MS = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +25,13 @@ def cache(tmp_path_factory) -> ArtifactCache:
     return made
 
 
-def test_a_cached_load_takes_less_than_5_ms_verification_included(cache):
-    took_ms = []
-    for _ in range(20):
+def test_what_is_cached_is_loaded_without_a_build(cache):
+    for _ in range(3):
         backend = TVMBackend()
-        started = time.perf_counter()
         found = engine_file(backend, DIGITS, cache).unwrap()
-        backend.load(found.path).unwrap()
-        took_ms.append((time.perf_counter() - started) * 1e3)
         assert not found.built
+        backend.load(found.path).unwrap()
         backend.unload().unwrap()
-    assert min(took_ms) < LOADED_MS, took_ms  # what else runs on the machine only adds to it
 
 
 def test_options_of_the_build_make_another_library_and_limits_do_not(cache):
