@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -183,11 +183,8 @@ def test_instances_in_threads(digits, on_fake_gpu, shared):
         right = want(digits, value)
         wrong.extend(seed for _ in range(20) if not np.allclose(call(backend, value), right, rtol=1e-6))
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
     backend.unload().unwrap()
     assert wrong == []
 

@@ -1,6 +1,6 @@
 """ONNX Runtime on a real GPU: `pytest -m gpu tests/gpu/test_onnx.py`; needs onnxruntime-gpu, pycuda and onnx."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -80,11 +80,8 @@ def test_four_instances_in_eight_threads():
             if not np.allclose(run(backend, value), right, rtol=2e-2, atol=2e-3):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
     backend.unload().unwrap()
     assert wrong == []
 

@@ -1,7 +1,7 @@
 """TensorRT on a real GPU, whatever is installed of it: `pytest -m gpu tests/gpu/test_tensorrt.py`."""
 
 import gc
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,11 +69,8 @@ def test_instances_in_threads(engine, digits):
             if not np.array_equal(run(backend, digits[0][:size]), want[size]):
                 wrong.append(size)
 
-    threads = [threading.Thread(target=work, args=(size,)) for size in (1, 5, 32) * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, (1, 5, 32) * 2))
     backend.unload().unwrap()
     assert wrong == []
 

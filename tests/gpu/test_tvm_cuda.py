@@ -1,6 +1,6 @@
 """TVM on a real GPU: `pytest -m gpu tests/gpu/test_tvm_cuda.py`; needs apache-tvm, pycuda, onnx, g++, nvcc."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -99,11 +99,8 @@ def test_four_instances_in_eight_threads(digits, right, shared):
         want = right(value)
         wrong.extend(seed for _ in range(200) if not np.allclose(run(backend, value), want, rtol=1e-3, atol=1e-4))
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
     backend.unload().unwrap()
     assert wrong == []
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from dataclasses import replace
 
 from aegisrt.backends.mock import MockBackend
 from aegisrt.core.result import Err, Error, ErrorCode, Ok
+from tests.conformance.defects.concurrency import KeepsTheGil
 from tests.conformance.defects.defect import defect
 
 
 @defect("deadlines.busy-engine", "were given up")
-class NobodyRunsMeanwhile(MockBackend):
-    """Keeps the GIL, so that the caller cannot go at its deadline."""
-
-    def _execute(self, slot, inputs, outputs):
-        delay_ms, slot.delay_ms = slot.delay_ms, 0.0
-        ctypes.PyDLL(None).usleep(int(delay_ms * 1e3))
-        values = super()._execute(slot, inputs, outputs)
-        slot.delay_ms = delay_ms
-        return values
+class NobodyRunsMeanwhile(KeepsTheGil):
+    """So that the caller cannot go at its deadline."""
 
 
 @defect("deadlines.busy-engine", "a call after those given up: output `y` of")
