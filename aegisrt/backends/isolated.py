@@ -143,8 +143,10 @@ class IsolatedBackend(RuntimeBackend[Any]):
         process = seat.process = seat.process or seat.engine.next()
         try:
             process.ready()
-        except ResultError:
+        except ResultError as failure:
             seat.process = None
+            if process.was_spare and failure.error.code is ErrorCode.UNAVAILABLE:
+                return self._living(seat)  # it died while it waited, and its system had not said so yet
             raise
         if seat.engine.spare is None:  # not before: two that start at once are both late
             seat.engine.restock()

@@ -55,6 +55,8 @@ class IsolatedProcess:
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._ready: Ready | None = None
         self._unsent: list[object] = [job, LOAD]
+        self.was_spare = False
+        """Whether it was told to `prepare`, and has waited to be needed."""
 
     @property
     def pid(self) -> int:
@@ -63,6 +65,7 @@ class IsolatedProcess:
 
     def prepare(self) -> None:
         """Let the process import its engine, while it waits for `ready` to load the model."""
+        self.was_spare = True
         try:
             self._connection.send(self._unsent.pop(0))
         except OSError:

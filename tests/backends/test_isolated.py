@@ -52,8 +52,9 @@ def is_alive(pid):
 
 
 def is_running(pid):
-    """Whether a child runs; one that died and was not waited for does not."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    """Whether a child runs; one that died with all of its threads, and was not waited for, does not."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
 
 
 def test_it_answers_as_the_backend_does(backend, path):
@@ -135,6 +136,18 @@ def test_a_spare_process_that_died_is_not_used(backend):
         until(lambda pid=pid: not is_running(pid))
     for value in range(4):
         assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+
+
+def test_a_spare_process_that_dies_when_it_is_needed_is_not_used(backend, monkeypatch):
+    """A process whose threads are not all gone yet is neither dead to `waitpid` nor of any use."""
+    waiting = backend._loaded.engine.spare
+    monkeypatch.setattr(waiting, "is_alive", lambda: True, raising=False)
+    for pid in (waiting.pid, *backend.pids):
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: not is_running(pid))
+    for value in range(4):
+        assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+    assert waiting.pid not in backend.pids
 
 
 def test_no_process_is_left_after_unload(path):
