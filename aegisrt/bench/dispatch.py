@@ -6,7 +6,6 @@ One ONNX Runtime session of a one-node model on one core, called bare, through `
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from aegisrt.backends.onnx import ONNXBackend
+from aegisrt.bench.arguments import parse
 from aegisrt.bench.measure import Call, Sample, interleaved, one_core
 from aegisrt.bench.one_node import one_node_model
 from aegisrt.core.optional import Requirement
@@ -108,14 +108,9 @@ def table(measured: Measured) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0, or 1 where ONNX Runtime is not installed."""
-    parser = argparse.ArgumentParser(prog="python -m aegisrt.bench.dispatch", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=10_000, help="how often each call is timed (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    given = parser.parse_args(arguments)
+    given = parse("dispatch", __doc__, arguments, rounds=10_000, what="call")
     try:
-        measured = measure(max(1, given.rounds))
+        measured = measure(given.rounds)
     except ResultError as missing:
         sys.stderr.write(f"{missing.error}\n")
         return 1

@@ -7,7 +7,6 @@ before it is timed, so that its files are in the cache and its bytecode is writt
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import subprocess
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aegisrt.bench.arguments import parse
 from aegisrt.bench.measure import Call, Sample, interleaved
 
 BARE = 'python -c "import numpy, pydantic"'
@@ -83,11 +83,8 @@ def table(measured: Measured) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0."""
-    parser = argparse.ArgumentParser(prog="python -m aegisrt.bench.startup", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10, help="how often each command is timed (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    given = parser.parse_args(arguments)
-    measured = measure(max(1, given.rounds))
+    given = parse("startup", __doc__, arguments, rounds=10, what="command")
+    measured = measure(given.rounds)
     print(json.dumps(measured.to_json(), indent=2) if given.json else table(measured))
     return 0
 
