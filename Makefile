@@ -81,6 +81,8 @@ schemas: .venv-cpu/installed  ## write again what is made from the code: schemas
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
 	.venv-cpu/bin/python -m aegisrt.bench.startup
 	.venv-cpu/bin/python -m aegisrt.bench.dispatch
+	.venv-cpu/bin/python -m aegisrt.bench.dispatch --rounds 300 --model "$$(.venv-cpu/bin/python -m tests.models.real_models magika)"
+	.venv-cpu/bin/python -m tests.backends.measure_tvm_overhead
 	.venv-cpu/bin/python -m aegisrt.bench.serving
 
 clean:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.deadline import left_s
 from aegisrt.core.inputs import InputCheck
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import DeviceView, Signature, did_you_mean
@@ -65,9 +65,8 @@ class Loaded:
         return slot
 
     def _free_slot(self, deadline_ns: int | None) -> Any:
-        left_s = None if deadline_ns is None else max(0, deadline_ns - time.perf_counter_ns()) / 1e9
         try:
-            return self.free.get(timeout=left_s)
+            return self.free.get(timeout=None if deadline_ns is None else left_s(deadline_ns))
         except Empty:
             raise _late("for a free instance", "declare more `instances`") from None
 

@@ -1,20 +1,19 @@
-"""`parse`: the options that the committed benchmarks have in common."""
+"""`parser_of`: the options that the committed benchmarks have in common."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 
-def parse(
-    name: str, description: str | None, arguments: Sequence[str] | None, *, rounds: int, what: str
-) -> argparse.Namespace:
-    """Return `rounds`, 1 at least and `rounds` by default, and `json`, as `python -m aegisrt.bench.NAME` was told."""
+def parser_of(name: str, description: str | None, *, rounds: int, what: str) -> argparse.ArgumentParser:
+    """Return the parser of `python -m aegisrt.bench.NAME`: `rounds`, 1 at least and `rounds` by default, and `json`."""
     parser = argparse.ArgumentParser(prog=f"python -m aegisrt.bench.{name}", description=description)
     parser.add_argument(
-        "--rounds", type=int, default=rounds, help=f"how often each {what} is timed (default: %(default)s)"
+        "--rounds", type=_at_least_one, default=rounds, help=f"how often each {what} is timed (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    given = parser.parse_args(arguments)
-    given.rounds = max(1, given.rounds)
-    return given
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    return max(1, int(text))

@@ -19,13 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from aegisrt.bench.finding import Finding, at_most, exit_code, gain
 from aegisrt.bench.hop import bare_hop
 from aegisrt.bench.measure import interleaved, on_cores, usable_cores
 from aegisrt.bench.one_node import one_node_model
@@ -39,18 +40,6 @@ from aegisrt.runtime.context import ExecutionContext
 CLIENTS = 64
 DELAY_US = 2_000
 TIMEOUT_MS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One ratio or time, and the bound that this project holds itself to; "" where it is told without one."""
-
-    name: str
-    value: float
-    unit: str
-    bound: str
-    holds: bool
-    detail: str
 
 
 def measure(*, quick: bool = False) -> list[Finding]:
@@ -227,17 +216,6 @@ def deployed(models: Mapping[str, Any], **mock: Any) -> Iterator[ExecutionContex
         yield context
 
 
-def at_most(name: str, value: float, bound: float, unit: str, detail: str) -> Finding:
-    """Return a finding that holds up to a bound."""
-    return Finding(name, value, unit, f"<= {bound:g}", value <= bound, detail)
-
-
-def gain(name: str, fast: float, slow: float, bound: float) -> Finding:
-    """Return a finding that holds from a ratio of two rates on."""
-    ratio = fast / slow
-    return Finding(name, ratio, "times", f">= {bound:g}", ratio >= bound, f"{fast:.0f}/s over {slow:.0f}/s")
-
-
 def _double(folder: Path) -> Path:
     tensor = {"dtype": "FP32", "shape": ["n", 4]}
     operation = {"kind": "affine", "input": "x", "scale": 2.0}
@@ -261,11 +239,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps({"environment": environment, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         print(f"Python {environment['python']}, {environment['cores']} cores, {CLIENTS} clients")
-        for finding in findings:
-            verdict = "holds" if finding.holds else "FAILS"
-            value = f"{finding.value:8.2f} {finding.unit:6} {finding.bound:>9}"
-            print(f"{finding.name:58} {value} {verdict}  {finding.detail}")
-    return 0 if all(finding.holds for finding in findings) else 1
+        print(*findings, sep="\n")
+    return exit_code(findings)
 
 
 if __name__ == "__main__":

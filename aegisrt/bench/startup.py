@@ -13,21 +13,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from aegisrt.bench.arguments import parse
+from aegisrt.bench.arguments import parser_of
+from aegisrt.bench.finding import Finding, at_most, exit_code
 from aegisrt.bench.measure import Call, Sample, interleaved
 
+HELP, IMPORT = "aegisrt --help", "import aegisrt"
 BARE = 'python -c "import numpy, pydantic"'
 COMMANDS: dict[str, tuple[str, ...]] = {
     BARE: ("-c", "import numpy, pydantic"),
-    "aegisrt --help": ("-m", "aegisrt", "--help"),
-    "import aegisrt": ("-c", "import aegisrt"),
+    HELP: ("-m", "aegisrt", "--help"),
+    IMPORT: ("-c", "import aegisrt"),
     "from aegisrt import *": ("-c", "from aegisrt import *"),
     "aegisrt validate": ("-m", "aegisrt", "validate"),
     "aegisrt run": ("-m", "aegisrt", "run"),
 }
+HELP_MS, IMPORT_ADDED_MS = 400.0, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,19 @@ class Measured:
     rounds: int
     missing: dict[str, str]
     """Commands that could not be measured, and why."""
+
+    def findings(self) -> list[Finding]:
+        """Return the best times of the two commands that have a bound."""
+        best_ms = {name: min(sample.times_ns) / 1e6 for name, sample in self.samples.items()}
+        found = []
+        if HELP in best_ms:
+            found.append(at_most(HELP, best_ms[HELP], HELP_MS, "ms", "the best round"))
+        if IMPORT in best_ms:
+            added = best_ms[IMPORT] - best_ms[BARE]
+            found.append(
+                at_most(f"{IMPORT}, beyond numpy and pydantic", added, IMPORT_ADDED_MS, "ms", "the best rounds")
+            )
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: environment, and for each command `median_ms`, `best_ms`, `added_ms` and `ratio`."""
@@ -55,6 +71,7 @@ class Measured:
                 for name, sample in self.samples.items()
             },
             "missing": self.missing,
+            "findings": [asdict(finding) for finding in self.findings()],
         }
 
 
@@ -78,15 +95,15 @@ def table(measured: Measured) -> str:
             f"{name:40}{row['median_ms']:10.1f}{row['best_ms']:10.1f}{row['added_ms']:10.1f}{row['ratio']:8.2f}"
         )
     lines += [f"{name:40}{why}" for name, why in measured.missing.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(str, measured.findings())])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0."""
-    given = parse("startup", __doc__, arguments, rounds=10, what="command")
+    """Return the exit code: 0 where the bounds hold, 1 where one does not."""
+    given = parser_of("startup", __doc__, rounds=10, what="command").parse_args(arguments)
     measured = measure(given.rounds)
     print(json.dumps(measured.to_json(), indent=2) if given.json else table(measured))
-    return 0
+    return exit_code(measured.findings())
 
 
 def _failure(name: str, folder: str) -> str | None:

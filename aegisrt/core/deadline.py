@@ -1,8 +1,10 @@
-"""`deadline_ns`: a request's time limit as a moment on the monotonic clock."""
+"""`deadline_ns`: a request's time limit as a moment on the monotonic clock; `left_s`: the time until it."""
 
 from __future__ import annotations
 
+import threading
 from numbers import Real
+from time import perf_counter_ns
 
 from aegisrt.core.result import Err, Error, ErrorCode, fail
 
@@ -17,6 +19,11 @@ def deadline_ns(timeout_ms: float, entered_ns: int) -> int:
     if timeout_ms <= 0:
         raise fail(ErrorCode.DEADLINE_EXCEEDED, "the deadline had passed before the engine started")
     return entered_ns + int(min(timeout_ms, 1e12) * 1e6)
+
+
+def left_s(deadline: int) -> float:
+    """Return the seconds until a deadline, 0 where it has passed, and no more than a lock can wait."""
+    return min(max(0, deadline - perf_counter_ns()) / 1e9, threading.TIMEOUT_MAX)
 
 
 def late(when: str, hint: str | None = None) -> Err:

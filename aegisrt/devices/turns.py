@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from time import perf_counter_ns
 from weakref import WeakValueDictionary
 
+from aegisrt.core.deadline import left_s
 from aegisrt.devices.options import StreamOptions
 
 
@@ -29,7 +29,7 @@ class Turns:
             mine.acquire()
             self._waiting.append(mine)
         try:
-            if mine.acquire(timeout=_left_s(deadline_ns)):
+            if mine.acquire(timeout=-1 if deadline_ns is None else left_s(deadline_ns)):
                 return True
         except BaseException:
             self._go(mine)
@@ -68,9 +68,3 @@ def turns_of(declared: object) -> Turns | None:
 _turns: WeakValueDictionary[int, Turns] = WeakValueDictionary()
 """By the identity of the declaration, which lives as long as its turns."""
 _lock = threading.Lock()
-
-
-def _left_s(deadline_ns: int | None) -> float:
-    if deadline_ns is None:
-        return -1.0
-    return min(max(0, deadline_ns - perf_counter_ns()) / 1e9, threading.TIMEOUT_MAX)

@@ -6,8 +6,8 @@ import heapq
 import threading
 from collections.abc import Callable
 from itertools import count
-from time import perf_counter_ns
 
+from aegisrt.core.deadline import left_s
 from aegisrt.runtime.pending import Pending
 
 Expire = Callable[[Pending], None]
@@ -71,6 +71,4 @@ class DeadlineWatch:
             del pending, expire
 
     def _wait_s(self) -> float | None:
-        if not self._heap:
-            return None
-        return max(0, self._heap[0][0] - perf_counter_ns()) / 1e9
+        return left_s(self._heap[0][0]) if self._heap else None

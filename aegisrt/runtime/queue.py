@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from time import perf_counter_ns
 from typing import Literal
 
+from aegisrt.core.deadline import left_s
 from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.lane import Lane
 from aegisrt.runtime.pending import Pending, Stage
@@ -87,12 +88,12 @@ class RequestQueue:
         """
         with self._lock:
             while self._size >= self._max_size and not self._closed and pending.stage == "new":
-                left_s = _left_s(pending)
-                if not wait or (left_s is not None and left_s <= 0):
+                wait_s = None if pending.deadline_ns is None else left_s(pending.deadline_ns)
+                if not wait or wait_s == 0:
                     pending.stage = "done"
                     return "full"
                 self._held += 1
-                self._room.wait(left_s)
+                self._room.wait(wait_s)
                 self._held -= 1
             if pending.stage != "new":
                 return "gone"
@@ -245,10 +246,10 @@ class RequestQueue:
         """Return True when nothing waits and nothing runs; False at the deadline."""
         with self._lock:
             while self._size or self._free < self.instances:
-                left_s = (deadline_ns - perf_counter_ns()) / 1e9
-                if left_s <= 0:
+                wait_s = left_s(deadline_ns)
+                if not wait_s:
                     return False
-                self._ended.wait(left_s)
+                self._ended.wait(wait_s)
             return True
 
     def running(self) -> list[Pending]:
@@ -265,7 +266,3 @@ class RequestQueue:
 def _rank(lane: Lane) -> tuple[int, int]:
     first = lane.first()
     return first.level, first.entered_ns
-
-
-def _left_s(pending: Pending) -> float | None:
-    return None if pending.deadline_ns is None else (pending.deadline_ns - perf_counter_ns()) / 1e9

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base import RuntimeBackend
-from aegisrt.core.deadline import deadline_ns
+from aegisrt.core.deadline import deadline_ns, left_s
 from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
@@ -118,7 +118,7 @@ class ServedModel:
 
     def _wait(self, pending: Pending, deadline: int) -> Answer:
         try:
-            return pending.result(max(0, deadline - perf_counter_ns()) / 1e9)
+            return pending.result(left_s(deadline))
         except TimeoutError:
             self.expire(pending)
             return pending.result()

