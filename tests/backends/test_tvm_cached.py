@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from aegisrt import TVMBackend
 from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
 from aegisrt.backends import tvm
+from aegisrt.backends.tvm_library import open_library
 from aegisrt.core.result import ErrorCode
 from tests.backends import onnx_models as made
 
@@ -32,6 +36,21 @@ def test_what_is_cached_is_loaded_without_a_build(cache):
         assert not found.built
         backend.load(found.path).unwrap()
         backend.unload().unwrap()
+
+
+def test_each_further_opening_of_a_library_with_kernels_leaves_nothing(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    library = engine_file(TVMBackend(), DIGITS, cache).unwrap().path
+
+    def blocks_after(openings: int) -> int:
+        for _ in range(openings):
+            open_library(library, holds_kernels=True)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = blocks_after(5)
+    assert blocks_after(100) - before < 30, "Python keeps something of each opening: an interned name, say"
+    assert not list(tmp_path.iterdir())
 
 
 def test_options_of_the_build_make_another_library_and_limits_do_not(cache):
