@@ -24,7 +24,7 @@ from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Error, ResultError
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
-from aegisrt.devices.cuda_arrays import device_array
+from aegisrt.devices.cuda_arrays import arrays_on
 from aegisrt.devices.cuda_stream import CudaStream
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         return engine.metadata
 
     def _device_view(self, engine: _Engine) -> DeviceView | None:
-        return device_array if engine.bound else None
+        return arrays_on(self.device.ordinal) if engine.bound else None
 
     def _open(self, engine: _Engine, stream: Any) -> _Engine | CudaSlot:
         if engine.sessions is None or not engine.bound:

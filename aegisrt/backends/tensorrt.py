@@ -34,7 +34,7 @@ from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sideca
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda import cuda_context
-from aegisrt.devices.cuda_arrays import device_array
+from aegisrt.devices.cuda_arrays import arrays_on
 from aegisrt.devices.cuda_driver import cuda_driver
 
 _UNLIMITED_BYTES = 2**50
@@ -149,7 +149,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
         return engine.metadata
 
     def _device_view(self, engine: Engine) -> DeviceView:
-        return device_array
+        return arrays_on(self.device.ordinal)
 
     def _open(self, engine: Engine, stream: Any) -> Slot:
         return Slot(engine, self.device, stream, self.options)

@@ -34,7 +34,7 @@ from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Error, ErrorCode, fail
 from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sidecar
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature, TensorSpec
-from aegisrt.devices.cuda_arrays import device_array
+from aegisrt.devices.cuda_arrays import arrays_on
 
 _COMPILER = "aegisrt.backends.tvm_build"
 _REBUILD = "build it again: `aegisrt build`, or `TVMBackend().build(model, library)`"
@@ -153,7 +153,7 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
             release(engine, self.device)
 
     def _device_view(self, engine: Library) -> DeviceView | None:
-        return device_array if self.device.kind == "cuda" else None
+        return arrays_on(self.device.ordinal) if self.device.kind == "cuda" else None
 
     def _execute(self, slot: Slot | CudaSlot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         return slot.call(inputs, outputs)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import Array, DataType, TensorSpec
+from aegisrt.core.tensor import Array, DataType, DeviceView, TensorSpec
 from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_dlpack import read_capsule
+from aegisrt.devices.cuda_driver import cuda_driver
 
 LEGACY_STREAM = 1
 """`CU_STREAM_LEGACY`: the default stream, on which libraries that do not say otherwise work."""
@@ -94,6 +95,23 @@ def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
         found = DataType.of(seen.dtype) or seen.dtype
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{spec.name}` is {found}, the model takes {spec.dtype}")
     return seen
+
+
+def arrays_on(ordinal: int) -> DeviceView:
+    """Return the `device_array` of a model on one GPU, which refuses memory of another one: INVALID_ARGUMENT.
+
+    Without that a kernel would read an illegal address, and the device would be lost to the process.
+    """
+    driver = cuda_driver()
+
+    def view(value: Any, spec: TensorSpec) -> DeviceArray | None:
+        seen = device_array(value, spec)
+        if seen is not None and seen.size and (other := driver.other_gpu(seen.pointer, ordinal)) is not None:
+            message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
+        return seen
+
+    return view
 
 
 def _by_interface(value: Any, name: str) -> DeviceArray | None:

@@ -27,6 +27,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuDeviceGetName": (c_char_p, c_int, c_int),
     "cuDeviceTotalMem_v2": (POINTER(c_size_t), c_int),
     "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
+    "cuPointerGetAttribute": (POINTER(c_int), c_int, c_uint64),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
     "cuGetErrorString": (c_int, POINTER(c_char_p)),
     "cuCtxGetStreamPriorityRange": (POINTER(c_int), POINTER(c_int)),
@@ -51,6 +52,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphExecDestroy": (c_void_p,),
     "cuGraphDestroy": (c_void_p,),
 }
+_POINTER_IS_MANAGED, _POINTER_ORDINAL = 8, 9
 _NO_DRIVER = "install the NVIDIA driver, or run the container with `--gpus all`"
 _HINTS = {
     100: "no GPU is visible: see `nvidia-smi`, CUDA_VISIBLE_DEVICES, and the container's `--gpus`",
@@ -121,6 +123,14 @@ class CudaDriver:
         code = self.cuDeviceGetAttribute(byref(value), attribute, self._device(ordinal))
         self.check("cuDeviceGetAttribute", code)
         return value.value
+
+    def other_gpu(self, address: int, ordinal: int) -> int | None:
+        """Return which other GPU than `ordinal` holds this memory; None for none, and for what any GPU may read."""
+        found, managed = c_int(), c_int()
+        if self.cuPointerGetAttribute(byref(found), _POINTER_ORDINAL, address) or found.value == ordinal:
+            return None
+        self.cuPointerGetAttribute(byref(managed), _POINTER_IS_MANAGED, address)
+        return None if managed.value else found.value
 
     def _device(self, ordinal: int) -> c_int:
         device = c_int()

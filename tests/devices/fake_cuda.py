@@ -17,7 +17,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, INVALIDATED = 201, 400, 700, 901
+INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, INVALIDATED = 1, 201, 400, 700, 901
 LEGACY_STREAM = 1
 
 
@@ -48,6 +48,9 @@ class FakeCuda:
         self.fail = {}
         """Result code by function name, answered once each."""
         self.allocations = {}
+        self.elsewhere = {}
+        """Ordinal of the GPU by the address of an allocation, where it is not the first one."""
+        self.managed = set()
         self.pinned = {}
         self.streams = {}
         self.events = {}
@@ -101,6 +104,12 @@ class FakeCuda:
     def _cuDeviceGetAttribute(self, out, attribute, device):
         known = {1: 1024, 8: 49152, 10: 32, 75: self.capability[0], 76: self.capability[1]}
         out._obj.value = known.get(attribute, 0)
+
+    def _cuPointerGetAttribute(self, out, attribute, address):
+        if not self.holds(address):
+            return INVALID_VALUE
+        out._obj.value = {8: address in self.managed, 9: self.elsewhere.get(address, 0)}[attribute]
+        return 0
 
     def _cuGetErrorName(self, code, out):
         names = {2: b"CUDA_ERROR_OUT_OF_MEMORY", 100: b"CUDA_ERROR_NO_DEVICE", 700: b"CUDA_ERROR_ILLEGAL_ADDRESS"}

@@ -6,7 +6,7 @@ import pytest
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import DataType, TensorSpec
 from aegisrt.devices.cuda import cuda_context
-from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, device_array
+from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, arrays_on, device_array
 from aegisrt.devices.cuda_dlpack import read_capsule
 from aegisrt.devices.cuda_memory import DeviceBuffer
 
@@ -134,3 +134,42 @@ def test_the_interface_of_ours():
         "shape": (2, 3), "typestr": "<f4", "data": (4096, False), "strides": None, "stream": None, "version": 3,
     }  # fmt: skip
     assert DeviceArray(4096, (0, 3), np.dtype("f4")).__cuda_array_interface__["data"] == (0, False)
+
+
+class TestArraysOnAGpu:
+    @pytest.fixture
+    def theirs(self, fake_cuda):
+        memory = DeviceBuffer(cuda_context(0), 24)
+        value = Theirs(data=(memory.pointer, False))
+        value.memory = memory
+        return value
+
+    def test_its_own_are_seen(self, fake_cuda, theirs):
+        assert arrays_on(0)(theirs, SPEC).pointer == theirs.memory.pointer
+
+    def test_those_of_another_gpu_are_refused_with_what_to_do(self, fake_cuda, theirs):
+        fake_cuda.elsewhere[theirs.memory.pointer] = 1
+        for value in (theirs, device_array(theirs, SPEC)):
+            with pytest.raises(ResultError) as caught:
+                arrays_on(0)(value, SPEC)
+            error = caught.value.error
+            assert error.code is ErrorCode.INVALID_ARGUMENT
+            assert error.message == "input `x` lies on GPU 1, the model runs on GPU 0"
+            assert "x.to('cuda:0')" in error.hint
+        assert arrays_on(1)(theirs, SPEC) is not None
+
+    def test_managed_memory_is_everybodys(self, fake_cuda, theirs):
+        fake_cuda.elsewhere[theirs.memory.pointer] = 1
+        fake_cuda.managed.add(theirs.memory.pointer)
+        assert arrays_on(0)(theirs, SPEC) is not None
+
+    def test_what_the_driver_does_not_know_is_left_to_the_engine(self, fake_cuda):
+        assert arrays_on(0)(Theirs(), SPEC).pointer == 4096
+
+    def test_empty_ones_lie_nowhere(self, fake_cuda):
+        spec = TensorSpec("x", DataType.FP32, (0, 3))
+        assert arrays_on(0)(Theirs(shape=(0, 3), data=(0, False)), spec) is not None
+        assert "cuPointerGetAttribute" not in fake_cuda.calls
+
+    def test_what_is_no_gpu_array_is_none_of_ours(self, fake_cuda):
+        assert arrays_on(0)(np.ones((2, 3), np.float32), SPEC) is None

@@ -232,6 +232,33 @@ def test_arrays_go_to_torch_without_a_copy(context, torch):
     assert torch.as_tensor(array, device="cuda").data_ptr() == memory.pointer
 
 
+def test_the_driver_tells_which_gpu_holds_an_array(context, torch):
+    tensor, pinned = torch.zeros(8, device="cuda"), torch.zeros(8).pin_memory()
+    assert context.driver.other_gpu(tensor.data_ptr(), 0) is None
+    assert context.driver.other_gpu(tensor.data_ptr() + 16, 1) == 0
+    assert context.driver.other_gpu(pinned.data_ptr(), 0) is None
+    assert context.driver.other_gpu(torch.zeros(8).data_ptr(), 0) is None
+
+
+def test_an_array_of_another_gpu_is_refused_and_the_device_serves_on(torch, tmp_path):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one GPU")
+    pytest.importorskip("onnxruntime")
+    from aegisrt import ErrorCode, ExecutionRequest, ONNXBackend
+    from aegisrt.bench.one_node import one_node_model
+
+    path = tmp_path / "one.onnx"
+    path.write_bytes(one_node_model((1, 16)))
+    backend = ONNXBackend(device="cuda:0")
+    backend.load(path).unwrap()
+    error = backend.execute(ExecutionRequest(inputs={"x": torch.ones(1, 16, device="cuda:1")})).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "lies on GPU 1" in error.message
+    result = backend.execute(ExecutionRequest(inputs={"x": torch.ones(1, 16, device="cuda:0")})).unwrap()
+    np.testing.assert_array_equal(result.outputs["y"], np.full((1, 16), 2, np.float32))
+    backend.unload().unwrap()
+
+
 def test_a_sticky_error_is_told_once_clearly_and_the_process_ends_well():
     """In a process of its own: an illegal address makes the device unusable for the rest of it."""
     import subprocess
