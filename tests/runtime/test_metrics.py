@@ -1,9 +1,11 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from aegisrt import ErrorCode, ExecutionRequest, ResultError
+from aegisrt.core.timing import StepTimes
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
 from aegisrt.runtime import prometheus
@@ -33,6 +35,35 @@ def test_a_histogram_counts_each_value_up_to_its_bound_and_sums_them():
     assert found.compute_us.to_json()["buckets"]["500"] == 0
     assert found.batch_rows.sum == 3
     assert (found.instances, found.busy, found.queued, found.memory_bytes) == (2, 1, 5, None)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 31, 32, 33, 100])
+def test_every_call_is_counted_however_many_there_were(calls):
+    recorder = Recorder()
+    for _ in range(calls):
+        recorder.ran(StepTimes(queue=40_000, host_to_device=20_000, compute=3_000_000))
+    recorder.ran(StepTimes(compute=1_000), awaited=False)
+    recorder.answered(ErrorCode.CANCELLED)
+    for _ in range(2):
+        found = recorder.snapshot(1, 0, 0, None)
+        assert found.requests == ({"OK": calls} if calls else {}) | {"CANCELLED": 1}
+        assert (found.queue_us.count, found.queue_us.cumulative[:2]) == (calls + 1, (1, calls + 1))
+        assert found.compute_us.sum == calls * 3_000 + 1
+
+
+def test_calls_of_many_threads_are_counted_once_each_while_somebody_looks():
+    recorder, seen = Recorder(), []
+
+    def work(index):
+        for number in range(2_000):
+            recorder.ran(StepTimes(compute=1_000))
+            if index == 0 and number % 50 == 0:
+                seen.append(recorder.snapshot(1, 0, 0, None).requests.get("OK", 0))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert recorder.snapshot(1, 0, 0, None).requests == {"OK": 16_000}
+    assert seen == sorted(seen)
 
 
 def test_metrics_are_plain_json(context):
