@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,19 @@ def test_what_it_cannot_write_is_told_and_nothing_is_left(make, words, code, sta
     assert document["error"]["code"] == code, document
     assert said in json.dumps(document, ensure_ascii=False)
     assert got == status
+    assert listing() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+@pytest.mark.parametrize("place", ["caf\udce9.onnx", "caf\udce9/m.onnx"])
+def test_a_path_that_no_manifest_can_name(place, folder, ask, monkeypatch):
+    Path(place).parent.mkdir(exist_ok=True)
+    shutil.copy(DIGITS, place)
+    monkeypatch.chdir(Path(place).parent)
+    before = listing()
+    code, said = ask("init", "--backend", "mock", "--model", Path(place).name)
+    assert (code, said["error"]["code"]) == (2, "INVALID_ARGUMENT")
+    assert "is not UTF-8" in said["error"]["message"]
     assert listing() == before
 
 
