@@ -311,6 +311,15 @@ def test_what_it_cannot_write_is_told_and_nothing_is_left(make, words, code, sta
     assert listing() == before
 
 
+def test_an_output_that_is_not_served_is_told(folder, capsys):
+    other = field(1, "probabilities") + field(2, field(4, b""))
+    Path("m.onnx").write_bytes(model(field(12, tensor("label", INT64, [1])) + field(12, other)))
+    assert main(["init", "m.onnx"]) == 0
+    said = capsys.readouterr().out
+    assert "`probabilities` (a sequence)" in said
+    assert "zipmap" in said
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
 @pytest.mark.parametrize("place", ["caf\udce9.onnx", "caf\udce9/m.onnx"])
 def test_a_path_that_no_manifest_can_name(place, folder, ask, monkeypatch):
