@@ -107,3 +107,10 @@ def test_an_engine_s_error_has_the_place_of_what_asked_for_it(deploy_yaml):
 @pytest.mark.parametrize("overrides", ["env=prod", None, [5], iter(["env=prod"])])
 def test_overrides_that_are_no_list_are_refused_not_dropped(deploy_yaml, overrides):
     assert deploy(deploy_yaml, overrides).unwrap_err().diagnostics[0].id == "bad-override"
+
+
+@pytest.mark.parametrize("manifest", [3, b"deploy.yaml", ["deploy.yaml"]])
+def test_what_can_be_no_manifest_is_an_answer(manifest):
+    error = deploy(manifest).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "a manifest is the path of a YAML file" in error.message

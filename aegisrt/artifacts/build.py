@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,5 +60,8 @@ def engine_file(
         return Err(failure.error)
     except OSError as error:
         message = f"the cache {cache.root} cannot be used: {error.strerror or error}"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = "let this user write to it, or name another: AEGISRT_CACHE_DIR"
+            return Err(Error(ErrorCode.PERMISSION_DENIED, message, hint))
         return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, "free space there, or name another: AEGISRT_CACHE_DIR"))
     return Ok(EngineFile(path, key, built))

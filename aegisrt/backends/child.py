@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 PROGRESS = "@progress "
 _LOG_TAIL_LINES = 5
 _NO_MEMORY = ("bad_alloc", "alloc failed", "cannot allocate memory", "out of memory", "memoryerror")
+_NO_ROOM = ("no space left on device", "disk quota exceeded", "file too large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,23 @@ def run_child(
     """Return the child's answer; its output goes to `log`, save lines of `PROGRESS`, which go to `progress`.
 
     The child's own error is raised as it is. DEADLINE_EXCEEDED where it takes longer than its limits,
-    RESOURCE_EXHAUSTED where it runs out of memory, INTERNAL where it dies. All errors name the log.
+    RESOURCE_EXHAUSTED where it runs out of memory or disk, INTERNAL where it dies. All errors name the log.
+    Its temporary files lie in a folder that is deleted with it: one that is killed deletes none.
     """
+    with tempfile.TemporaryDirectory(prefix="aegisrt-", ignore_cleanup_errors=True) as scratch:
+        return _run(module, job, folder, Path(scratch), limits=limits, log=log, progress=progress)
+
+
+def _run(
+    module: str,
+    job: dict[str, Any],
+    folder: Path,
+    scratch: Path,
+    *,
+    limits: Limits,
+    log: Path,
+    progress: Callable[[str], None] | None,
+) -> dict[str, Any]:
     question, answer = folder / "job.json", folder / "answer.json"
     question.write_text(json.dumps({**job, "memory_bytes": limits.memory_bytes}), encoding="utf-8")
     answer.unlink(missing_ok=True)
@@ -58,7 +75,7 @@ def run_child(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": _search_path()},
+        env={**os.environ, "PYTHONPATH": _search_path(), "TMPDIR": str(scratch)},
         start_new_session=True,
     )
     watch = _Watch(process, limits)
@@ -161,6 +178,9 @@ def _died(status: int, limits: Limits, log: Path) -> ResultError:
         message = f"it ran out of memory (its limit is {limits.memory_bytes / 2**30:.1f} GiB)"
         hint = f"allow more memory, or read the log: {log}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=cause)
+    if any(word in (cause or "").lower() for word in _NO_ROOM):
+        hint = f"free space in {log.parent} and in {tempfile.gettempdir()}, or read the log: {log}"
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no room for a file that it wrote", hint, cause=cause)
     how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
     return fail(ErrorCode.INTERNAL, f"it died {how}", f"read the log: {log}", cause=cause)
 

@@ -18,6 +18,7 @@ from aegisrt.backends.onnx_options import ONNXOptions, session_options
 from aegisrt.backends.onnx_providers import CPU, CUDA, Chosen, choose, refuse_fallback
 from aegisrt.backends.onnx_sessions import CudaSessions, cuda_settings, open_on_gpu, preload, quiet
 from aegisrt.backends.onnx_signature import check_free_dimensions, session_signature
+from aegisrt.backends.onnx_telemetry import NO_TELEMETRY
 from aegisrt.backends.onnx_tensors import Conversion
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
@@ -53,6 +54,9 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     graph is computed, whichever outputs are asked for. Outputs that are no tensors (sequences, maps) are not served:
     the signature names them in `omitted`. A weight that is also declared as an input is not an input here.
 
+    ONNX Runtime's official builds send telemetry to Microsoft; here they send none, unless `ORT_DISABLE_TELEMETRY=0` or
+    the program has imported `onnxruntime` before.
+
     ONNX Runtime before 1.26 is refused, because our tests fail on it: 1.25.1 on an input that is also an output, 1.20.1
     on weights outside the model's folder and by an integer division by zero that ends the process.
     """
@@ -64,6 +68,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
         "onnx",
         minimum=(1, 26),
+        private=NO_TELEMETRY,
     )
     capabilities = Capabilities(
         devices=("cpu", "cuda"),

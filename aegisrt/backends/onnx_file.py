@@ -95,7 +95,8 @@ def _model(view: memoryview, path: Path) -> OnnxFile:
     answers = [_value_info(item) for item in outputs]
     for info in takes:
         if not isinstance(info, TensorSpec):
-            raise fail(ErrorCode.UNIMPLEMENTED, f"input `{info[0]}` of {path} is {info[1]}")
+            message = f"input `{info[0]}` of {path} is {info[1]}, and only tensors are served"
+            raise fail(ErrorCode.UNIMPLEMENTED, message, "export the model so that it takes tensors of common dtypes")
     signature = Signature(
         tuple(info for info in takes if isinstance(info, TensorSpec)),
         tuple(info for info in answers if isinstance(info, TensorSpec)),

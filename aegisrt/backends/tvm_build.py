@@ -45,6 +45,7 @@ class Variant:
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Return which functions the library has, after writing it to the job's `library`."""
+    _refuse_without_linker()
     model = read_model(Path(job["source"]))
     variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
     if job["tuning"] is not None:
@@ -61,6 +62,14 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     raise next(
         (failure for failure in reversed(failures) if failure.error.code is not ErrorCode.UNAVAILABLE), failures[0]
     )
+
+
+def _refuse_without_linker() -> None:
+    """Return None where there is a compiler to link with: before minutes of work whose result could not be written."""
+    from tvm.support import cc
+
+    if cc.get_cc() is None:
+        raise fail(ErrorCode.UNAVAILABLE, "there is no C++ compiler to link with", "install g++, or set CXX to one")
 
 
 def _variants(model: Any, sizes: dict[str, int], shapes: Sequence[dict[str, list[int]]]) -> Iterator[Variant]:
@@ -122,7 +131,7 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
         module = _import(variant, module, attempt)
     executable, known = _executable(module, target, job)
     tell("linking")
-    _export(executable, job["library"])
+    executable.export_library(job["library"], options=["-s"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
     return {"functions": functions, "folded_by": installed_folder() if attempt.fold else None, **known}
 
@@ -216,14 +225,6 @@ def _not_compiled(error: Exception) -> ResultError:
     what = f" at {', '.join(f'`{name}`' for name in names)}" if names else ""
     cause = f"{type(error).__name__}: {text[-2000:]}"
     return fail(ErrorCode.UNIMPLEMENTED, f"TVM cannot compile the model{what}: {first}", ELSEWHERE, cause=cause)
-
-
-def _export(executable: Any, library: str) -> None:
-    from tvm.support import cc
-
-    if cc.get_cc() is None:
-        raise fail(ErrorCode.UNAVAILABLE, "there is no C++ compiler to link with", "install g++, or set CXX to one")
-    executable.export_library(library, options=["-s"])
 
 
 if __name__ == "__main__":

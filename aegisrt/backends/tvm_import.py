@@ -6,11 +6,13 @@ import only once ONNX Runtime has folded what depends on no input, such as shape
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.onnx_telemetry import NO_TELEMETRY
 from aegisrt.backends.tvm_bounds import bounded
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import did_you_mean, shape_text
@@ -113,6 +115,7 @@ def has_unnamed_dimensions(model: Any) -> bool:
 
 def folded(model: Any) -> Any | None:
     """Return the model after ONNX Runtime's basic optimization, or None where that cannot be had."""
+    os.environ.setdefault(NO_TELEMETRY, "1")
     try:
         import onnx
         import onnxruntime

@@ -79,6 +79,8 @@ def _init(target: Path, arguments: Arguments) -> int:
 
     model = Path(arguments.model or arguments.key or _only_model())
     signature = _read(model)
+    for path in (model, target):
+        _refuse_unencodable(path)
     backend = _backend(arguments.backend)
     sample = target.with_suffix(GENERATED)
     shapes = sizes(signature, read_shapes(arguments.shape, signature))
@@ -96,7 +98,7 @@ def _init(target: Path, arguments: Arguments) -> int:
         shapes=shapes,
         sample=sample.name if inputs else None,
     )
-    content = _encoded(text(start), model)
+    content = text(start).encode()
     if inputs:
         _write(sample, lambda stream: save(inputs, stream))
     _write(target, lambda stream: stream.write(content))
@@ -175,13 +177,16 @@ def _check_target(target: Path, sample: Path | None, *, force: bool) -> None:
             raise fail(ErrorCode.ALREADY_EXISTS, f"{file} exists already", hint)
 
 
-def _encoded(content: str, model: Path) -> bytes:
+def _refuse_unencodable(path: Path) -> None:
+    """Return None where a manifest, which is UTF-8, can name a file or folder by its whole path."""
     from aegisrt.core.result import ErrorCode, fail
 
+    whole = path.absolute()
     try:
-        return content.encode()
+        str(whole).encode()
     except UnicodeEncodeError:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"the path {model!r} is not UTF-8", "rename it") from None
+        message = f"the path {str(whole)!r} is not UTF-8, and a manifest cannot name it"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "rename it, or run in a UTF-8 locale") from None
 
 
 def _write(file: Path, write: Callable[[IO[bytes]], object]) -> None:

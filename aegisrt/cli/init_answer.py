@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.loaded import NO_TENSOR_HINT
 from aegisrt.cli.init_inputs import told
 from aegisrt.cli.init_manifest import Start
 from aegisrt.cli.output import print_json
@@ -49,6 +50,9 @@ def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | Non
         print_table(("input", "made up", "filled with"), rows)
     elif why_none:
         print(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")
+    if start.signature.omitted:
+        left = ", ".join(f"`{name}` ({kind})" for name, kind in start.signature.omitted)
+        print(f"\nleft out of the answers, as no tensor: {left}\n    {NO_TENSOR_HINT}")
     state = backend.availability()
     if not state.available:
         print(f"\nit cannot run here yet: {state.reason}\n    {state.install}")

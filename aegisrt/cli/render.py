@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,20 +16,40 @@ from aegisrt.cli.output import wants_color
 
 _UNBOUNDED = 100_000
 """Columns of what is no terminal, so that no cell is broken over lines."""
-
-
-_UNBROKEN = 10_000
-"""Columns of what is no terminal: `file:line:column` on one line can be searched for."""
+_BETWEEN = 3
+"""Columns between two of a table."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Print rows under columns to stdout; on something that is no terminal, without colour and cut off nowhere."""
+    """Print rows under columns to stdout; on something that is no terminal, without colour and cut off nowhere.
+
+    On a terminal too narrow for it, cells are broken between words as long as each column has room for its longest
+    word: a key, or the name of a package in a command, is worth nothing in two pieces.
+    """
+    shown = console()
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    texts = list(zip(columns, *rows, strict=True))
+    for column, width in zip(columns, _widths(texts, shown.width), strict=True):
+        table.add_column(column, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    shown.print(table)
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | list[None]:
+    """Return the width of each column where words stay whole; None for each where all fits, or nothing does."""
+    whole = [max(map(cell_len, cells)) for cells in columns]
+    least = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
+    room -= _BETWEEN * (len(columns) - 1)
+    if sum(whole) <= room or sum(least) > room:
+        return [None] * len(columns)
+    widths, spare = list(least), room - sum(least)
+    by_need = sorted(range(len(columns)), key=lambda index: whole[index] - least[index])
+    for place, index in enumerate(by_need):
+        more = min(whole[index] - least[index], spare // (len(columns) - place))
+        widths[index] += more
+        spare -= more
+    return widths
 
 
 def console() -> Console:

@@ -108,7 +108,10 @@ def serve(control: int) -> None:
                 children.discard(message["pid"])
             for fd in fds:
                 os.close(fd)
-            caller.send(str(answer).encode())
+            try:
+                caller.send(str(answer).encode())
+            except OSError:  # it went away while it was waiting for this
+                break
     for child in children:
         with contextlib.suppress(OSError):
             os.killpg(child, signal.SIGKILL)

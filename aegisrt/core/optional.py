@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from types import ModuleType
@@ -26,6 +27,8 @@ class Requirement:
     """The distribution that has the extra."""
     minimum: tuple[int, ...] = ()
     """The oldest version that will do, as far as the extra says one."""
+    private: str | None = None
+    """The variable that tells it to send nothing to its makers; `require` sets it to 1, unless the user has set it."""
 
     @property
     def install(self) -> str:
@@ -60,6 +63,8 @@ class Requirement:
 
 def require(requirement: Requirement) -> ModuleType:
     """Return the imported module; raise UNAVAILABLE with the reason and the exact install command."""
+    if requirement.private:
+        os.environ.setdefault(requirement.private, "1")
     try:
         module = importlib.import_module(requirement.module)
     except Exception as error:  # a package may raise anything while it is imported

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 
 from aegisrt.core.diagnostic import Diagnostic, Location
@@ -11,18 +12,22 @@ from aegisrt.manifest.forbidden import hydra_refused
 from aegisrt.manifest.library import Library
 from aegisrt.manifest.overrides import Override
 from aegisrt.manifest.suggest import did_you_mean, listed
+from aegisrt.manifest.wording import described
 
 COMMAND_GROUPS = frozenset({"ci", "conformance"})
 """Groups of which a file says something to one command, and nothing to a manifest."""
 
 
-def check_call(overrides: Sequence[object]) -> list[Diagnostic]:
+def check_call(manifest: object, overrides: Sequence[object]) -> list[Diagnostic]:
     """Return what is wrong with how a composition was called, before anything is read."""
     try:
         Path.cwd()
     except OSError:
         place = Location(".", 1, 1, 2)
         return [Diagnostic("file-not-found", "the current folder is gone", place, hint="change to another folder")]
+    if not isinstance(manifest, str | PathLike | Mapping | None):
+        message = f"a manifest is the path of a YAML file, a mapping, or None, not {described(manifest)}"
+        return [Diagnostic("not-a-file", message, Location(str(manifest), 1, 1, 2), hint='write `"deploy.yaml"`')]
     is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str)  # an iterator would be used up here
     if is_list and all(isinstance(text, str) for text in overrides):
         return []

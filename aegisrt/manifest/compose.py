@@ -56,7 +56,7 @@ def compose(
     says so: for a caller that goes on to find more. NOT_FOUND and PERMISSION_DENIED are of files; everything else is
     INVALID_ARGUMENT. Thread-safe.
     """
-    found = check_call(overrides)
+    found = check_call(manifest, overrides)
     if found:
         return Err(composition_error(found, str(manifest)))
     packaged = configs_dir()

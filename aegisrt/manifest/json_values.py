@@ -55,7 +55,7 @@ class _Scan:
             case str():
                 if _encodable(value):
                     return str(value)
-                return self._empty(path, "bad-value", f"{shown(value)} holds half of a surrogate pair")
+                return self._empty(path, "bad-value", *_why_not_encodable(value))
             case int():
                 if value.bit_length() <= _MAX_INT_BITS:
                     return int(value)
@@ -79,6 +79,13 @@ class _Scan:
             return
         message = f"{quoted(shown(key))} is read as {described(key)}, and a name is text"
         self.locator.at_key(path, "key-not-text", message, label="put it in quotes")
+
+
+def _why_not_encodable(text: str) -> tuple[str, str | None]:
+    """Return message and hint; Python reads bytes of a path that are not UTF-8 as U+DC80 to U+DCFF."""
+    if any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in text):
+        return f"{shown(text)} holds half of a surrogate pair", None
+    return f"{shown(text)} holds bytes that are not UTF-8", "rename the file or folder, or run in a UTF-8 locale"
 
 
 def _encodable(text: str) -> bool:

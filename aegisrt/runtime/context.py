@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from aegisrt.backends.base import RuntimeBackend, not_a_request
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
@@ -18,7 +20,11 @@ from aegisrt.runtime.served import ServedModel
 
 
 class ExecutionContext:
-    """Owns the loaded backends of one graph, and dispatches requests to them. Thread-safe; close it, or use `with`."""
+    """Owns the loaded backends of one graph, and dispatches requests to them. Thread-safe; close it, or use `with`.
+
+    It is of the process that made it. A fork copies neither its workers nor the engines' threads, so that a request
+    would wait for ever there: in a child every request is answered FAILED_PRECONDITION, and `close()` does nothing.
+    """
 
     def __init__(self, graph: Graph, backends: dict[str, RuntimeBackend[Any]]) -> None:
         self._graph = graph
@@ -27,7 +33,10 @@ class ExecutionContext:
         self._served = {
             name: ServedModel(name, backend, declared[name], self._watch) for name, backend in backends.items()
         }
+        self._reached = self._served
+        """What requests may reach: nothing, in a child that a fork made."""
         self._only = next(iter(self._served.values())) if len(backends) == 1 else None
+        _contexts.add(self)
 
     @property
     def graph(self) -> Graph:
@@ -54,7 +63,8 @@ class ExecutionContext:
         In the caller's own thread where an instance is free and the request has no deadline; else from the model's
         queue. NOT_FOUND for an unknown model; INVALID_ARGUMENT where the request names none and there are several;
         RESOURCE_EXHAUSTED where its queue is full; DEADLINE_EXCEEDED at the deadline, even while the engine still runs
-        (what it answers later is dropped); NOT_LOADED after `close()`; else as `RuntimeBackend.execute`.
+        (what it answers later is dropped); NOT_LOADED after `close()`; FAILED_PRECONDITION in a process that was forked
+        after the deployment; else as `RuntimeBackend.execute`.
         """
         served = self._served_by(request)
         return served.execute(request) if isinstance(served, ServedModel) else served
@@ -86,6 +96,8 @@ class ExecutionContext:
         Each model's `queue` options say whether its waiting requests are run or answered CANCELLED, and how long that
         may take; DEADLINE_EXCEEDED where an engine had not come back by then. It may be called again.
         """
+        if self._is_copy:
+            return Ok(None)
         since_ns = perf_counter_ns()
         for served in self._served.values():
             served.stop()
@@ -106,13 +118,24 @@ class ExecutionContext:
             return not_a_request(request)
         name = request.model
         try:
-            served = self._only if name is None else self._served.get(name)
+            served = self._only if name is None else self._reached.get(name)
         except TypeError:
             message = f"`model` of the request is a {type(name).__name__}, not the name of a model"
             return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "give it as text"))
         return served or self._no_model(name)
 
+    @property
+    def _is_copy(self) -> bool:
+        return self._reached is not self._served
+
+    def _become_copy(self) -> None:
+        """Take no more requests, in a child; no lock is touched, since a thread that is not here may hold it."""
+        self._reached, self._only = {}, None
+
     def _no_model(self, name: str | None) -> Err:
+        if self._is_copy:
+            message = "this deployment is of the process that this one was forked from"
+            return Err(Error(ErrorCode.FAILED_PRECONDITION, message, "call `deploy` after the fork, in each process"))
         known = list(self._served)
         if name is not None:
             hint = did_you_mean(str(name), known, "models")
@@ -123,6 +146,18 @@ class ExecutionContext:
             )
         message = "the request names no model, and this deployment has several"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
+
+
+_contexts: WeakSet[ExecutionContext] = WeakSet()
+
+
+def _after_fork() -> None:
+    for context in list(_contexts):
+        context._become_copy()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _done(answer: Err) -> Future[Result[ExecutionResult]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, shape_text
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean, shape_text
 from aegisrt.manifest.schema import SampleOptions
 
 
@@ -29,6 +29,10 @@ def read_sample(options: SampleOptions, signature: Signature) -> Sample:
             message = f"{options.inputs} holds one array, the model takes {len(names)}: {', '.join(names)}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, "save them by name: numpy.savez")
         found = {names[0]: found}
+    for name in found:
+        if name not in names:
+            message = f"{options.inputs} holds `{name}`, which is not an input of the model"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, did_you_mean(name, names, "inputs"))
     specs = {spec.name: spec for spec in signature.inputs}
     found = {name: with_dtype(value, specs[name]) if name in specs else value for name, value in found.items()}
     labels = None
@@ -57,6 +61,9 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
         ) from None
     except Exception as error:  # noqa: BLE001  (zlib, zipfile and numpy each raise their own over a damaged file)
         message, hint = f"{path} is not a readable .npy or .npz file", "write it with numpy.save or numpy.savez"
+        if str(error).startswith("Object arrays"):
+            message = f"{path} holds Python objects, and those are not read: they can run code"
+            hint = "save an array of numbers, or of texts with `array.astype(str)`"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, hint, cause=f"{type(error).__name__}: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -228,3 +229,22 @@ def test_the_root_is_named_by_the_environment(monkeypatch, tmp_path):
     assert cache_root() == tmp_path
     monkeypatch.delenv("AEGISRT_CACHE_DIR")
     assert cache_root().name == "aegisrt"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (errno.EACCES, ErrorCode.PERMISSION_DENIED, "write"),
+        (errno.EROFS, ErrorCode.PERMISSION_DENIED, "write"),
+        (errno.ENOSPC, ErrorCode.RESOURCE_EXHAUSTED, "free space"),
+    ],
+)
+def test_a_cache_that_cannot_be_written_is_told_apart_from_a_full_one(cache, source, monkeypatch, number, code, word):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(ArtifactCache, "get", refuse)
+    error = build(cache, source).unwrap_err()
+    assert error.code is code
+    assert word in error.hint
+    assert "AEGISRT_CACHE_DIR" in error.hint

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
             raise fail(ErrorCode.UNIMPLEMENTED, "no such operator", "use another")
         case "raise":
             raise ZeroDivisionError("by nothing")
+        case "fill":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        case "litter":
+            Path(tempfile.mkdtemp(), "part").touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "hang":

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_an_exception_of_the_child_is_internal_and_says_what_it_was(ask):
 
 def test_a_crash_is_internal_and_names_the_signal(ask):
     assert "SIGSEGV" in error(ask, "crash").message
+
+
+def test_a_full_disk_is_told_apart_from_a_crash(ask, tmp_path):
+    found = error(ask, "fill")
+    assert found.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert "No space left on device" in found.cause
+    assert f"free space in {tmp_path} and in {tempfile.gettempdir()}" in found.hint
+
+
+def test_temporary_files_of_a_child_that_died_are_deleted(ask, tmp_path, monkeypatch):
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    error(ask, "litter")
+    assert list(folder.iterdir()) == []
 
 
 def test_a_hang_is_stopped_at_the_limit_with_all_that_it_started(ask, tmp_path):

@@ -115,6 +115,7 @@ def test_what_is_no_tensor(tmp_path, kind, words):
     with pytest.raises(ResultError, match=words) as caught:
         read(tmp_path, model(field(11, other) + field(12, tensor("y", 1, [1]))))
     assert caught.value.error.code is ErrorCode.UNIMPLEMENTED
+    assert caught.value.error.hint
 
 
 @pytest.mark.parametrize("element", [0, 14, 15, 17, 21])

@@ -234,6 +234,19 @@ def test_strings_are_refused_before_anything_is_compiled(tmp_path):
     assert "BYTES" in error.message
 
 
+def test_without_a_linker_nothing_is_compiled(tmp_path, monkeypatch):
+    source = tmp_path / "digits.onnx"
+    shutil.copy(MODELS / "digits.onnx", source)
+    for name in ("CXX", "CC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told: list[str] = []
+    error = TVMBackend().build(source, tmp_path / "model.so", progress=told.append).unwrap_err()
+    assert error.code is ErrorCode.UNAVAILABLE
+    assert "g++" in error.hint
+    assert told == []
+
+
 def test_a_build_that_takes_too_long_is_stopped(tmp_path):
     source = made.save(tmp_path, made.identity())
     backend = TVMBackend({"build": {"timeout_s": 0.2}})

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,28 @@ def test_what_it_cannot_write_is_told_and_nothing_is_left(make, words, code, sta
     assert document["error"]["code"] == code, document
     assert said in json.dumps(document, ensure_ascii=False)
     assert got == status
+    assert listing() == before
+
+
+def test_an_output_that_is_not_served_is_told(folder, capsys):
+    other = field(1, "probabilities") + field(2, field(4, b""))
+    Path("m.onnx").write_bytes(model(field(12, tensor("label", INT64, [1])) + field(12, other)))
+    assert main(["init", "m.onnx"]) == 0
+    said = capsys.readouterr().out
+    assert "`probabilities` (a sequence)" in said
+    assert "zipmap" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+@pytest.mark.parametrize("place", ["caf\udce9.onnx", "caf\udce9/m.onnx"])
+def test_a_path_that_no_manifest_can_name(place, folder, ask, monkeypatch):
+    Path(place).parent.mkdir(exist_ok=True)
+    shutil.copy(DIGITS, place)
+    monkeypatch.chdir(Path(place).parent)
+    before = listing()
+    code, said = ask("init", "--backend", "mock", "--model", Path(place).name)
+    assert (code, said["error"]["code"]) == (2, "INVALID_ARGUMENT")
+    assert "is not UTF-8" in said["error"]["message"]
     assert listing() == before
 
 

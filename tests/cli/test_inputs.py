@@ -166,15 +166,21 @@ def huge(path):
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
-@pytest.mark.parametrize(
-    "damage", [truncated, broken_archive, encrypted_archive, pickled, huge], ids=lambda one: one.__name__
-)
+@pytest.mark.parametrize("damage", [truncated, broken_archive, encrypted_archive, huge], ids=lambda one: one.__name__)
 def test_a_damaged_array_file_is_an_answer(here, name, damage):
     damage(here / name)
     error = refused([f"x={name}"], takes())
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert error.message == f"{name} is not a readable .npy or .npz file"
     assert error.cause
+
+
+def test_python_objects_are_told_apart_from_damage(here):
+    pickled(here / "x.npy")
+    error = refused(["x=x.npy"], takes(DataType.BYTES))
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "Python objects" in error.message
+    assert "astype(str)" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.manifest.composing import MODEL, ThirdParty, composed, deploy_yaml, values, write
+from aegisrt.manifest.validate import validate
+from tests.manifest.composing import KINDS, MODEL, ThirdParty, composed, deploy_yaml, values, write
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -56,3 +58,14 @@ def test_a_mapping_s_paths_are_relative_to_the_current_folder(folder):
     got = composed({"models": {"a": {"path": Path("a.onnx"), "backend": "mock"}}})
     assert got.values["models"]["a"]["path"] == str(folder / "a.onnx")
     assert got.name == "<mapping>"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+def test_a_folder_whose_name_is_not_utf_8_is_told_as_such(folder, monkeypatch):
+    here = folder / "caf\udce9"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (found,) = validate(composed(deploy_yaml(MODEL)), KINDS, files=False).unwrap_err().diagnostics
+    assert found.id == "bad-value"
+    assert "not UTF-8" in found.message
+    assert "rename" in (found.hint or "")

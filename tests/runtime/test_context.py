@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import pickle
 import threading
 
@@ -157,3 +158,26 @@ def test_metrics_count_each_models_requests(two):
     assert (metrics["double"].compute_us.count, metrics["double"].queue_us.count) == (2, 2)
     assert metrics["double"].busy == metrics["double"].queued == 0
     assert json.loads(json.dumps(metrics["triple"].to_json()))["compute_us"]["buckets"]["+Inf"] == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_answered_and_not_kept_waiting(two):
+    """Its parent's workers are not there, and nobody would answer."""
+    request = ExecutionRequest(model="double", inputs={"x": X}, timeout_ms=20_000)
+    assert two.submit(request).result().is_ok()  # starts the workers
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            found = [two.execute(request), two.submit(request).result(10), asyncio.run(two.execute_async(request))]
+            said = [answer.unwrap_err().code.name for answer in found] + [str(two.close().is_ok())]
+            os.write(writer, " ".join(said).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    assert said == "FAILED_PRECONDITION FAILED_PRECONDITION FAILED_PRECONDITION True"
+    assert two.submit(request).result().is_ok(), "the parent goes on"
