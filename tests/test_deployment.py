@@ -85,6 +85,14 @@ def test_a_manifest_that_was_made_by_hand_is_checked(deploy_yaml, changed, said)
     assert error.diagnostics
 
 
+def test_a_model_given_as_a_manifest_is_told_as_one(tmp_path):
+    path = tmp_path / "digits.onnx"
+    path.write_bytes(b"\x08\x08:\xa5\x01")
+    error = deploy(path).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert f"aegisrt init --model {path}" in error.diagnostics[0].hint
+
+
 def test_errors_are_an_answer_with_a_place(deploy_yaml):
     deploy_yaml.write_text(MANIFEST.replace("backend: mock", "backend: mokc"))
     error = deploy(deploy_yaml).unwrap_err()

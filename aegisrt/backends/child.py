@@ -171,6 +171,11 @@ def _read_answer(answer: Path, status: int, limits: Limits, log: Path) -> dict[s
     return plain
 
 
+def is_disk_full(said: str) -> bool:
+    """Return whether what a tool said means that it had no room for a file."""
+    return any(word in said.lower() for word in _NO_ROOM)
+
+
 def _died(status: int, limits: Limits, log: Path) -> ResultError:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:]
     cause = "\n".join(lines) or None
@@ -178,7 +183,7 @@ def _died(status: int, limits: Limits, log: Path) -> ResultError:
         message = f"it ran out of memory (its limit is {limits.memory_bytes / 2**30:.1f} GiB)"
         hint = f"allow more memory, or read the log: {log}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=cause)
-    if any(word in (cause or "").lower() for word in _NO_ROOM):
+    if is_disk_full(cause or ""):
         hint = f"free space in {log.parent} and in {tempfile.gettempdir()}, or read the log: {log}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no room for a file that it wrote", hint, cause=cause)
     how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"

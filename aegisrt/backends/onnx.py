@@ -68,7 +68,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
         "onnx",
         minimum=(1, 26),
-        private=NO_TELEMETRY,
+        no_telemetry=NO_TELEMETRY,
     )
     capabilities = Capabilities(
         devices=("cpu", "cuda"),

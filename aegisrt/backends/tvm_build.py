@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.child import child_main, tell
+from aegisrt.backends.child import child_main, is_disk_full, tell
 from aegisrt.backends.tvm_bounds import index_bounds
 from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.backends.tvm_import import (
@@ -131,9 +131,22 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
         module = _import(variant, module, attempt)
     executable, known = _executable(module, target, job)
     tell("linking")
-    executable.export_library(job["library"], options=["-s"])
+    _link(executable, job["library"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
     return {"functions": functions, "folded_by": installed_folder() if attempt.fold else None, **known}
+
+
+def _link(executable: Any, library: str) -> None:
+    from tvm.support import cc
+
+    try:
+        executable.export_library(library, options=["-s"])
+    except (RuntimeError, AssertionError, OSError) as error:  # TVM asserts what the compiler says of its target
+        if is_disk_full(str(error)):
+            raise
+        hint = "see that it links a shared library, or set CXX to another"
+        message = f"the C++ compiler {cc.get_cc()} did not link the library"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=str(error)) from error
 
 
 def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

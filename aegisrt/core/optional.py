@@ -27,7 +27,7 @@ class Requirement:
     """The distribution that has the extra."""
     minimum: tuple[int, ...] = ()
     """The oldest version that will do, as far as the extra says one."""
-    private: str | None = None
+    no_telemetry: str | None = None
     """The variable that tells it to send nothing to its makers; `require` sets it to 1, unless the user has set it."""
 
     @property
@@ -63,8 +63,8 @@ class Requirement:
 
 def require(requirement: Requirement) -> ModuleType:
     """Return the imported module; raise UNAVAILABLE with the reason and the exact install command."""
-    if requirement.private:
-        os.environ.setdefault(requirement.private, "1")
+    if requirement.no_telemetry:
+        os.environ.setdefault(requirement.no_telemetry, "1")
     try:
         module = importlib.import_module(requirement.module)
     except Exception as error:  # a package may raise anything while it is imported

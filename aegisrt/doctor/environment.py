@@ -25,7 +25,7 @@ PACKAGES = (
     "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu12_bindings", "tensorrt_rtx_cu12_libs",
     "pycuda", "cuda-bindings",
 )  # fmt: skip
-_ORT = Requirement("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", private=NO_TELEMETRY)
+_ORT = Requirement("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", no_telemetry=NO_TELEMETRY)
 _PROVIDER_FILES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",

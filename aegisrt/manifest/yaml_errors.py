@@ -68,7 +68,9 @@ def not_utf8(content: bytes, error: UnicodeDecodeError, name: str) -> Diagnostic
     """Return the diagnostic of a file that is not UTF-8, located at its first byte that is not."""
     before = content[: error.start].decode("utf-8-sig", errors="replace")
     message = f"byte 0x{content[error.start]:02x} is not UTF-8"
-    return Diagnostic("not-utf8", message, place_after(before, name), hint="save the file as UTF-8")
+    is_model = name.endswith(".onnx")
+    hint = f"`aegisrt init --model {name}` writes a manifest of it" if is_model else "save the file as UTF-8"
+    return Diagnostic("not-utf8", message, place_after(before, name), hint=hint)
 
 
 def place_after(before: str, name: str) -> Location:

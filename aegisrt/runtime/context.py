@@ -105,6 +105,10 @@ class ExecutionContext:
         self._watch.close()
         return problems[0] if problems else Ok(None)
 
+    def __repr__(self) -> str:
+        models = (f"{node.model} on {node.backend}, {node.device}" for node in self._graph.models)
+        return f"<ExecutionContext: {'; '.join(models)}>"
+
     def __enter__(self) -> ExecutionContext:
         return self
 

@@ -16,27 +16,29 @@ SERVE = "import sys; from aegisrt import ONNXBackend; ONNXBackend().load(sys.arg
 SUPPRESSED_IN = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
 
 
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment in which ONNX Runtime decides for itself, and in which its files go to folders of our own."""
+    folders = {"TMPDIR": tmp_path / "tmp", "XDG_CACHE_HOME": tmp_path / "cache", "HOME": tmp_path / "home"}
+    for folder in folders.values():
+        folder.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name not in SUPPRESSED_IN}
+    return kept | {name: str(folder) for name, folder in folders.items()}
+
+
+def run(program: str, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-c", program, str(configs_dir() / "model" / "digits.onnx")]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
 @pytest.mark.parametrize(
     "program", [SERVE, "from aegisrt.cli.main import main; main(['doctor'])"], ids=["load", "doctor"]
 )
-def test_no_identifier_and_no_session_are_written(program, tmp_path: Path):
-    for name in ("tmp", "cache", "home"):
-        (tmp_path / name).mkdir()
-    kept = {name: value for name, value in os.environ.items() if name not in SUPPRESSED_IN}
-    folders = {
-        "TMPDIR": str(tmp_path / "tmp"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "HOME": str(tmp_path / "home"),
-    }
-    model = configs_dir() / "model" / "digits.onnx"
-    subprocess.run([sys.executable, "-c", program, str(model)], env=kept | folders, check=False, capture_output=True)
+def test_no_identifier_and_no_session_are_written(program, environment, tmp_path):
+    run(program, environment)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*") if path.name != "aegisrt"] == []
 
 
-def test_a_user_may_leave_it_on():
-    said = subprocess.run(
-        [sys.executable, "-c", SERVE + "; import os; print(os.environ['ORT_DISABLE_TELEMETRY'])",
-         str(configs_dir() / "model" / "digits.onnx")],
-        env=os.environ | {"ORT_DISABLE_TELEMETRY": "0"}, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert said.stdout.strip() == "0"
+def test_a_user_may_leave_it_on(environment):
+    program = SERVE + "; import os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    assert run(program, environment | {"ORT_DISABLE_TELEMETRY": "0"}) == "0"

@@ -247,6 +247,22 @@ def test_without_a_linker_nothing_is_compiled(tmp_path, monkeypatch):
     assert told == []
 
 
+@pytest.mark.parametrize(("target", "words"), [("x86_64-linux-gnu", "cannot find -lstdc++"), ("", "triple")])
+def test_a_linker_that_fails_is_named_with_its_own_words(tmp_path, monkeypatch, target, words):
+    source = made.save(tmp_path, made.identity())
+    compiler = tmp_path / "broken-c++"
+    dumps = f'[ "$1" = -dumpmachine ] && echo {target} && exit 0\n' if target else ""
+    compiler.write_text(f"#!/bin/sh\n{dumps}echo 'cannot find -lstdc++' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    error = TVMBackend().build(source, tmp_path / "m.so").unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert str(compiler) in error.message
+    assert "CXX" in error.hint
+    assert words in error.cause
+    assert not (tmp_path / "m.so").exists()
+
+
 def test_a_build_that_takes_too_long_is_stopped(tmp_path):
     source = made.save(tmp_path, made.identity())
     backend = TVMBackend({"build": {"timeout_s": 0.2}})

@@ -36,6 +36,10 @@ def test_each_request_reaches_its_model(two):
         assert (result.model, result.backend, result.device) == (name, "mock", "cpu")
 
 
+def test_a_context_says_what_it_runs_and_where(two):
+    assert repr(two) == "<ExecutionContext: double on mock, cpu; triple on mock, cpu>"
+
+
 def test_without_a_model_several_are_ambiguous_and_one_is_not(two, tmp_path):
     error = two.execute(ExecutionRequest(inputs={"x": X})).unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
