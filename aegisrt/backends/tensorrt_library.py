@@ -58,6 +58,15 @@ class TensorRT:
         """Whether its files are those of TensorRT for RTX."""
         return self.distribution == "tensorrt_rtx"
 
+    @property
+    def raises_safely(self) -> bool:
+        """Whether the bindings may raise from calls that give up the GIL; before 10.13 they crash the process.
+
+        Compare `infer_shapes` and `set_optimization_profile_async` in python/src/infer/pyCore.cpp of
+        https://github.com/NVIDIA/TensorRT, release/10.12 and release/10.13; those of TensorRT for RTX are not public.
+        """
+        return not self.is_rtx and self.version >= (10, 13)
+
     def make(self, kind: str) -> Any:
         """Return a new `Runtime` or `Builder`, or None where TensorRT does not make it; its log says why."""
         try:

@@ -35,6 +35,10 @@ def plan(version, *, inputs, outputs, profiles=(), operation="double", family=b"
     return head + body
 
 
+class ProcessDied(BaseException):
+    """What stands for a crash of the whole process; nothing can catch the real one."""
+
+
 class FakeTensorRT:
     """One imported distribution: `module` is what the backend imports."""
 
@@ -52,9 +56,22 @@ class FakeTensorRT:
         self.module = self._module(described)
 
     @property
+    def is_rtx(self):
+        return self.family == "tensorrt_rtx"
+
+    @property
     def is_old(self):
         """Whether it is TensorRT 8: no INT64, no strong typing, profiles that contexts do not share by themselves."""
-        return self.family == "tensorrt" and self.version < (10,)
+        return not self.is_rtx and self.version < (10,)
+
+    @property
+    def raises_safely(self):
+        """Whether its bindings take the GIL back to raise, as those of 10.13 do and those of 10.12 do not."""
+        return not self.is_rtx and self.version >= (10, 13)
+
+    def raise_without_the_gil(self, text):
+        """Raise RuntimeError as the bindings do from a call that gave up the GIL."""
+        raise RuntimeError(text) if self.raises_safely else ProcessDied(text)
 
     def log(self, text, severity="ERROR"):
         if self.logger is not None:
@@ -93,6 +110,7 @@ def _restricted(fake, module, class_name, surface, behaviour):
         if not surface["properties"].get(name):
             raise AttributeError(f"{class_name} of {fake.family} {module.__version__} has no writable `{name}`")
         fake.calls.append((f"{class_name}.{name}=", (value,)))
+        self._set(name, value)
         object.__setattr__(self, f"_set_{name}", value)
 
     def look_up(self, name):

@@ -8,6 +8,7 @@ not be launched once its context was told anything, or is gone.
 import ctypes
 import json
 import threading
+import warnings
 from math import prod
 
 import numpy as np
@@ -97,6 +98,16 @@ class ICudaEngine(Plain):
         return self._described["profiles"][profile_index][name]
 
 
+class InvalidDims:
+    """The bindings' `Dims` of -1 dimensions."""
+
+    def __len__(self):
+        return -1
+
+    def __getitem__(self, index):
+        raise IndexError
+
+
 class IExecutionContext(Plain):
     def _properties(self):
         return {"active_optimization_profile": self._profile}
@@ -110,19 +121,32 @@ class IExecutionContext(Plain):
         assert size >= SCRATCH_BYTES
         self._memory = memory
 
+    def _set(self, name, value):
+        """Switch the profile as a property of TensorRT 8, which warns that it is old."""
+        if name == "active_optimization_profile":
+            warnings.warn("Use set_optimization_profile_async instead.", DeprecationWarning, stacklevel=3)
+            if not self._select(value):
+                raise RuntimeError("Error in set optimization profile.")
+
     def set_optimization_profile_async(self, profile_index, stream_handle):
+        assert stream_handle in self._fake.cuda.streams
+        if not self._select(profile_index):
+            self._fake.raise_without_the_gil("Error in set optimization profile async.")
+        return True
+
+    def _select(self, index):
         described = self._engine._described
-        taken = profile_index in self._engine._taken and profile_index != self._profile
-        if self._fake.is_old and taken and not described["shared"]:
-            self._fake.log("IExecutionContext::setOptimizationProfileAsync: Error Code 3: the profile is in use")
-            raise RuntimeError("Error in set optimization profile async.")
+        taken = index in self._engine._taken and index != self._profile
+        if index >= len(described["profiles"]) or (self._fake.is_old and taken and not described["shared"]):
+            self._fake.log("IExecutionContext::setOptimizationProfile: Error Code 3: the profile is in use")
+            return False
         if self._profile in self._engine._taken:
             self._engine._taken.remove(self._profile)
-        self._engine._taken.append(profile_index)
-        self._profile, self._flushed = profile_index, False
+        self._engine._taken.append(index)
+        self._profile, self._flushed = index, False
         self._told[0] += 1
         self._shapes.clear()
-        return profile_index < len(described["profiles"]) and stream_handle in self._fake.cuda.streams
+        return True
 
     def set_input_shape(self, name, shape):
         _, declared, is_input = self._engine._io[name]
@@ -144,12 +168,32 @@ class IExecutionContext(Plain):
         return True
 
     def infer_shapes(self):
+        missing = self._untold()
+        if not missing and not self._agree():
+            self._fake.raise_without_the_gil("infer_shapes error code: -1")
+        return missing
+
+    def _untold(self):
         return [
             name for name, (_, shape, is_input) in self._engine._io.items()
             if is_input and -1 in shape and name not in self._shapes
         ]  # fmt: skip
 
+    def _agree(self):
+        """Return whether the outputs have a shape; a disagreement is logged."""
+        try:
+            for name, (_, _, is_input) in self._engine._io.items():
+                if not is_input:
+                    self._shape(name)
+        except ValueError as error:
+            self._fake.log(f"IExecutionContext::inferShapes: Error Code 7: Internal Error ({error})")
+            return False
+        return True
+
     def get_tensor_shape(self, name):
+        _, declared, is_input = self._engine._io[name]
+        if not is_input and -1 in declared and (self._untold() or not self._agree()):
+            return InvalidDims()
         return self._shape(name)
 
     def _shape(self, name):
@@ -187,7 +231,7 @@ class IExecutionContext(Plain):
         memory = self.__dict__.get("_set_device_memory", self._memory)
         if memory == 0 or (memory > 0 and not cuda.holds(memory, SCRATCH_BYTES)):
             raise MemoryError("the context has no memory to work in")
-        if self.infer_shapes() or (self._profile < 0 and self._shapes):
+        if self._untold() or not self._agree() or (self._profile < 0 and self._shapes):
             self._fake.log("IExecutionContext::enqueueV3: Error Code 3: not all shapes are specified")
             return False
         if stream_handle in cuda.captures and not self._flushed:
