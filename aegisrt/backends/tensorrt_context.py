@@ -62,7 +62,10 @@ class ShapedContext:
             self._select(0, stream)
 
     def select_profile(self, shapes: Mapping[str, Shape], stream: int) -> None:
-        """Select a profile that fits the shapes, by the caller's names; INVALID_ARGUMENT where there is none."""
+        """Select a profile that fits the shapes, by the caller's names; INVALID_ARGUMENT where there is none.
+
+        Shapes and addresses must be told again: NVIDIA asks for the shapes, and promises nothing of the addresses.
+        """
         profiles = self._engine.profiles
         if not self._dynamic or not profiles:
             return
@@ -171,6 +174,7 @@ class ShapedContext:
                 hint = _UNSHARED if old else None
                 raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause="\n".join(lines) or None) from None
         self._profile = index
+        self._told.clear()
 
     def _select_as_8_does(self, index: int) -> None:
         """Raise RuntimeError for a profile that another context has, for which `..._async` would crash the process.

@@ -191,6 +191,7 @@ class Slot:
         if self._current is not call:
             self._current = None
             self._context.select_profile(call.shapes, self._stream.handle)
+            call.point(self._context)
             self._context.set_shapes(call.shapes)
             self._current = call
         call.enqueue(self._context, self._stream, lent)

@@ -146,6 +146,7 @@ class IExecutionContext(Plain):
         self._profile, self._flushed = index, False
         self._told[0] += 1
         self._shapes.clear()
+        self._addresses.clear()
         return True
 
     def set_input_shape(self, name, shape):
