@@ -214,6 +214,18 @@ def test_an_engine_for_another_gpu_is_refused_before_tensorrt_sees_it(trt, tmp_p
     assert trt.named("deserialize_cuda_engine") == []
 
 
+@pytest.mark.parametrize("damaged", [slice(0, 1), slice(24, 25), slice(100, 101), slice(2, None)])
+def test_a_built_engine_that_was_damaged_is_data_loss_before_tensorrt_sees_it(damaged, trt, tmp_path):
+    path = write(tmp_path, trt)
+    signature = Signature((TensorSpec("x", DataType.FP32, (None, 3)),), (TensorSpec("y", DataType.FP32, (None, 3)),))
+    built(path, signature)
+    content = bytearray(path.read_bytes())
+    content[damaged] = b"" if damaged.stop is None else bytes([content[damaged][0] ^ 0x55])
+    path.write_bytes(content)
+    assert TensorRTBackend().load(path).unwrap_err().code is ErrorCode.DATA_LOSS
+    assert trt.named("deserialize_cuda_engine") == []
+
+
 def test_a_graph_is_recorded_on_the_second_call_of_a_shape_and_then_replayed(trt, fake_cuda, tmp_path):
     backend = TensorRTBackend({"cuda_graph": True})
     backend.load(write(tmp_path, trt)).unwrap()
