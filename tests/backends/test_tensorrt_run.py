@@ -405,6 +405,28 @@ def test_outputs_on_the_device(trt, fake_cuda, tmp_path):
     assert fake_cuda.allocations == {}
 
 
+def test_outputs_on_the_device_that_the_engine_has_on_the_host(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"outputs": "device"})
+    backend.load(write(tmp_path, trt, outputs={"host_y": ("FLOAT", [-1, 3])})).unwrap()
+    for start in range(3):
+        answer = run(backend, rows(2, start))["host_y"]
+        assert fake_cuda.holds(answer.pointer, answer.nbytes)
+        assert fake_cuda.allocations[answer.pointer][:24].tobytes() == (rows(2, start) * 2).tobytes()
+
+
+@pytest.mark.parametrize("trt", [path for path in API if path.stem.startswith("tensorrt-8")], indirect=True)
+def test_outputs_on_the_device_have_the_dtype_of_the_model(trt, fake_cuda, tmp_path):
+    path = write(tmp_path, trt, inputs={"x": ("INT32", [-1, 3])}, outputs={"y": ("INT32", [-1, 3])})
+    spec = TensorSpec("x", DataType.INT64, (None, 3))
+    built(path, Signature((spec,), (TensorSpec("y", DataType.INT64, (None, 3)),)))
+    backend = TensorRTBackend({"outputs": "device"})
+    backend.load(path).unwrap()
+    value = rows(2).astype(np.int64)
+    answer = run(backend, value)["y"]
+    assert answer.dtype == np.int64
+    assert fake_cuda.allocations[answer.pointer][: value.nbytes].tobytes() == (value * 2).tobytes()
+
+
 def test_out_of_memory_is_resource_exhausted_and_the_instance_goes_on(trt, fake_cuda, tmp_path):
     wide = {"inputs": {"x": ("FLOAT", [-1, 100_000])}, "outputs": {"y": ("FLOAT", [-1, 100_000])}}
     profiles = [{"x": ([1, 100_000], [1, 100_000], [8, 100_000])}]
