@@ -9,6 +9,7 @@ from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, device_array
 from aegisrt.devices.cuda_dlpack import read_capsule
 from aegisrt.devices.cuda_memory import DeviceBuffer
+from aegisrt.devices.cuda_stream import CudaStream
 
 SPEC = TensorSpec("x", DataType.FP32, (2, 3))
 
@@ -134,3 +135,12 @@ def test_the_interface_of_ours():
         "shape": (2, 3), "typestr": "<f4", "data": (4096, False), "strides": None, "stream": None, "version": 3,
     }  # fmt: skip
     assert DeviceArray(4096, (0, 3), np.dtype("f4")).__cuda_array_interface__["data"] == (0, False)
+
+
+@pytest.mark.parametrize("stream", [LEGACY_STREAM, 0])
+def test_what_a_stream_still_writes_is_waited_for_before_it_comes_to_the_host(stream, fake_cuda):
+    with CudaStream("cuda:0") as own:
+        memory = DeviceBuffer(cuda_context(0), 24)
+        written_on = stream or own.handle
+        DeviceArray(memory.pointer, (2, 3), np.dtype("f4"), owner=memory, stream=written_on).numpy()
+        assert fake_cuda.finished == [written_on]
