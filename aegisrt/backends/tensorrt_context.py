@@ -57,8 +57,9 @@ class ShapedContext:
             output.free()
 
     def claim_profile(self, stream: int) -> None:
-        """Select the first profile where the engine has dynamic shapes and TensorRT selected none."""
-        if self._profile < 0 and self._dynamic:
+        """Select the first profile where the engine needs one, for shapes or for sizes, and TensorRT selected none."""
+        needs_one = bool(self._dynamic) or any(item.is_input and item.on_host for item in self._engine.tensors)
+        if self._profile < 0 and needs_one:
             self._select(0, stream)
 
     def select_profile(self, shapes: Mapping[str, Shape], stream: int) -> None:

@@ -92,10 +92,15 @@ class ICudaEngine(Plain):
         return self._io[name][1]
 
     def get_tensor_location(self, name):
-        return self._trt.TensorLocation.HOST if name.startswith("host_") else self._trt.TensorLocation.DEVICE
+        return self._trt.TensorLocation.HOST if holds_sizes(name) else self._trt.TensorLocation.DEVICE
 
     def get_tensor_profile_shape(self, name, profile_index):
         return self._described["profiles"][profile_index][name]
+
+
+def holds_sizes(name):
+    """Return whether a tensor is one that TensorRT reads or writes on the host: by its name, in the stand-in."""
+    return name.startswith("host_")
 
 
 class InvalidDims:
@@ -175,9 +180,10 @@ class IExecutionContext(Plain):
         return missing
 
     def _untold(self):
+        told = {True: self._addresses, False: self._shapes}
         return [
             name for name, (_, shape, is_input) in self._engine._io.items()
-            if is_input and -1 in shape and name not in self._shapes
+            if is_input and (-1 in shape or holds_sizes(name)) and name not in told[holds_sizes(name)]
         ]  # fmt: skip
 
     def _agree(self):
@@ -232,7 +238,8 @@ class IExecutionContext(Plain):
         memory = self.__dict__.get("_set_device_memory", self._memory)
         if memory == 0 or (memory > 0 and not cuda.holds(memory, SCRATCH_BYTES)):
             raise MemoryError("the context has no memory to work in")
-        if self._untold() or not self._agree() or (self._profile < 0 and self._shapes):
+        needs_profile = self._shapes or any(holds_sizes(name) for name, item in self._engine._io.items() if item[2])
+        if self._untold() or not self._agree() or (self._profile < 0 and needs_profile):
             self._fake.log("IExecutionContext::enqueueV3: Error Code 3: not all shapes are specified")
             return False
         if stream_handle in cuda.captures and not self._flushed:
@@ -266,7 +273,7 @@ class IExecutionContext(Plain):
         for name, (dtype, _, is_input) in io.items():
             address, shape = self._addresses[name], self._shape(name)
             size = prod(shape) * SIZES[dtype]
-            if not name.startswith("host_") and not cuda.holds(address, size):
+            if not holds_sizes(name) and not cuda.holds(address, size):
                 raise MemoryError(f"{name} has no memory of {size} bytes at {address:#x}")
             (sources if is_input else targets)[name] = (address, size, NUMPY[dtype], shape)
         compute = self._engine._compute

@@ -16,6 +16,7 @@ from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer
 from tests.backends.fake_tensorrt import API, FakeTensorRT, plan
+from tests.backends.fake_tensorrt_compute import NUMPY
 from tests.devices.fake_cuda import fake_cuda
 
 __all__ = ["fake_cuda"]
@@ -330,6 +331,19 @@ def test_instances_share_a_profile_which_tensorrt_8_gives_to_the_first_alone(gra
     selected = trt.named(SELECT[trt.is_old])
     assert trt.named(SELECT[not trt.is_old]) == []
     assert len(selected) == (0 if not trt.is_old else 5 if graph else 2)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_instances_of_an_engine_whose_only_input_holds_sizes(graph, trt, tmp_path):
+    whole = "INT32" if trt.is_old else "INT64"
+    described = {"inputs": {"host_n": (whole, [2])}, "outputs": {"y": (whole, [2])}, "profiles": [{}]}
+    backend = TensorRTBackend({"cuda_graph": graph}, instances=2)
+    backend.load(write(tmp_path, trt, **described)).unwrap()
+    for start in range(6):
+        value = np.array([start, 7], NUMPY[whole])
+        result = backend.execute(ExecutionRequest(inputs={"host_n": value})).unwrap()
+        np.testing.assert_array_equal(result.outputs["y"], value * 2)
+        assert not graph or "holds sizes" in result.metadata["cuda_graph"]
 
 
 def test_an_engine_of_tensorrt_8_that_shares_no_profile_is_refused_for_two_instances_at_load(trt, tmp_path):
