@@ -51,6 +51,7 @@ def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
         converted(Path(job["source"]), Path(job["folder"]), options["precision"]) if strong else Path(job["source"])
     )
     parser = parse(engine, source, network, native_norm=options["version_compatible"])
+    _keep_linear(engine, network)
     config = builder.create_builder_config()
     _configure(engine, config, options, job["compute_capabilities"])
     set_precision(engine, network, config, options["precision"], strong=strong)
@@ -88,6 +89,15 @@ def _creation_flags(engine: TensorRT, strong: bool) -> int:
     flag = engine.module.NetworkDefinitionCreationFlag
     flags = 1 << int(flag.EXPLICIT_BATCH) if engine.version[0] < 10 and not engine.is_rtx else 0
     return flags | (1 << int(flag.STRONGLY_TYPED) if strong else 0)
+
+
+def _keep_linear(engine: TensorRT, network: Any) -> None:
+    """Have inputs and outputs in C order; by default the builder may take any format (`ITensor::setAllowedFormats`)."""
+    linear = 1 << int(engine.module.TensorFormat.LINEAR)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    for tensor in (*inputs, *outputs):
+        tensor.allowed_formats = linear
 
 
 def _configure(engine: TensorRT, config: Any, options: Mapping[str, Any], capabilities: Sequence[str]) -> None:

@@ -20,15 +20,18 @@ from tests.backends.fake_tensorrt_base import Plain, Subclassed
 API = sorted(Path(__file__).with_name("tensorrt_api").glob("*.json"))
 
 
-def plan(version, *, inputs, outputs, profiles=(), operation="double", family=b"ftrt", shared=True, model=b""):
+def plan(
+    version, *, inputs, outputs, profiles=(), operation="double", formats=None, family=b"ftrt", shared=True, model=b""
+):
     """Return the bytes of an engine file that the fake loads.
 
     `inputs` and `outputs` are `{name: (dtype, shape)}`; a profile is `{name: (min, opt, max)}`. `operation` is what it
-    computes, `model` the ONNX model for the operation `onnx`; `shared`: contexts may share a profile on TensorRT 8.
+    computes, `model` the ONNX model for the operation `onnx`; `shared`: contexts may share a profile on TensorRT 8;
+    `formats` are the tensors' by name, where they are not linear.
     """
     described = {
         "inputs": inputs, "outputs": outputs, "profiles": list(profiles), "operation": operation, "shared": shared,
-        "model": base64.b64encode(model).decode(),
+        "formats": formats or {}, "model": base64.b64encode(model).decode(),
     }  # fmt: skip
     body = json.dumps(described).encode()
     head = family + bytes(12) + (32 + len(body)).to_bytes(8, "little") + bytes(version[:4]).ljust(4, b"\0") + bytes(4)

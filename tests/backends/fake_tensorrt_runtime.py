@@ -94,6 +94,10 @@ class ICudaEngine(Plain):
     def get_tensor_location(self, name):
         return self._trt.TensorLocation.HOST if holds_sizes(name) else self._trt.TensorLocation.DEVICE
 
+    def get_tensor_format(self, name, profile_index):
+        assert profile_index < self.num_optimization_profiles
+        return self._trt.TensorFormat[self._described["formats"].get(name, "LINEAR")]
+
     def get_tensor_profile_shape(self, name, profile_index):
         return self._described["profiles"][profile_index][name]
 

@@ -136,6 +136,12 @@ def test_a_level_that_the_version_lacks_is_refused(tmp_path):
     assert caught.value.error.code is ErrorCode.FAILED_PRECONDITION
 
 
+def test_inputs_and_outputs_are_linear_which_the_builder_need_not_choose(fake, tmp_path):
+    made(fake, tmp_path)
+    described = json.loads((tmp_path / "m.engine").read_bytes()[32:])
+    assert described["formats"] == {"x": "LINEAR", "y": "LINEAR"}
+
+
 def test_without_external_tactics_cublas_and_cudnn_go(fake, tmp_path):
     made(fake, tmp_path, external_tactics=False)
     ((_, mask),) = fake.named("set_tactic_sources")

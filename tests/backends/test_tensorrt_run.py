@@ -227,6 +227,15 @@ def test_a_built_engine_that_was_damaged_is_data_loss_before_tensorrt_sees_it(da
     assert trt.named("deserialize_cuda_engine") == []
 
 
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_an_engine_with_a_format_of_its_own_is_refused(name, trt, tmp_path):
+    error = TensorRTBackend().load(write(tmp_path, trt, formats={name: "CHW32"})).unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert f"`{name}` in the format CHW32" in error.message
+    gc.collect()
+    assert trt.destroyed == ["ICudaEngine", "Runtime"]
+
+
 def test_a_graph_is_recorded_on_the_second_call_of_a_shape_and_then_replayed(trt, fake_cuda, tmp_path):
     backend = TensorRTBackend({"cuda_graph": True})
     backend.load(write(tmp_path, trt)).unwrap()
