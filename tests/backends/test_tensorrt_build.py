@@ -229,7 +229,8 @@ def test_a_builder_that_runs_out_of_memory(fake, tmp_path):
     assert caught.value.error.code is ErrorCode.RESOURCE_EXHAUSTED
 
 
-def test_a_parser_of_tensorrt_8_names_the_node_by_its_log(tmp_path):
+@pytest.mark.parametrize(("name", "told"), [('name: "frob_1"\n', "frob_1"), ("", "out")])
+def test_a_parser_of_tensorrt_8_names_the_node_by_its_log(name, told, tmp_path):
     fake = FakeTensorRT(next(path for path in API if path.stem.startswith("tensorrt-8")), FakeCuda())
 
     class Error:
@@ -240,14 +241,17 @@ def test_a_parser_of_tensorrt_8_names_the_node_by_its_log(tmp_path):
 
     def parse_from_file(self, model):
         self._errors.append(Error())
-        fake.log('ModelImporter.cpp:731: While parsing node number 7 [Frobnicate -> "out"]:')
+        dump = f'input: "x"\noutput: "out"\n{name}op_type: "Frobnicate"\nattribute {{\n  name: "alpha"\n}}\n'
+        said = ['While parsing node number 7 [Frobnicate -> "out"]:', "--- Begin node ---", dump, "--- End node ---"]
+        for line, text in enumerate(said, 771):
+            fake.log(f"ModelImporter.cpp:{line}: {text}")
         return False
 
     fake.module.OnnxParser.parse_from_file = parse_from_file
     with pytest.raises(ResultError) as caught:
         made(fake, tmp_path)
     assert caught.value.error.code is ErrorCode.UNIMPLEMENTED
-    assert "operator `Frobnicate` (node `out`)" in caught.value.error.message
+    assert f"operator `Frobnicate` (node `{told}`)" in caught.value.error.message
     assert "Plugin not found" in caught.value.error.message
 
 
