@@ -64,7 +64,8 @@ class Builder(Plain):
         for dtype, flag in (("HALF", "FP16"), ("BF16", "BF16"), ("INT8", "INT8")):
             if dtype in tensors and flag not in flags:
                 return f"Internal Error ({flag} precision has been set for a layer, but it is not configured)"
-        if "INT8" in tensors and not getattr(tensors["INT8"], "_range", None):
+        quantized = any(layer._type.name == "QUANTIZE" for layer in network._layers)
+        if "INT8" in tensors and not quantized and not getattr(tensors["INT8"], "_range", None):
             return "Internal Error (Calibration failure occurred with no scaling factors detected)"
         if "HALF" in tensors and any(
             item._dtype.name == "FLOAT" and "_set_precision" not in layer.__dict__

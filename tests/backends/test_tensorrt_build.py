@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aegisrt import TensorRTBackend
@@ -155,7 +156,7 @@ def test_profiles_may_be_shared_by_contexts_on_tensorrt_8_too(fake, tmp_path):
     assert features == (["PROFILE_SHARING_0806"] if fake.version[0] == 8 else [])
 
 
-@pytest.mark.parametrize("name", ["identity-fp16", "affine-fp16", "identity-int8", "mixed"])
+@pytest.mark.parametrize("name", ["identity-fp16", "affine-fp16", "identity-int8", "mixed", "quantized"])
 def test_a_weakly_typed_builder_is_allowed_the_model_s_own_dtypes(name, tmp_path):
     graphs = pytest.importorskip("tests.backends.onnx_graphs", reason="needs the package onnx")
     fake = FakeTensorRT(next(path for path in API if path.stem.startswith("tensorrt-8")), FakeCuda())
@@ -163,10 +164,22 @@ def test_a_weakly_typed_builder_is_allowed_the_model_s_own_dtypes(name, tmp_path
         nodes = [graphs.node("Cast", ["x"], ["h"], to=graphs.TensorProto.FLOAT16), graphs.node("Relu", ["w"], ["v"])]
         sides = ({"x": (graphs.FLOAT, (3,)), "w": (graphs.FLOAT, (3,))}, {"h": (graphs.TensorProto.FLOAT16, (3,))})
         graphs.save(tmp_path / "m.onnx", nodes, sides[0], {**sides[1], "v": (graphs.FLOAT, (3,))})
+    elif name == "quantized":
+        nodes = [
+            graphs.node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+            graphs.node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+            graphs.node("Relu", ["d"], ["y"]),
+        ]
+        weights = {"scale": np.float32(0.5), "zero": np.int8(0)}
+        sides = {"x": (graphs.FLOAT, (3,))}, {"y": (graphs.FLOAT, (3,))}
+        graphs.save(tmp_path / "m.onnx", nodes, *sides, weights)
     else:
         shutil.copy(MODELS / f"{name}.onnx", tmp_path / "m.onnx")
     made(fake, tmp_path)
-    if name == "identity-int8":
+    if name == "quantized":
+        assert flags_set(fake) == {"INT8"}
+        assert fake.named("ILayer.precision=", "set_dynamic_range") == []
+    elif name == "identity-int8":
         assert flags_set(fake) == {"INT8"}
         assert fake.named("set_dynamic_range")[0][1:] == (-127.0, 127.0)
     elif name == "mixed":
