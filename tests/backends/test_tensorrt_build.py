@@ -217,13 +217,28 @@ def test_the_gpus_of_rtx_are_named(tmp_path):
 
 
 def test_the_timing_cache_grows_from_build_to_build(fake, tmp_path):
-    file = tmp_path / "timing.cache"
+    file = tmp_path / "new folder" / "timing.cache"
     for _ in range(2):
         made(fake, tmp_path, build={"timing_cache": str(file)})
     if fake.family == "tensorrt_rtx":
         assert not file.exists()
     else:
         assert file.read_bytes() == b"++"
+
+
+def test_a_timing_cache_that_cannot_be_is_told_before_the_build_and_one_that_is_lost_after_it_costs_nothing(
+    fake, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    if fake.family != "tensorrt_rtx":
+        with pytest.raises(ResultError) as caught:
+            made(fake, tmp_path, build={"timing_cache": str(tmp_path / "file" / "timing.cache")})
+        assert caught.value.error.code is ErrorCode.PERMISSION_DENIED
+        assert fake.named("build_serialized_network") == []
+    (tmp_path / "folder" / "in it").mkdir(parents=True)
+    made(fake, tmp_path, build={"timing_cache": str(tmp_path / "folder")})
+    assert (tmp_path / "m.engine").is_file()
+    assert ("was not written" in capsys.readouterr().out) is (fake.family != "tensorrt_rtx")
 
 
 def test_a_builder_that_fails_is_told_in_its_own_words(fake, tmp_path):
