@@ -167,7 +167,7 @@ class Slot:
         for name, buffers in self._tensors.items():
             if buffers.tensor.is_input:
                 continue
-            shape = self._context.shape(buffers.tensor.name)
+            shape = None if name in self._context.late else self._context.shape(buffers.tensor.name)
             if shape is None:
                 if self._context.allocate_late(name) and self._graphs:
                     self._without_graphs(f"the shape of output `{name}` is known only after each call")

@@ -275,8 +275,9 @@ class IExecutionContext(Plain):
         io, cuda = self._engine._io, self._fake.cuda
         sources, targets = {}, {}
         for name, (dtype, _, is_input) in io.items():
-            address, shape = self._addresses[name], self._shape(name)
+            shape = self._shape(name)
             size = prod(shape) * SIZES[dtype]
+            address = self._addresses[name] if name not in self._allocators else self._allocated(name, size, shape)
             if not holds_sizes(name) and not cuda.holds(address, size):
                 raise MemoryError(f"{name} has no memory of {size} bytes at {address:#x}")
             (sources if is_input else targets)[name] = (address, size, NUMPY[dtype], shape)
@@ -303,13 +304,18 @@ class IExecutionContext(Plain):
         size = prod(self._shape(source)) * np.dtype(dtype).itemsize
         value = np.frombuffer(ctypes.string_at(address, size), dtype).reshape(self._shape(source))
         found = self._engine._compute({source: value})[name]
-        allocator = self._allocators[name]
-        late = "reallocate_output" if self._fake.is_old else "reallocate_output_async"
-        extra = () if self._fake.is_old else (0,)
-        target = getattr(allocator, late)(name, 0, max(found.nbytes, 1), ALIGNMENT, *extra)
+        target = self._allocated(name, found.nbytes, found.shape)
         if not target:
             self._fake.log("output allocator returned null")
             return False
-        allocator.notify_shape(name, found.shape)
         ctypes.memmove(target, found.tobytes(), found.nbytes)
         return True
+
+    def _allocated(self, name, size, shape):
+        """Return where an output goes that has an allocator, whatever address was told beside it; 0 for nowhere."""
+        allocator, old = self._allocators[name], self._fake.is_old
+        arguments = (name, self._addresses.get(name, 0), max(size, 1), ALIGNMENT)
+        target = allocator.reallocate_output(*arguments) if old else allocator.reallocate_output_async(*arguments, 0)
+        if target:
+            allocator.notify_shape(name, shape)
+        return target

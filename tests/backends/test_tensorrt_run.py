@@ -149,6 +149,17 @@ def test_outputs_whose_shape_comes_late_are_allocated_by_the_allocator(trt, tmp_
     assert "only after each call" in result.metadata["cuda_graph"]
 
 
+def test_an_output_that_has_an_allocator_is_always_read_where_that_put_it(trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    kind, real = trt.module.IExecutionContext, trt.module.IExecutionContext.get_tensor_shape
+    monkeypatch.setattr(kind, "get_tensor_shape", lambda self, name: (-1, 3))
+    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+    monkeypatch.setattr(kind, "get_tensor_shape", real)
+    for count in (3, 3, 2, 5):
+        np.testing.assert_array_equal(run(backend, rows(count, 9))["y"], rows(count, 9) * 2)
+
+
 @pytest.mark.parametrize("dtype", [DataType.FP16, DataType.INT8, DataType.UINT8, DataType.INT32, DataType.BOOL])
 def test_dtypes(dtype, trt, tmp_path):
     name = {"FP16": "HALF"}.get(dtype.value, dtype.value)
