@@ -107,6 +107,9 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
     UNAVAILABLE, with the install command, where none is installed, or with the loader's words where one does not
     import; FAILED_PRECONDITION for a version older than 8.6.
     """
+    imported = _imported(wanted)
+    if imported is not None:
+        return imported
     here = installed()
     name = next((name for name in wanted if name in here), None)
     if name is None:
@@ -118,6 +121,16 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
         if name not in _loaded:
             _loaded[name] = _load(name)
         return _loaded[name]
+
+
+def _imported(wanted: Sequence[Distribution]) -> TensorRT | None:
+    """Return the first of `wanted` that is installed where it is imported already: `installed` reads many files."""
+    for name in wanted:
+        if name in _loaded:
+            return _loaded[name]
+        if _module(name) is not None:
+            return None
+    return None
 
 
 def _load(name: Distribution) -> TensorRT:
