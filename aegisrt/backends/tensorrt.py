@@ -98,10 +98,10 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
     # -- loading -----------------------------------------------------------------------------------------------
 
     def _load(self, path: Path) -> Engine:
-        header = read_header(path)
         sidecar = read_sidecar(path)
         if sidecar is not None:
             check_file(path, sidecar)
+        header = read_header(path)
         library = load_tensorrt(self._runners(header))
         compatible = self.options.version_compatible or _is_compatible(sidecar)
         allowed = self.options.engine_host_code_allowed

@@ -37,6 +37,11 @@ class TensorBuffers:
         return self._staged.pointer if self._host is None else int(self._host.ctypes.data)
 
     @property
+    def passes_through_host(self) -> bool:
+        """Whether the GPU has no result as the caller is to get it: it lies on the host, or is converted there."""
+        return self.converts or self.tensor.on_host
+
+    @property
     def device_bytes(self) -> int:
         """How much is held on the GPU."""
         return self._staged.device_bytes

@@ -51,6 +51,7 @@ def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
         converted(Path(job["source"]), Path(job["folder"]), options["precision"]) if strong else Path(job["source"])
     )
     parser = parse(engine, source, network, native_norm=options["version_compatible"])
+    _keep_linear(engine, network)
     config = builder.create_builder_config()
     _configure(engine, config, options, job["compute_capabilities"])
     set_precision(engine, network, config, options["precision"], strong=strong)
@@ -88,6 +89,15 @@ def _creation_flags(engine: TensorRT, strong: bool) -> int:
     flag = engine.module.NetworkDefinitionCreationFlag
     flags = 1 << int(flag.EXPLICIT_BATCH) if engine.version[0] < 10 and not engine.is_rtx else 0
     return flags | (1 << int(flag.STRONGLY_TYPED) if strong else 0)
+
+
+def _keep_linear(engine: TensorRT, network: Any) -> None:
+    """Have inputs and outputs in C order; by default the builder may take any format (`ITensor::setAllowedFormats`)."""
+    linear = 1 << int(engine.module.TensorFormat.LINEAR)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    for tensor in (*inputs, *outputs):
+        tensor.allowed_formats = linear
 
 
 def _configure(engine: TensorRT, config: Any, options: Mapping[str, Any], capabilities: Sequence[str]) -> None:
@@ -175,18 +185,32 @@ class _TimingCache:
         self._config = config
         self._path = None if path is None or engine.is_rtx else Path(path)
         if self._path is not None:
-            kept = self._path.read_bytes() if self._path.is_file() else b""
+            kept = _kept(self._path)
             cache = config.create_timing_cache(kept) or config.create_timing_cache(b"")
             if not config.set_timing_cache(cache, False):
                 config.set_timing_cache(config.create_timing_cache(b""), False)
 
     def save(self) -> None:
-        """Write it anew, in one step: other builds may read it meanwhile."""
+        """Write it anew, in one step: other builds may read it meanwhile. The engine does not depend on it."""
         if self._path is None:
             return
         fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        fresh.write_bytes(self._config.get_timing_cache().serialize())
-        fresh.replace(self._path)
+        try:
+            fresh.write_bytes(self._config.get_timing_cache().serialize())
+            fresh.replace(self._path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            tell(f"the timing cache was not written: {error}")
+
+
+def _kept(path: Path) -> bytes:
+    """Return what earlier builds kept; make the folder, and raise PERMISSION_DENIED where that or reading fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        message = f"the timing cache {path} cannot be used: {error.strerror}"
+        raise fail(ErrorCode.PERMISSION_DENIED, message, "name another file in `build.timing_cache`") from None
 
 
 def _no_builder(engine: TensorRT, lines: list[str]) -> ResultError:

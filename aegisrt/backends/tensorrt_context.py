@@ -5,6 +5,7 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/infer/Co
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,12 +57,16 @@ class ShapedContext:
             output.free()
 
     def claim_profile(self, stream: int) -> None:
-        """Select the first profile where the engine has dynamic shapes and TensorRT selected none."""
-        if self._profile < 0 and self._dynamic:
+        """Select the first profile where the engine needs one, for shapes or for sizes, and TensorRT selected none."""
+        needs_one = bool(self._dynamic) or any(item.is_input and item.on_host for item in self._engine.tensors)
+        if self._profile < 0 and needs_one:
             self._select(0, stream)
 
     def select_profile(self, shapes: Mapping[str, Shape], stream: int) -> None:
-        """Select a profile that fits the shapes, by the caller's names; INVALID_ARGUMENT where there is none."""
+        """Select a profile that fits the shapes, by the caller's names; INVALID_ARGUMENT where there is none.
+
+        Shapes and addresses must be told again: NVIDIA asks for the shapes, and promises nothing of the addresses.
+        """
         profiles = self._engine.profiles
         if not self._dynamic or not profiles:
             return
@@ -79,14 +84,32 @@ class ShapedContext:
             for public, name in self._dynamic.items():
                 shape = shapes[public]
                 self._check(self._context.set_input_shape(name, shape), f"shape {shape} of `{public}`", lines)
-            try:
-                missing = self._context.infer_shapes()
-            except RuntimeError as error:
+            if not self._finds_output_shapes(lines):
                 message = f"TensorRT finds no output shapes for these inputs: {sentence(lines)}"
-                raise fail(ErrorCode.INVALID_ARGUMENT, message, cause="\n".join([str(error), *lines])) from error
-            if missing:
-                cause = "\n".join(lines) or None
-                raise fail(ErrorCode.INTERNAL, f"TensorRT still wants {', '.join(missing)}", cause=cause)
+                raise fail(ErrorCode.INVALID_ARGUMENT, message, cause="\n".join(lines) or None)
+
+    def _finds_output_shapes(self, lines: list[str]) -> bool:
+        """Return whether there are output shapes for what TensorRT was told; `lines` collects what it logs."""
+        if not self._engine.library.raises_safely:
+            return self._tells_output_shapes(lines)
+        try:
+            missing = self._context.infer_shapes()
+        except RuntimeError:
+            return False
+        if missing:
+            cause = "\n".join(lines) or None
+            raise fail(ErrorCode.INTERNAL, f"TensorRT still wants {', '.join(missing)}", cause=cause)
+        return True
+
+    def _tells_output_shapes(self, lines: list[str]) -> bool:
+        """Return what `infer_shapes` would, where it cannot be called."""
+        outputs = [item.name for item in self._engine.tensors if not item.is_input]
+        try:
+            shapes = [tuple(self._context.get_tensor_shape(name)) for name in outputs]
+        except ValueError:  # an invalid `Dims` has -1 dimensions, which is no length of a tuple
+            return False
+        smallest = min((dim for shape in shapes for dim in shape), default=0)
+        return smallest >= 0 or (smallest == -1 and not lines)
 
     def shape(self, name: str) -> Shape | None:
         """Return the shape of an output, by the engine's name; None where only the call itself will tell."""
@@ -139,17 +162,29 @@ class ShapedContext:
 
     def _select(self, index: int, stream: int) -> None:
         """Select a profile; the binding of TensorRT raises for one that it refuses."""
-        with self._engine.library.log.errors() as lines:
+        library = self._engine.library
+        old = library.version[0] == 8 and not library.is_rtx
+        with library.log.errors() as lines:
             try:
-                done = self._context.set_optimization_profile_async(index, stream)
+                if old:
+                    self._select_as_8_does(index)
+                else:
+                    self._context.set_optimization_profile_async(index, stream)
             except RuntimeError:
-                done = False
-        if not done:
-            message = f"{self._engine.library.words} refuses profile {index} of the engine: {sentence(lines)}"
-            library = self._engine.library
-            hint = _UNSHARED if library.version[0] < 10 and not library.is_rtx else None
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause="\n".join(lines) or None)
+                message = f"{library.words} refuses profile {index} of the engine: {sentence(lines)}"
+                hint = _UNSHARED if old else None
+                raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause="\n".join(lines) or None) from None
         self._profile = index
+        self._told.clear()
+
+    def _select_as_8_does(self, index: int) -> None:
+        """Raise RuntimeError for a profile that another context has, for which `..._async` would crash the process.
+
+        See `TensorRT.raises_safely`. It copies what it has to as the next call is enqueued.
+        """
+        with self._engine.library.lifecycle, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._context.active_optimization_profile = index
 
     def _check(self, done: bool, what: str, lines: list[str] | Callable[[], list[str]]) -> None:
         if not done:

@@ -67,6 +67,7 @@ class Engine:
         self.tensors = tuple(self._tensors(signature))
         self.signature = self._signature(signature)
         count = self.engine.num_optimization_profiles
+        self._refuse_formats(count)
         self.profiles = [self._profile(index) for index in range(count)]
 
     def narrowed(self) -> dict[str, str]:
@@ -101,6 +102,17 @@ class Engine:
             tuple(_spec(by_name[spec.name], spec) for spec in model.inputs),
             tuple(_spec(by_name[spec.name], spec) for spec in model.outputs),
         )
+
+    def _refuse_formats(self, profiles: int) -> None:
+        """Raise FAILED_PRECONDITION for tensors that are not in C order: vectorized ones take more memory, too."""
+        linear = self.library.module.TensorFormat.LINEAR
+        for tensor in self.tensors:
+            for index in range(profiles):
+                found = self.engine.get_tensor_format(tensor.name, index)
+                if found != linear:
+                    message = f"the engine has `{tensor.name}` in the format {found.name}, and only LINEAR is served"
+                    hint = "build it again: `aegisrt build`, or `trtexec` without I/O formats"
+                    raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 
     def _profile(self, index: int) -> dict[str, InputRange]:
         spans = {}

@@ -58,6 +58,15 @@ class TensorRT:
         """Whether its files are those of TensorRT for RTX."""
         return self.distribution == "tensorrt_rtx"
 
+    @property
+    def raises_safely(self) -> bool:
+        """Whether the bindings may raise from calls that give up the GIL; before 10.13 they crash the process.
+
+        Compare `infer_shapes` and `set_optimization_profile_async` in python/src/infer/pyCore.cpp of
+        https://github.com/NVIDIA/TensorRT, release/10.12 and release/10.13; those of TensorRT for RTX are not public.
+        """
+        return not self.is_rtx and self.version >= (10, 13)
+
     def make(self, kind: str) -> Any:
         """Return a new `Runtime` or `Builder`, or None where TensorRT does not make it; its log says why."""
         try:
@@ -98,6 +107,9 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
     UNAVAILABLE, with the install command, where none is installed, or with the loader's words where one does not
     import; FAILED_PRECONDITION for a version older than 8.6.
     """
+    imported = _imported(wanted)
+    if imported is not None:
+        return imported
     here = installed()
     name = next((name for name in wanted if name in here), None)
     if name is None:
@@ -109,6 +121,16 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
         if name not in _loaded:
             _loaded[name] = _load(name)
         return _loaded[name]
+
+
+def _imported(wanted: Sequence[Distribution]) -> TensorRT | None:
+    """Return the first of `wanted` that is installed where it is imported already: `installed` reads many files."""
+    for name in wanted:
+        if name in _loaded:
+            return _loaded[name]
+        if _module(name) is not None:
+            return None
+    return None
 
 
 def _load(name: Distribution) -> TensorRT:

@@ -19,7 +19,7 @@ _LEVELS = {
     "VERBOSE": logging.NOTSET,
 }
 _NOISE = re.compile(
-    r"^\[checkMacros\.cpp|catchCudaError|Thread context has not been set|In getCurrentCC|^--- (Begin|End) node"
+    r"^\[checkMacros\.cpp|catchCudaError|Thread context has not been set|In getCurrentCC|^(\S+: )?--- (Begin|End) node"
 )
 _PLACE = re.compile(r"\s*\(?In \S+ at \S+:\d+\)?|^\S+: Error Code \d+: |^(\d+: )?\[\S+::\d+\] ?|Error Code \d+: ")
 

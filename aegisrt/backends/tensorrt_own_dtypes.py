@@ -2,8 +2,9 @@
 
 Without the flag the builder refuses it ("fp16 precision has been set for a layer or layer output, but fp16 is not
 configured in the builder", https://github.com/NVIDIA/TensorRT/issues/1823); with it, the builder may choose FP16 for
-FP32 layers too, so those are pinned. An INT8 tensor means `value * scale` to it: a range of 127 makes the scale 1
-(https://github.com/NVIDIA/TensorRT/issues/2998).
+FP32 layers too, so those are pinned. INT8 comes in by a tensor's scale alone, and a pinned layer between
+DequantizeLinear and QuantizeLinear would not become an INT8 one. An INT8 tensor means `value * scale` to it: a range of
+127 makes the scale 1 (https://github.com/NVIDIA/TensorRT/issues/2998).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def allow_own_dtypes(engine: TensorRT, network: Any, config: Any) -> None:
     wanted = [_FLAGS[name] for name in sorted(found) if name in _FLAGS and engine.has("BuilderFlag", _FLAGS[name])]
     for name in wanted:
         config.set_flag(getattr(flag, name))
-    if wanted and "FLOAT" in found:
+    if wanted not in ([], ["INT8"]) and "FLOAT" in found:
         config.set_flag(flag.PREFER_PRECISION_CONSTRAINTS)
         _pin_fp32(engine, network)
     if "INT8" in found and not is_quantized(engine, network):

@@ -22,6 +22,7 @@ _CODES = {
     "INTERNAL_ERROR": ErrorCode.INTERNAL,
 }
 _NODE = re.compile(r'While parsing node number (\d+) \[(\S+)(?: -> "([^"]*)")?')
+_NODE_NAME = re.compile(r'^name: "([^"]+)"$', re.MULTILINE)
 _ELSEWHERE = "export the model without it, or run it on backend `onnx`"
 _NAMED = 5
 """How many unsupported operators a message names."""
@@ -82,9 +83,21 @@ def _named(error: Any, logged: dict[int, tuple[str, str]]) -> str:
 
 
 def _logged_nodes(lines: list[str]) -> dict[int, tuple[str, str]]:
-    """Return operator and first output, which names the node well enough, by the node's number."""
-    found = (_NODE.search(line) for line in lines)
-    return {int(match[1]): (match[2], match[3] or "") for match in found if match}
+    """Return operator and name by the node's number; the first output stands for a node that has no name.
+
+    The parser of TensorRT 8 logs the node itself after the line that has its number:
+    https://github.com/onnx/onnx-tensorrt/blob/release/8.6-GA/ModelImporter.cpp
+    """
+    found: dict[int, tuple[str, str]] = {}
+    number = None
+    for line in lines:
+        if match := _NODE.search(line):
+            number = int(match[1])
+            found[number] = match[2], match[3] or ""
+        elif number is not None and (named := _NODE_NAME.search(line)):
+            found[number] = found[number][0], named[1]
+            number = None
+    return found
 
 
 def _said(error: Any) -> str:

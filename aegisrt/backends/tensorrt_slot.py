@@ -25,7 +25,7 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda_arrays import DeviceArray
-from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device
+from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_device
 from aegisrt.devices.cuda_stream import CudaEvent, open_stream
 
 _Key = tuple[Any, ...]
@@ -167,7 +167,7 @@ class Slot:
         for name, buffers in self._tensors.items():
             if buffers.tensor.is_input:
                 continue
-            shape = self._context.shape(buffers.tensor.name)
+            shape = None if name in self._context.late else self._context.shape(buffers.tensor.name)
             if shape is None:
                 if self._context.allocate_late(name) and self._graphs:
                     self._without_graphs(f"the shape of output `{name}` is known only after each call")
@@ -191,6 +191,7 @@ class Slot:
         if self._current is not call:
             self._current = None
             self._context.select_profile(call.shapes, self._stream.handle)
+            call.point(self._context)
             self._context.set_shapes(call.shapes)
             self._current = call
         call.enqueue(self._context, self._stream, lent)
@@ -234,14 +235,19 @@ class Slot:
 
     def _on_device(self, found: dict[str, tuple[TensorBuffers, Array]]) -> list[Any]:
         """Return copies on the GPU, each in memory of its own: the next call overwrites the engine's."""
-        made = []
+        made, stream = [], self._stream.handle
         with self._stream.lock, self._cuda:
             for name, (buffers, view) in found.items():
-                memory = DeviceBuffer(self._cuda, view.nbytes)
                 late = self._context.late.get(name)
-                source = late.pointer if late is not None else buffers.pointer
-                copy_on_device(self._cuda, memory.pointer, source, view.nbytes, self._stream.handle)
-                made.append(DeviceArray(memory.pointer, view.shape, view.dtype, self._cuda.ordinal, owner=memory))
+                value = buffers.result(view) if buffers.passes_through_host else view
+                memory = DeviceBuffer(self._cuda, value.nbytes)
+                if buffers.passes_through_host:
+                    copy_to_device(self._cuda, memory.pointer, value.ctypes.data, value.nbytes, stream)
+                    self._stream.finish()
+                else:
+                    source = late.pointer if late is not None else buffers.pointer
+                    copy_on_device(self._cuda, memory.pointer, source, value.nbytes, stream)
+                made.append(DeviceArray(memory.pointer, value.shape, value.dtype, self._cuda.ordinal, owner=memory))
             self._stream.finish()
         return made
 

@@ -60,11 +60,13 @@ class DeviceArray:
         }
 
     def numpy(self) -> Array:
-        """Return a copy on the host."""
+        """Return a copy on the host, once the stream that writes it has done so."""
         made: Array = np.empty(self.shape, self.dtype)
         if made.nbytes:
             context = cuda_context(self.ordinal)
             with context:
+                if self.stream is not None:
+                    context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(self.stream))
                 try:
                     context.pycuda.memcpy_dtoh(made.view(np.uint8).reshape(-1), self.pointer)
                 except context.pycuda.Error as error:

@@ -20,19 +20,26 @@ from tests.backends.fake_tensorrt_base import Plain, Subclassed
 API = sorted(Path(__file__).with_name("tensorrt_api").glob("*.json"))
 
 
-def plan(version, *, inputs, outputs, profiles=(), operation="double", family=b"ftrt", shared=True, model=b""):
+def plan(
+    version, *, inputs, outputs, profiles=(), operation="double", formats=None, family=b"ftrt", shared=True, model=b""
+):
     """Return the bytes of an engine file that the fake loads.
 
     `inputs` and `outputs` are `{name: (dtype, shape)}`; a profile is `{name: (min, opt, max)}`. `operation` is what it
-    computes, `model` the ONNX model for the operation `onnx`; `shared`: contexts may share a profile on TensorRT 8.
+    computes, `model` the ONNX model for the operation `onnx`; `shared`: contexts may share a profile on TensorRT 8;
+    `formats` are the tensors' by name, where they are not linear.
     """
     described = {
         "inputs": inputs, "outputs": outputs, "profiles": list(profiles), "operation": operation, "shared": shared,
-        "model": base64.b64encode(model).decode(),
+        "formats": formats or {}, "model": base64.b64encode(model).decode(),
     }  # fmt: skip
     body = json.dumps(described).encode()
     head = family + bytes(12) + (32 + len(body)).to_bytes(8, "little") + bytes(version[:4]).ljust(4, b"\0") + bytes(4)
     return head + body
+
+
+class ProcessDied(BaseException):
+    """What stands for a crash of the whole process; nothing can catch the real one."""
 
 
 class FakeTensorRT:
@@ -52,9 +59,22 @@ class FakeTensorRT:
         self.module = self._module(described)
 
     @property
+    def is_rtx(self):
+        return self.family == "tensorrt_rtx"
+
+    @property
     def is_old(self):
         """Whether it is TensorRT 8: no INT64, no strong typing, profiles that contexts do not share by themselves."""
-        return self.family == "tensorrt" and self.version < (10,)
+        return not self.is_rtx and self.version < (10,)
+
+    @property
+    def raises_safely(self):
+        """Whether its bindings take the GIL back to raise, as those of 10.13 do and those of 10.12 do not."""
+        return not self.is_rtx and self.version >= (10, 13)
+
+    def raise_without_the_gil(self, text):
+        """Raise RuntimeError as the bindings do from a call that gave up the GIL."""
+        raise RuntimeError(text) if self.raises_safely else ProcessDied(text)
 
     def log(self, text, severity="ERROR"):
         if self.logger is not None:
@@ -93,6 +113,7 @@ def _restricted(fake, module, class_name, surface, behaviour):
         if not surface["properties"].get(name):
             raise AttributeError(f"{class_name} of {fake.family} {module.__version__} has no writable `{name}`")
         fake.calls.append((f"{class_name}.{name}=", (value,)))
+        self._set(name, value)
         object.__setattr__(self, f"_set_{name}", value)
 
     def look_up(self, name):

@@ -7,6 +7,9 @@ class Plain:
     def _properties(self):
         return {}
 
+    def _set(self, name, value):
+        """Do what setting a property does beside keeping its value."""
+
     def _die(self):
         pass
 

@@ -17,7 +17,8 @@ class Builder(Plain):
         self._fake.logger = logger
 
     def create_network(self, flags=0):
-        return self._new("INetworkDefinition", tensors=[], outputs={}, layers=[], flags=flags, content=b"")
+        values = {"tensors": [], "outputs": {}, "made": [], "layers": [], "content": b""}
+        return self._new("INetworkDefinition", flags=flags, **values)
 
     def create_builder_config(self):
         return self._new("IBuilderConfig", flags=set(), profiles=[], features=set())
@@ -40,6 +41,7 @@ class Builder(Plain):
             inputs={item._name: (item._dtype.name, item._shape) for item in network._tensors},
             outputs=network._outputs or {"y": ("FLOAT", [-1, 3])},
             profiles=config._profiles,
+            formats={item._name: item._format() for item in (*network._tensors, *network._made)},
             family=b"vtrt" if self._fake.family == "tensorrt_rtx" else b"ftrt",
             shared="PROFILE_SHARING_0806" in config._features or not self._fake.is_old,
             operation="onnx" if network._content else "double",
@@ -62,7 +64,8 @@ class Builder(Plain):
         for dtype, flag in (("HALF", "FP16"), ("BF16", "BF16"), ("INT8", "INT8")):
             if dtype in tensors and flag not in flags:
                 return f"Internal Error ({flag} precision has been set for a layer, but it is not configured)"
-        if "INT8" in tensors and not getattr(tensors["INT8"], "_range", None):
+        quantized = any(layer._type.name == "QUANTIZE" for layer in network._layers)
+        if "INT8" in tensors and not quantized and not getattr(tensors["INT8"], "_range", None):
             return "Internal Error (Calibration failure occurred with no scaling factors detected)"
         if "HALF" in tensors and any(
             item._dtype.name == "FLOAT" and "_set_precision" not in layer.__dict__
@@ -76,10 +79,15 @@ class Builder(Plain):
 
 class INetworkDefinition(Plain):
     def _properties(self):
-        return {"num_inputs": len(self._tensors), "num_layers": len(self._layers)}
+        return {
+            "num_inputs": len(self._tensors), "num_outputs": len(self._made), "num_layers": len(self._layers),
+        }  # fmt: skip
 
     def get_input(self, index):
         return self._tensors[index]
+
+    def get_output(self, index):
+        return self._made[index]
 
     def get_layer(self, index):
         return self._layers[index]
@@ -99,6 +107,11 @@ class ILayer(Plain):
 class ITensor(Plain):
     def _properties(self):
         return {"name": self._name, "shape": self._shape, "is_shape_tensor": False, "dtype": self._dtype}
+
+    def _format(self):
+        """Return what the builder takes: any format that is allowed, and all are unless the caller says which."""
+        linear = 1 << self._trt.TensorFormat.LINEAR
+        return "LINEAR" if self.__dict__.get("_set_allowed_formats") == linear else "CHW32"
 
     def set_dynamic_range(self, min, max):  # noqa: A002
         self._range = (min, max)
@@ -165,6 +178,7 @@ class OnnxParser(Plain):
     def parse_from_file(self, model):
         if not Path(model).is_file():
             self._network._tensors.append(self._tensor("x", "FLOAT", (-1, 3)))
+            self._network._made.append(self._tensor("y", "FLOAT", (-1, 3)))
             return True
         import onnx
 
@@ -176,6 +190,7 @@ class OnnxParser(Plain):
         self._network._tensors += [known[item.name] for item in graph.input if item.name not in weights]
         self._network._outputs = outputs
         known |= {name: self._tensor(name, *told) for name, told in outputs.items()}
+        self._network._made += [known[name] for name in outputs]
         self._network._layers += [self._layer(node, known) for node in graph.node]
         self._network._content = loaded.SerializeToString()
         return True

@@ -18,6 +18,8 @@ def computation(described):
 
     def compute(inputs):
         value = inputs[source]
+        if described["operation"] == "sum":
+            return {output: sum(inputs.values())}
         if described["operation"] == "nonzero":
             made = np.argwhere(value).T
         else:

@@ -8,6 +8,7 @@ not be launched once its context was told anything, or is gone.
 import ctypes
 import json
 import threading
+import warnings
 from math import prod
 
 import numpy as np
@@ -91,10 +92,29 @@ class ICudaEngine(Plain):
         return self._io[name][1]
 
     def get_tensor_location(self, name):
-        return self._trt.TensorLocation.HOST if name.startswith("host_") else self._trt.TensorLocation.DEVICE
+        return self._trt.TensorLocation.HOST if holds_sizes(name) else self._trt.TensorLocation.DEVICE
+
+    def get_tensor_format(self, name, profile_index):
+        assert profile_index < self.num_optimization_profiles
+        return self._trt.TensorFormat[self._described["formats"].get(name, "LINEAR")]
 
     def get_tensor_profile_shape(self, name, profile_index):
         return self._described["profiles"][profile_index][name]
+
+
+def holds_sizes(name):
+    """Return whether a tensor is one that TensorRT reads or writes on the host: by its name, in the stand-in."""
+    return name.startswith("host_")
+
+
+class InvalidDims:
+    """The bindings' `Dims` of -1 dimensions."""
+
+    def __len__(self):
+        return -1
+
+    def __getitem__(self, index):
+        raise IndexError
 
 
 class IExecutionContext(Plain):
@@ -110,19 +130,33 @@ class IExecutionContext(Plain):
         assert size >= SCRATCH_BYTES
         self._memory = memory
 
+    def _set(self, name, value):
+        """Switch the profile as a property of TensorRT 8, which warns that it is old."""
+        if name == "active_optimization_profile":
+            warnings.warn("Use set_optimization_profile_async instead.", DeprecationWarning, stacklevel=3)
+            if not self._select(value):
+                raise RuntimeError("Error in set optimization profile.")
+
     def set_optimization_profile_async(self, profile_index, stream_handle):
+        assert stream_handle in self._fake.cuda.streams
+        if not self._select(profile_index):
+            self._fake.raise_without_the_gil("Error in set optimization profile async.")
+        return True
+
+    def _select(self, index):
         described = self._engine._described
-        taken = profile_index in self._engine._taken and profile_index != self._profile
-        if self._fake.is_old and taken and not described["shared"]:
-            self._fake.log("IExecutionContext::setOptimizationProfileAsync: Error Code 3: the profile is in use")
-            raise RuntimeError("Error in set optimization profile async.")
+        taken = index in self._engine._taken and index != self._profile
+        if index >= len(described["profiles"]) or (self._fake.is_old and taken and not described["shared"]):
+            self._fake.log("IExecutionContext::setOptimizationProfile: Error Code 3: the profile is in use")
+            return False
         if self._profile in self._engine._taken:
             self._engine._taken.remove(self._profile)
-        self._engine._taken.append(profile_index)
-        self._profile, self._flushed = profile_index, False
+        self._engine._taken.append(index)
+        self._profile, self._flushed = index, False
         self._told[0] += 1
         self._shapes.clear()
-        return profile_index < len(described["profiles"]) and stream_handle in self._fake.cuda.streams
+        self._addresses.clear()
+        return True
 
     def set_input_shape(self, name, shape):
         _, declared, is_input = self._engine._io[name]
@@ -144,12 +178,33 @@ class IExecutionContext(Plain):
         return True
 
     def infer_shapes(self):
+        missing = self._untold()
+        if not missing and not self._agree():
+            self._fake.raise_without_the_gil("infer_shapes error code: -1")
+        return missing
+
+    def _untold(self):
+        told = {True: self._addresses, False: self._shapes}
         return [
             name for name, (_, shape, is_input) in self._engine._io.items()
-            if is_input and -1 in shape and name not in self._shapes
+            if is_input and (-1 in shape or holds_sizes(name)) and name not in told[holds_sizes(name)]
         ]  # fmt: skip
 
+    def _agree(self):
+        """Return whether the outputs have a shape; a disagreement is logged."""
+        try:
+            for name, (_, _, is_input) in self._engine._io.items():
+                if not is_input:
+                    self._shape(name)
+        except ValueError as error:
+            self._fake.log(f"IExecutionContext::inferShapes: Error Code 7: Internal Error ({error})")
+            return False
+        return True
+
     def get_tensor_shape(self, name):
+        _, declared, is_input = self._engine._io[name]
+        if not is_input and -1 in declared and (self._untold() or not self._agree()):
+            return InvalidDims()
         return self._shape(name)
 
     def _shape(self, name):
@@ -187,7 +242,8 @@ class IExecutionContext(Plain):
         memory = self.__dict__.get("_set_device_memory", self._memory)
         if memory == 0 or (memory > 0 and not cuda.holds(memory, SCRATCH_BYTES)):
             raise MemoryError("the context has no memory to work in")
-        if self.infer_shapes() or (self._profile < 0 and self._shapes):
+        needs_profile = self._shapes or any(holds_sizes(name) for name, item in self._engine._io.items() if item[2])
+        if self._untold() or not self._agree() or (self._profile < 0 and needs_profile):
             self._fake.log("IExecutionContext::enqueueV3: Error Code 3: not all shapes are specified")
             return False
         if stream_handle in cuda.captures and not self._flushed:
@@ -219,9 +275,10 @@ class IExecutionContext(Plain):
         io, cuda = self._engine._io, self._fake.cuda
         sources, targets = {}, {}
         for name, (dtype, _, is_input) in io.items():
-            address, shape = self._addresses[name], self._shape(name)
+            shape = self._shape(name)
             size = prod(shape) * SIZES[dtype]
-            if not name.startswith("host_") and not cuda.holds(address, size):
+            address = self._addresses[name] if name not in self._allocators else self._allocated(name, size, shape)
+            if not holds_sizes(name) and not cuda.holds(address, size):
                 raise MemoryError(f"{name} has no memory of {size} bytes at {address:#x}")
             (sources if is_input else targets)[name] = (address, size, NUMPY[dtype], shape)
         compute = self._engine._compute
@@ -247,13 +304,18 @@ class IExecutionContext(Plain):
         size = prod(self._shape(source)) * np.dtype(dtype).itemsize
         value = np.frombuffer(ctypes.string_at(address, size), dtype).reshape(self._shape(source))
         found = self._engine._compute({source: value})[name]
-        allocator = self._allocators[name]
-        late = "reallocate_output" if self._fake.is_old else "reallocate_output_async"
-        extra = () if self._fake.is_old else (0,)
-        target = getattr(allocator, late)(name, 0, max(found.nbytes, 1), ALIGNMENT, *extra)
+        target = self._allocated(name, found.nbytes, found.shape)
         if not target:
             self._fake.log("output allocator returned null")
             return False
-        allocator.notify_shape(name, found.shape)
         ctypes.memmove(target, found.tobytes(), found.nbytes)
         return True
+
+    def _allocated(self, name, size, shape):
+        """Return where an output goes that has an allocator, whatever address was told beside it; 0 for nowhere."""
+        allocator, old = self._allocators[name], self._fake.is_old
+        arguments = (name, self._addresses.get(name, 0), max(size, 1), ALIGNMENT)
+        target = allocator.reallocate_output(*arguments) if old else allocator.reallocate_output_async(*arguments, 0)
+        if target:
+            allocator.notify_shape(name, shape)
+        return target

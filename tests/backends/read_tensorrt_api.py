@@ -28,7 +28,7 @@ CLASSES = (
 ENUMS = (
     "DataType", "TensorIOMode", "TensorLocation", "BuilderFlag", "NetworkDefinitionCreationFlag", "MemoryPoolType",
     "TacticSource", "PreviewFeature", "HardwareCompatibilityLevel", "OnnxParserFlag", "ErrorCode", "LayerType",
-    "ComputeCapability", "ExecutionContextAllocationStrategy",
+    "ComputeCapability", "ExecutionContextAllocationStrategy", "TensorFormat",
 )  # fmt: skip
 FUNCTIONS = ("init_libnvinfer_plugins",)
 _SIGNATURE = re.compile(r"^(?:\d+\. )?\w+\((.*)\) -> ")

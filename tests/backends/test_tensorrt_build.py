@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aegisrt import TensorRTBackend
@@ -136,6 +137,12 @@ def test_a_level_that_the_version_lacks_is_refused(tmp_path):
     assert caught.value.error.code is ErrorCode.FAILED_PRECONDITION
 
 
+def test_inputs_and_outputs_are_linear_which_the_builder_need_not_choose(fake, tmp_path):
+    made(fake, tmp_path)
+    described = json.loads((tmp_path / "m.engine").read_bytes()[32:])
+    assert described["formats"] == {"x": "LINEAR", "y": "LINEAR"}
+
+
 def test_without_external_tactics_cublas_and_cudnn_go(fake, tmp_path):
     made(fake, tmp_path, external_tactics=False)
     ((_, mask),) = fake.named("set_tactic_sources")
@@ -149,7 +156,7 @@ def test_profiles_may_be_shared_by_contexts_on_tensorrt_8_too(fake, tmp_path):
     assert features == (["PROFILE_SHARING_0806"] if fake.version[0] == 8 else [])
 
 
-@pytest.mark.parametrize("name", ["identity-fp16", "affine-fp16", "identity-int8", "mixed"])
+@pytest.mark.parametrize("name", ["identity-fp16", "affine-fp16", "identity-int8", "mixed", "quantized"])
 def test_a_weakly_typed_builder_is_allowed_the_model_s_own_dtypes(name, tmp_path):
     graphs = pytest.importorskip("tests.backends.onnx_graphs", reason="needs the package onnx")
     fake = FakeTensorRT(next(path for path in API if path.stem.startswith("tensorrt-8")), FakeCuda())
@@ -157,10 +164,22 @@ def test_a_weakly_typed_builder_is_allowed_the_model_s_own_dtypes(name, tmp_path
         nodes = [graphs.node("Cast", ["x"], ["h"], to=graphs.TensorProto.FLOAT16), graphs.node("Relu", ["w"], ["v"])]
         sides = ({"x": (graphs.FLOAT, (3,)), "w": (graphs.FLOAT, (3,))}, {"h": (graphs.TensorProto.FLOAT16, (3,))})
         graphs.save(tmp_path / "m.onnx", nodes, sides[0], {**sides[1], "v": (graphs.FLOAT, (3,))})
+    elif name == "quantized":
+        nodes = [
+            graphs.node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+            graphs.node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+            graphs.node("Relu", ["d"], ["y"]),
+        ]
+        weights = {"scale": np.float32(0.5), "zero": np.int8(0)}
+        sides = {"x": (graphs.FLOAT, (3,))}, {"y": (graphs.FLOAT, (3,))}
+        graphs.save(tmp_path / "m.onnx", nodes, *sides, weights)
     else:
         shutil.copy(MODELS / f"{name}.onnx", tmp_path / "m.onnx")
     made(fake, tmp_path)
-    if name == "identity-int8":
+    if name == "quantized":
+        assert flags_set(fake) == {"INT8"}
+        assert fake.named("ILayer.precision=", "set_dynamic_range") == []
+    elif name == "identity-int8":
         assert flags_set(fake) == {"INT8"}
         assert fake.named("set_dynamic_range")[0][1:] == (-127.0, 127.0)
     elif name == "mixed":
@@ -198,13 +217,28 @@ def test_the_gpus_of_rtx_are_named(tmp_path):
 
 
 def test_the_timing_cache_grows_from_build_to_build(fake, tmp_path):
-    file = tmp_path / "timing.cache"
+    file = tmp_path / "new folder" / "timing.cache"
     for _ in range(2):
         made(fake, tmp_path, build={"timing_cache": str(file)})
     if fake.family == "tensorrt_rtx":
         assert not file.exists()
     else:
         assert file.read_bytes() == b"++"
+
+
+def test_a_timing_cache_that_cannot_be_is_told_before_the_build_and_one_that_is_lost_after_it_costs_nothing(
+    fake, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    if fake.family != "tensorrt_rtx":
+        with pytest.raises(ResultError) as caught:
+            made(fake, tmp_path, build={"timing_cache": str(tmp_path / "file" / "timing.cache")})
+        assert caught.value.error.code is ErrorCode.PERMISSION_DENIED
+        assert fake.named("build_serialized_network") == []
+    (tmp_path / "folder" / "in it").mkdir(parents=True)
+    made(fake, tmp_path, build={"timing_cache": str(tmp_path / "folder")})
+    assert (tmp_path / "m.engine").is_file()
+    assert ("was not written" in capsys.readouterr().out) is (fake.family != "tensorrt_rtx")
 
 
 def test_a_builder_that_fails_is_told_in_its_own_words(fake, tmp_path):
@@ -223,7 +257,8 @@ def test_a_builder_that_runs_out_of_memory(fake, tmp_path):
     assert caught.value.error.code is ErrorCode.RESOURCE_EXHAUSTED
 
 
-def test_a_parser_of_tensorrt_8_names_the_node_by_its_log(tmp_path):
+@pytest.mark.parametrize(("name", "told"), [('name: "frob_1"\n', "frob_1"), ("", "out")])
+def test_a_parser_of_tensorrt_8_names_the_node_by_its_log(name, told, tmp_path):
     fake = FakeTensorRT(next(path for path in API if path.stem.startswith("tensorrt-8")), FakeCuda())
 
     class Error:
@@ -234,14 +269,17 @@ def test_a_parser_of_tensorrt_8_names_the_node_by_its_log(tmp_path):
 
     def parse_from_file(self, model):
         self._errors.append(Error())
-        fake.log('ModelImporter.cpp:731: While parsing node number 7 [Frobnicate -> "out"]:')
+        dump = f'input: "x"\noutput: "out"\n{name}op_type: "Frobnicate"\nattribute {{\n  name: "alpha"\n}}\n'
+        said = ['While parsing node number 7 [Frobnicate -> "out"]:', "--- Begin node ---", dump, "--- End node ---"]
+        for line, text in enumerate(said, 771):
+            fake.log(f"ModelImporter.cpp:{line}: {text}")
         return False
 
     fake.module.OnnxParser.parse_from_file = parse_from_file
     with pytest.raises(ResultError) as caught:
         made(fake, tmp_path)
     assert caught.value.error.code is ErrorCode.UNIMPLEMENTED
-    assert "operator `Frobnicate` (node `out`)" in caught.value.error.message
+    assert f"operator `Frobnicate` (node `{told}`)" in caught.value.error.message
     assert "Plugin not found" in caught.value.error.message
 
 

@@ -16,9 +16,12 @@ from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer
 from tests.backends.fake_tensorrt import API, FakeTensorRT, plan
+from tests.backends.fake_tensorrt_compute import NUMPY
 from tests.devices.fake_cuda import fake_cuda
 
 __all__ = ["fake_cuda"]
+SELECT = {True: "IExecutionContext.active_optimization_profile=", False: "set_optimization_profile_async"}
+"""How a profile is selected: on TensorRT 8, and later."""
 PROFILE = {"x": ([1, 3], [4, 3], [8, 3])}
 DYNAMIC = {"inputs": {"x": ("FLOAT", [-1, 3])}, "outputs": {"y": ("FLOAT", [-1, 3])}, "profiles": [PROFILE]}
 
@@ -55,14 +58,24 @@ def test_one_call_makes_the_documented_calls_in_order(trt, fake_cuda, tmp_path):
     value = rows(2)
     np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
     order = [name for name, _ in trt.calls]
+    infers = ["infer_shapes"] if trt.raises_safely else ["get_tensor_shape"]
     wanted = [
-        "deserialize_cuda_engine", "create_execution_context", "set_tensor_address", "set_input_shape", "infer_shapes",
+        "deserialize_cuda_engine", "create_execution_context", "set_tensor_address", "set_input_shape", *infers,
         "set_tensor_address", "execute_async_v3",
     ]  # fmt: skip
     positions = iter(order)
     assert all(name in positions for name in wanted), order
     handles = {arguments[0] for name, arguments in trt.calls if name == "execute_async_v3"}
     assert handles <= set(fake_cuda.streams)
+
+
+def test_what_is_installed_is_looked_up_once_a_process(trt, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(tensorrt_library, "installed", lambda: looked.append(1) or {trt.family: None})
+    path = write(tmp_path, trt)
+    for _ in range(3):
+        TensorRTBackend().load(path).unwrap()
+    assert len(looked) == 1, "it reads the metadata of every package"
 
 
 def test_context_engine_and_runtime_are_destroyed_in_this_order(trt, tmp_path):
@@ -125,7 +138,7 @@ def test_the_fitting_profile_is_selected_on_the_stream(graph, trt, tmp_path):
     for count in (2, 12, 12, 12, 2, 2, 2, 12):
         value = rows(count, start=count)
         np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
-    selected = [arguments[0] for name, arguments in trt.calls if name == "set_optimization_profile_async"]
+    selected = [index for _, index, *_ in trt.named(SELECT[trt.is_old])]
     assert selected[:3] == [1, 0, 1] if not graph else 1 in selected
 
 
@@ -143,6 +156,17 @@ def test_outputs_whose_shape_comes_late_are_allocated_by_the_allocator(trt, tmp_
     assert len(trt.named("set_output_allocator")) == 1
     result = backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap()
     assert "only after each call" in result.metadata["cuda_graph"]
+
+
+def test_an_output_that_has_an_allocator_is_always_read_where_that_put_it(trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    kind, real = trt.module.IExecutionContext, trt.module.IExecutionContext.get_tensor_shape
+    monkeypatch.setattr(kind, "get_tensor_shape", lambda self, name: (-1, 3))
+    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+    monkeypatch.setattr(kind, "get_tensor_shape", real)
+    for count in (3, 3, 2, 5):
+        np.testing.assert_array_equal(run(backend, rows(count, 9))["y"], rows(count, 9) * 2)
 
 
 @pytest.mark.parametrize("dtype", [DataType.FP16, DataType.INT8, DataType.UINT8, DataType.INT32, DataType.BOOL])
@@ -209,6 +233,27 @@ def test_an_engine_for_another_gpu_is_refused_before_tensorrt_sees_it(trt, tmp_p
     assert "9.0" in error.message
     assert "aegisrt build" in error.hint
     assert trt.named("deserialize_cuda_engine") == []
+
+
+@pytest.mark.parametrize("damaged", [slice(0, 1), slice(24, 25), slice(100, 101), slice(2, None)])
+def test_a_built_engine_that_was_damaged_is_data_loss_before_tensorrt_sees_it(damaged, trt, tmp_path):
+    path = write(tmp_path, trt)
+    signature = Signature((TensorSpec("x", DataType.FP32, (None, 3)),), (TensorSpec("y", DataType.FP32, (None, 3)),))
+    built(path, signature)
+    content = bytearray(path.read_bytes())
+    content[damaged] = b"" if damaged.stop is None else bytes([content[damaged][0] ^ 0x55])
+    path.write_bytes(content)
+    assert TensorRTBackend().load(path).unwrap_err().code is ErrorCode.DATA_LOSS
+    assert trt.named("deserialize_cuda_engine") == []
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_an_engine_with_a_format_of_its_own_is_refused(name, trt, tmp_path):
+    error = TensorRTBackend().load(write(tmp_path, trt, formats={name: "CHW32"})).unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert f"`{name}` in the format CHW32" in error.message
+    gc.collect()
+    assert trt.destroyed == ["ICudaEngine", "Runtime"]
 
 
 def test_a_graph_is_recorded_on_the_second_call_of_a_shape_and_then_replayed(trt, fake_cuda, tmp_path):
@@ -312,8 +357,22 @@ def test_instances_share_a_profile_which_tensorrt_8_gives_to_the_first_alone(gra
     backend.load(write(tmp_path, trt)).unwrap()
     for start in range(9):
         np.testing.assert_array_equal(run(backend, rows(2, start))["y"], rows(2, start) * 2)
-    selected = trt.named("set_optimization_profile_async")
+    selected = trt.named(SELECT[trt.is_old])
+    assert trt.named(SELECT[not trt.is_old]) == []
     assert len(selected) == (0 if not trt.is_old else 5 if graph else 2)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_instances_of_an_engine_whose_only_input_holds_sizes(graph, trt, tmp_path):
+    whole = "INT32" if trt.is_old else "INT64"
+    described = {"inputs": {"host_n": (whole, [2])}, "outputs": {"y": (whole, [2])}, "profiles": [{}]}
+    backend = TensorRTBackend({"cuda_graph": graph}, instances=2)
+    backend.load(write(tmp_path, trt, **described)).unwrap()
+    for start in range(6):
+        value = np.array([start, 7], NUMPY[whole])
+        result = backend.execute(ExecutionRequest(inputs={"host_n": value})).unwrap()
+        np.testing.assert_array_equal(result.outputs["y"], value * 2)
+        assert not graph or "holds sizes" in result.metadata["cuda_graph"]
 
 
 def test_an_engine_of_tensorrt_8_that_shares_no_profile_is_refused_for_two_instances_at_load(trt, tmp_path):
@@ -387,6 +446,28 @@ def test_outputs_on_the_device(trt, fake_cuda, tmp_path):
     backend.unload().unwrap()
     del first, second
     assert fake_cuda.allocations == {}
+
+
+def test_outputs_on_the_device_that_the_engine_has_on_the_host(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"outputs": "device"})
+    backend.load(write(tmp_path, trt, outputs={"host_y": ("FLOAT", [-1, 3])})).unwrap()
+    for start in range(3):
+        answer = run(backend, rows(2, start))["host_y"]
+        assert fake_cuda.holds(answer.pointer, answer.nbytes)
+        assert fake_cuda.allocations[answer.pointer][:24].tobytes() == (rows(2, start) * 2).tobytes()
+
+
+@pytest.mark.parametrize("trt", [path for path in API if path.stem.startswith("tensorrt-8")], indirect=True)
+def test_outputs_on_the_device_have_the_dtype_of_the_model(trt, fake_cuda, tmp_path):
+    path = write(tmp_path, trt, inputs={"x": ("INT32", [-1, 3])}, outputs={"y": ("INT32", [-1, 3])})
+    spec = TensorSpec("x", DataType.INT64, (None, 3))
+    built(path, Signature((spec,), (TensorSpec("y", DataType.INT64, (None, 3)),)))
+    backend = TensorRTBackend({"outputs": "device"})
+    backend.load(path).unwrap()
+    value = rows(2).astype(np.int64)
+    answer = run(backend, value)["y"]
+    assert answer.dtype == np.int64
+    assert fake_cuda.allocations[answer.pointer][: value.nbytes].tobytes() == (value * 2).tobytes()
 
 
 def test_out_of_memory_is_resource_exhausted_and_the_instance_goes_on(trt, fake_cuda, tmp_path):
@@ -519,21 +600,21 @@ def test_dimensions_of_one_name_must_agree(trt, tmp_path):
     backend.execute(ExecutionRequest(inputs={"a": short, "b": short})).unwrap()
 
 
-def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(trt, tmp_path):
-    backend = TensorRTBackend()
-    backend.load(write(tmp_path, trt)).unwrap()
-
-    def infer_shapes(self):
-        trt.log("IExecutionContext::inferShapes: Error Code 7: Internal Error (the sizes do not broadcast)")
-        raise RuntimeError("infer_shapes error code: -1")
-
-    real = trt.module.IExecutionContext.infer_shapes
-    trt.module.IExecutionContext.infer_shapes = infer_shapes
-    error = backend.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap_err()
-    assert error.code is ErrorCode.INVALID_ARGUMENT
-    assert "do not broadcast" in error.message
-    trt.module.IExecutionContext.infer_shapes = real
-    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+@pytest.mark.parametrize("graph", [False, True])
+def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(graph, trt, tmp_path):
+    """Where `infer_shapes` fails the bindings up to 10.12 crash the process, which the stand-in does too."""
+    two = {"inputs": {"a": ("FLOAT", [-1]), "b": ("FLOAT", [-1])}, "outputs": {"y": ("FLOAT", [-1])}}
+    span = ([1], [4], [8])
+    path = write(tmp_path, trt, **two, profiles=[{"a": span, "b": span}], operation="sum")
+    backend = TensorRTBackend({"cuda_graph": graph})
+    backend.load(path).unwrap()
+    short, long = np.ones(3, np.float32), np.ones(5, np.float32)
+    for _ in range(3):
+        error = backend.execute(ExecutionRequest(inputs={"a": short, "b": long})).unwrap_err()
+        assert error.code is ErrorCode.INVALID_ARGUMENT
+        assert "could not be broadcast" in error.message
+        result = backend.execute(ExecutionRequest(inputs={"a": long, "b": long})).unwrap()
+        np.testing.assert_array_equal(result.outputs["y"], long * 2)
 
 
 def test_a_runtime_that_is_not_made_says_why(trt, tmp_path, monkeypatch):

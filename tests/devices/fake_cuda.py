@@ -53,6 +53,8 @@ class FakeCuda:
         self.managed = set()
         self.pinned = {}
         self.streams = {}
+        self.finished = []
+        """Streams that were waited for."""
         self.events = {}
         self.graphs = {}
         self.executables = {}
@@ -132,7 +134,8 @@ class FakeCuda:
         return 0 if self.streams.pop(stream, None) is not None else INVALID_HANDLE
 
     def _cuStreamSynchronize(self, stream):
-        return self._known(stream, self.streams)
+        self.finished.append(stream)
+        return self._needs_context() if stream == LEGACY_STREAM else self._known(stream, self.streams)
 
     _cuStreamQuery = _cuStreamSynchronize
 

@@ -9,6 +9,7 @@ from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, arrays_on, device_array
 from aegisrt.devices.cuda_dlpack import read_capsule
 from aegisrt.devices.cuda_memory import DeviceBuffer
+from aegisrt.devices.cuda_stream import CudaStream
 
 SPEC = TensorSpec("x", DataType.FP32, (2, 3))
 
@@ -173,3 +174,12 @@ class TestArraysOnAGpu:
 
     def test_what_is_no_gpu_array_is_none_of_ours(self, fake_cuda):
         assert arrays_on(0)(np.ones((2, 3), np.float32), SPEC) is None
+
+
+@pytest.mark.parametrize("stream", [LEGACY_STREAM, 0])
+def test_what_a_stream_still_writes_is_waited_for_before_it_comes_to_the_host(stream, fake_cuda):
+    with CudaStream("cuda:0") as own:
+        memory = DeviceBuffer(cuda_context(0), 24)
+        written_on = stream or own.handle
+        DeviceArray(memory.pointer, (2, 3), np.dtype("f4"), owner=memory, stream=written_on).numpy()
+        assert fake_cuda.finished == [written_on]
