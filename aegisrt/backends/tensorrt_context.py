@@ -168,8 +168,8 @@ class ShapedContext:
             try:
                 if old:
                     self._select_as_8_does(index)
-                else:
-                    self._context.set_optimization_profile_async(index, stream)
+                elif not self._context.set_optimization_profile_async(index, stream):
+                    raise RuntimeError("it answered False")
             except RuntimeError:
                 message = f"{library.words} refuses profile {index} of the engine: {sentence(lines)}"
                 hint = _UNSHARED if old else None

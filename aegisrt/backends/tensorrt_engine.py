@@ -87,7 +87,7 @@ class Engine:
                 _dtype(name, engine.get_tensor_dtype(name)),
                 tuple(engine.get_tensor_shape(name)),
                 modes[name],
-                engine.get_tensor_location(name) == trt.TensorLocation.HOST,
+                self._lies_on_host(name),
             )
             for name in names
         ]
@@ -105,14 +105,25 @@ class Engine:
 
     def _refuse_formats(self, profiles: int) -> None:
         """Raise FAILED_PRECONDITION for tensors that are not in C order: vectorized ones take more memory, too."""
-        linear = self.library.module.TensorFormat.LINEAR
         for tensor in self.tensors:
             for index in range(profiles):
-                found = self.engine.get_tensor_format(tensor.name, index)
-                if found != linear:
-                    message = f"the engine has `{tensor.name}` in the format {found.name}, and only LINEAR is served"
+                if not self._is_linear(tensor.name, index):
+                    found = self.engine.get_tensor_format_desc(tensor.name, index)
+                    message = f"the engine has `{tensor.name}` as `{found}`, and only LINEAR is served"
                     hint = "build it again: `aegisrt build`, or `trtexec` without I/O formats"
                     raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+
+    def _is_linear(self, name: str, profile: int) -> bool:
+        formats = getattr(self.library.module, "TensorFormat", None)
+        if formats is None:  # the lean and the dispatch runtime have none
+            return bool(self.engine.get_tensor_vectorized_dim(name, profile) == -1)
+        return bool(self.engine.get_tensor_format(name, profile) == formats.LINEAR)
+
+    def _lies_on_host(self, name: str) -> bool:
+        locations = getattr(self.library.module, "TensorLocation", None)
+        if locations is None:  # the lean runtime of 8.6 has none
+            return bool(self.engine.is_shape_inference_io(name))
+        return bool(self.engine.get_tensor_location(name) == locations.HOST)
 
     def _profile(self, index: int) -> dict[str, InputRange]:
         spans = {}

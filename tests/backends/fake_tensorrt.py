@@ -17,7 +17,9 @@ from pathlib import Path
 from tests.backends import fake_tensorrt_builder, fake_tensorrt_runtime
 from tests.backends.fake_tensorrt_base import Plain, Subclassed
 
-API = sorted(Path(__file__).with_name("tensorrt_api").glob("*.json"))
+RUNTIMES = sorted(Path(__file__).with_name("tensorrt_api").glob("*.json"))
+API = [path for path in RUNTIMES if not path.stem.startswith(("tensorrt_lean", "tensorrt_dispatch"))]
+"""Those that build engines too."""
 
 
 def plan(
@@ -48,7 +50,7 @@ class FakeTensorRT:
     def __init__(self, api, cuda):
         described = json.loads(Path(api).read_text(encoding="utf-8"))
         self.version = tuple(map(int, described["version"].split(".")))
-        self.family = "tensorrt_rtx" if "rtx" in Path(api).name else "tensorrt"
+        self.family = Path(api).stem.partition("-")[0]
         self.cuda = cuda
         self.calls = []
         self.destroyed = []

@@ -94,9 +94,19 @@ class ICudaEngine(Plain):
     def get_tensor_location(self, name):
         return self._trt.TensorLocation.HOST if holds_sizes(name) else self._trt.TensorLocation.DEVICE
 
+    def is_shape_inference_io(self, name):
+        return holds_sizes(name)
+
     def get_tensor_format(self, name, profile_index):
         assert profile_index < self.num_optimization_profiles
         return self._trt.TensorFormat[self._described["formats"].get(name, "LINEAR")]
+
+    def get_tensor_format_desc(self, name, profile_index):
+        found = self._described["formats"].get(name, "LINEAR")
+        return "Row major linear FP32 format (kLINEAR)" if found == "LINEAR" else f"vectorized format (k{found})"
+
+    def get_tensor_vectorized_dim(self, name, profile_index):
+        return -1 if self._described["formats"].get(name, "LINEAR") == "LINEAR" else 1
 
     def get_tensor_profile_shape(self, name, profile_index):
         return self._described["profiles"][profile_index][name]

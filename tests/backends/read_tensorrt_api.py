@@ -114,7 +114,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("tests/backends/tensorrt_api"))
     arguments = parser.parse_args()
     version, module = read_wheel(arguments.wheel)
-    family = "tensorrt_rtx" if "rtx" in arguments.wheel.name else "tensorrt"
+    family = re.match(r"tensorrt(_rtx|_lean|_dispatch)?", arguments.wheel.name)[0]
     target = arguments.out / f"{family}-{version}.json"
     target.write_text(json.dumps(describe(module, version), indent=1, sort_keys=True) + "\n")
     sys.stdout.write(f"{target}\n")
