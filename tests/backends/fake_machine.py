@@ -36,7 +36,7 @@ def take_over(name, api, capability):
     from aegisrt.devices import cuda_driver
 
     cuda = FakeCuda(capability=capability)
-    cuda.calls = deque(maxlen=64)
+    cuda.calls, cuda.finished = deque(maxlen=64), deque(maxlen=64)
     fake = FakeTensorRT(api, cuda)
     fake.calls, fake.destroyed = deque(maxlen=64), deque(maxlen=64)
     fake.module.__spec__ = sys.modules[name].__spec__
