@@ -92,9 +92,7 @@ class RequestQueue:
                 if not wait or wait_s == 0:
                     pending.stage = "done"
                     return "full"
-                self._held += 1
-                self._room.wait(wait_s)
-                self._held -= 1
+                self._await_room(wait_s)
             if pending.stage != "new":
                 return "gone"
             if self._closed:
@@ -106,6 +104,8 @@ class RequestQueue:
                 pending.stage = "running"
                 seat.batch = [pending]
                 seat.wake.release()
+                if self._held:
+                    self._room.notify()  # the room that this caller may have been called for is another's
                 return "queued"
             lane = self._lanes.get(pending.key)
             if lane is None:
@@ -116,6 +116,16 @@ class RequestQueue:
             if self._free:
                 self._call_one()
             return "queued"
+
+    def _await_room(self, wait_s: float | None) -> None:
+        self._held += 1
+        try:
+            self._room.wait(wait_s)
+        except BaseException:
+            self._room.notify()  # who is interrupted may have been called, and goes
+            raise
+        finally:
+            self._held -= 1
 
     def claim(self, pending: Pending, *, also_running: bool) -> Stage | None:
         """Return where the request was, and take it out: the caller ends it now. None where it is not to be had."""

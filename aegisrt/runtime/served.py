@@ -61,9 +61,9 @@ class ServedModel:
         if request.timeout_ms is None and self._timeout_ms is None and self._queue.enter():
             return self._run_here(request)
         pending = self._checked(request)
-        if pending.stage == "new":
-            self._enqueue(pending, watched=False)
         try:
+            if pending.stage == "new":
+                self._enqueue(pending, watched=False)
             if pending.deadline_ns is not None:
                 return self._wait(pending, pending.deadline_ns)
             return pending.result()

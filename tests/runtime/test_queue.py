@@ -126,6 +126,69 @@ def test_a_full_queue_can_hold_its_callers_back_instead(tmp_path):
         assert all(answer(future).is_ok() for future in futures)
 
 
+def test_room_that_a_held_back_request_does_not_take_is_the_next_ones(tmp_path, monkeypatch):
+    """The first is called when the queue is empty, and finds the worker idle by the time that it has woken."""
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        queue, woken, slow, answers = model._queue, threading.Event(), threading.Event(), []
+        wait_for_room = queue._room.wait
+
+        def wake_slowly(wait_s):
+            wait_for_room(wait_s)
+            queue._lock.release()
+            woken.set()
+            assert slow.wait(5)
+            queue._lock.acquire()
+
+        monkeypatch.setattr(queue._room, "wait", wake_slowly)
+        futures = [busy(model, probe), model.submit(request(1))]
+        held = [
+            threading.Thread(target=lambda value=value: answers.append(model.execute(request(value))), daemon=True)
+            for value in (2, 3)
+        ]
+        for count, thread in enumerate(held, 1):
+            thread.start()
+            until(lambda count=count: queue._held == count)
+        probe.gate.set()
+        assert all(answer(future).is_ok() for future in futures)
+        assert woken.wait(5)
+        until(lambda: queue._idle)
+        slow.set()
+        for thread in held:
+            thread.join(5)
+        assert [result.is_ok() for result in answers] == [True, True]
+
+
+def test_a_caller_that_is_interrupted_while_it_is_held_back_leaves_its_room_to_the_next(tmp_path, monkeypatch):
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        queue, found = model._queue, []
+        wait_for_room = queue._room.wait
+
+        def be_interrupted(wait_s):
+            wait_for_room(wait_s)
+            if threading.current_thread() is held[0]:
+                raise KeyboardInterrupt
+
+        def execute():
+            try:
+                found.append(model.execute(request(2)).is_ok())
+            except KeyboardInterrupt:
+                found.append("interrupted")
+
+        monkeypatch.setattr(queue._room, "wait", be_interrupted)
+        futures = [busy(model, probe), model.submit(request(1))]
+        held = [threading.Thread(target=execute, daemon=True) for _ in range(2)]
+        for count, thread in enumerate(held, 1):
+            thread.start()
+            until(lambda count=count: queue._held == count)
+        assert futures[1].cancel()
+        until(lambda: found == ["interrupted"])
+        probe.gate.set()
+        held[1].join(5)
+        assert found == ["interrupted", True]
+        assert model.metrics().requests == {"OK": 2, "CANCELLED": 2}
+        assert queue._held == 0
+
+
 def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(tmp_path):
     with served(tmp_path, queue={"max_queue_size": 1}) as (model, probe):
         running = busy(model, probe)
