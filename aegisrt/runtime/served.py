@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import Future
 from time import perf_counter_ns
@@ -24,6 +25,7 @@ from aegisrt.runtime.queue import Put, RequestQueue
 from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
 
 Answer: TypeAlias = Result[ExecutionResult]
+_MOMENT_S = 1.0
 _BROKEN_OFF = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
 
 
@@ -223,33 +225,51 @@ class ServedModel:
         if self._options.queue.on_close == "cancel":
             self._cancel_waiting()
 
-    def close(self, since_ns: int) -> Result[None]:
+    def is_here(self) -> bool:
+        """Return whether the caller is one of the model's workers, which runs a callback."""
+        return threading.current_thread() in self._threads
+
+    def close_by_ns(self, since_ns: int) -> int:
+        """Return when a `close` that began at `since_ns` is to be over."""
+        return since_ns + int(self._options.queue.close_timeout_ms * 1e6)
+
+    def close(self, since_ns: int, *, join: bool = True) -> Result[None]:
         """Return Ok when every request is answered, every worker has ended and the model is unloaded.
 
         DEADLINE_EXCEEDED where calls still run after `close_timeout_ms`: their requests are answered CANCELLED, and the
-        model is unloaded when the engine comes back. The time counts from `since_ns`.
+        model is unloaded when the engine comes back; and where a callback still runs then. The time counts from
+        `since_ns`. `join=False` is for a thread that such a `close` may wait for: it does not wait for the workers.
         """
         self.stop()
         timeout_ms = self._options.queue.close_timeout_ms
-        if not self._queue.wait_ended(since_ns + int(timeout_ms * 1e6)):
+        if not self._queue.wait_ended(self.close_by_ns(since_ns)):
             self._cancel_waiting()
             for pending in self._queue.running():
                 if self._queue.claim(pending, also_running=True):
                     self.answer(pending, _cancelled("the deployment was closed while the engine ran"))
             if self._queue.load()[0]:
-                threading.Thread(target=self._finish, name=f"aegisrt-unload-{self.name}", daemon=True).start()
+                threading.Thread(target=self._unload_later, name=f"aegisrt-unload-{self.name}", daemon=True).start()
                 message = f"model `{self.name}` still runs a call after {timeout_ms:g} ms"
                 hint = "it is unloaded when the call ends; nothing more needs to be done"
                 return Err(Error(ErrorCode.DEADLINE_EXCEEDED, message, hint))
-        return self._finish()
+        unloaded = self.backend.unload()
+        if not join or self.is_here() or self._workers_end(wait_s(self.close_by_ns(since_ns))):
+            return unloaded
+        message = f"a callback of a request of model `{self.name}` still runs after {timeout_ms:g} ms"
+        hint = "the model is unloaded; a callback must not wait for who closes the deployment"
+        return Err(Error(ErrorCode.DEADLINE_EXCEEDED, message, hint))
 
-    def _finish(self) -> Result[None]:
+    def _unload_later(self) -> None:
+        self._queue.wait_ended(sys.maxsize)
+        self.backend.unload()
+
+    def _workers_end(self, wait_s: float) -> bool:
+        end_ns = perf_counter_ns() + int(wait_s * 1e9)
         with self._starting:
-            threads, self._threads = self._threads, []
+            threads = list(self._threads)
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join()
-        return self.backend.unload()
+            thread.join(left_s(end_ns))
+        return not any(thread.is_alive() for thread in threads)
 
     def _cancel_waiting(self) -> None:
         for pending in self._queue.claim_waiting():
@@ -258,6 +278,11 @@ class ServedModel:
     def _closed_error(self) -> Err:
         message = f"model `{self.name}` is unloaded: its deployment is closed"
         return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
+
+
+def wait_s(close_by_ns: int) -> float:
+    """Return how long a `close` waits for threads that have nothing more to do but to end, and perhaps a callback."""
+    return max(left_s(close_by_ns), _MOMENT_S)
 
 
 def _cancelled(message: str) -> Err:
