@@ -84,13 +84,12 @@ class RequestQueue:
     def put(self, pending: Pending, *, wait: bool) -> Put:
         """Return what became of a request; with `wait`, wait for room until its deadline or its `cancel`.
 
-        `full` and `closed`: the caller ends it. `gone`: somebody else has.
+        `full`: it is as it was. `closed`: the caller ends it. `gone`: somebody else has.
         """
         with self._lock:
             while self._size >= self._max_size and not self._closed and pending.stage == "new":
                 wait_s = None if pending.deadline_ns is None else left_s(pending.deadline_ns)
                 if not wait or wait_s == 0:
-                    pending.stage = "done"
                     return "full"
                 self._await_room(wait_s)
             if pending.stage != "new":

@@ -80,8 +80,8 @@ class ServedModel:
             return pending
         if pending.deadline_ns is not None or not self._threads:
             self._enqueue(pending, watched=True)
-        elif (put := self._queue.put(pending, wait=self._waits_for_room)) != "queued":
-            self._turn_away(pending, put)
+        else:
+            self._put(pending)
         return pending
 
     async def execute_async(self, request: ExecutionRequest) -> Answer:
@@ -92,10 +92,12 @@ class ServedModel:
         try:
             if pending.stage == "done":
                 return pending.result()
-            if self._waits_for_room:
-                await asyncio.to_thread(self._enqueue, pending, watched=True)
+            self._make_ready(pending, watched=True)
+            put = self._queue.put(pending, wait=False)
+            if put == "full" and self._waits_for_room:
+                asyncio.get_running_loop().run_in_executor(None, self._put, pending)
             else:
-                self._enqueue(pending, watched=True)
+                self._turn_away(pending, put)
             return await asyncio.wrap_future(pending)
         except asyncio.CancelledError:
             pending.cancel()
@@ -155,20 +157,30 @@ class ServedModel:
         pending.key = batch_key(inputs, pending.request)
 
     def _enqueue(self, pending: Pending, *, watched: bool) -> None:
+        self._make_ready(pending, watched=watched)
+        self._put(pending)
+
+    def _make_ready(self, pending: Pending, *, watched: bool) -> None:
         if watched and pending.deadline_ns is not None:
             self.watch.add(pending, self.expire)
         if not self._threads:
             self._start_workers()
-        put = self._queue.put(pending, wait=self._waits_for_room)
+
+    def _put(self, pending: Pending) -> None:
+        put = self._queue.put(pending, wait=self._waits_for_room and not self._is_callback())
         if put != "queued":
             self._turn_away(pending, put)
+
+    def _is_callback(self) -> bool:
+        """Return whether the caller is in a callback: in its thread it would wait for room that is its own to make."""
+        return self.is_here() or self.watch.is_here()
 
     def _turn_away(self, pending: Pending, put: Put) -> None:
         if put == "closed":
             self.answer(pending, self._closed_error())
         elif put == "full" and pending.expired():
-            self.answer(pending, LATE_IN_QUEUE)
-        elif put == "full":
+            self.expire(pending)
+        elif put == "full" and self._queue.claim(pending, also_running=False) is not None:
             message = f"model `{self.name}` has {self._options.queue.max_queue_size} requests waiting already"
             hint = f"try again later, or raise `models.{self.name}.queue.max_queue_size`"
             self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))

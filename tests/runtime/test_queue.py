@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from time import perf_counter_ns
 
 import numpy as np
@@ -187,6 +187,45 @@ def test_a_caller_that_is_interrupted_while_it_is_held_back_leaves_its_room_to_t
         assert found == ["interrupted", True]
         assert model.metrics().requests == {"OK": 2, "CANCELLED": 2}
         assert queue._held == 0
+
+
+def test_a_callback_is_not_held_back_by_a_full_queue(tmp_path):
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        first, more, deadlines = busy(model, probe), [], []
+        first.add_done_callback(lambda _: more.extend(model.submit(request(value)) for value in (2, 3)))
+        late = model.submit(request(4, timeout_ms=20))
+        late.add_done_callback(lambda _: deadlines.extend(model.submit(request(value)) for value in (5, 6)))
+        assert answer(late).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        until(lambda: len(deadlines) == 2)
+        assert answer(deadlines[1]).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+        probe.gate.set()
+        assert answer(first).is_ok()
+        until(lambda: len(more) == 2)
+        assert [answer(future).is_ok() for future in (deadlines[0], *more)].count(False) == 2
+
+
+def test_async_requests_that_wait_for_room_keep_no_other_from_its_deadline_or_from_another_model(tmp_path):
+    """They wait in threads of the event loop's executor, of which there are few."""
+
+    async def scene(model, probe, other):
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        running = [busy(model, probe), model.submit(request(1))]
+        held = [asyncio.create_task(model.execute_async(request(2))) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        late = await asyncio.wait_for(model.execute_async(request(3, timeout_ms=20)), 5)
+        assert late.unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        assert (await asyncio.wait_for(other.execute_async(request(4)), 5)).is_ok()
+        held[2].cancel()
+        probe.gate.set()
+        found = await asyncio.gather(*held, *map(asyncio.wrap_future, running), return_exceptions=True)
+        assert [isinstance(result, Ok) for result in found] == [True, True, False, True, True]
+
+    options = {"queue": {"max_queue_size": 1, "when_full": "wait"}}
+    with served(tmp_path, **options) as (model, probe):
+        assert answer(model.submit(request(0, timeout_ms=5000))).is_ok()
+        with served(tmp_path, **options) as (other, _):
+            asyncio.run(scene(model, probe, other))
+        assert model.metrics().requests == {"OK": 5, "DEADLINE_EXCEEDED": 1, "CANCELLED": 1}
 
 
 def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(tmp_path):
