@@ -38,6 +38,15 @@ def count_rows(inputs: Mapping[str, Any]) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
+def equal_rows(inputs: Mapping[str, Array]) -> int:
+    """Return the rows of checked inputs; raise INVALID_ARGUMENT where they have not equally many."""
+    rows = count_rows(inputs)
+    if rows is None:
+        message = "the inputs of a request must have equally many rows, and these do not"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+    return rows
+
+
 def refuse_oversized(rows: int, options: BatchingOptions) -> None:
     """Raise INVALID_ARGUMENT for a request of more rows than a batch may have."""
     if rows > options.max_batch_size:

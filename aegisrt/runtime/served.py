@@ -12,10 +12,10 @@ from aegisrt.backends.base import RuntimeBackend
 from aegisrt.core.deadline import deadline_ns, left_s
 from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.manifest.serving import BatchingOptions
-from aegisrt.runtime.batch import batch_key, count_rows, refuse_oversized
+from aegisrt.runtime.batch import batch_key, count_rows, equal_rows, refuse_oversized
 from aegisrt.runtime.batch_worker import BatchWorker
 from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.forming import BatchRule
@@ -107,7 +107,7 @@ class ServedModel:
         result: Answer = _BROKEN_OFF
         try:
             if self._batching is not None:
-                _refuse_rows(request, self._batching)
+                self._refuse_rows(request, self._batching)
             result = self.backend.execute(request)
             return result
         except ResultError as failure:
@@ -148,13 +148,20 @@ class ServedModel:
 
     def _prepare_batch(self, pending: Pending, batching: BatchingOptions) -> None:
         inputs = self.backend.check(pending.request).unwrap()
-        rows = count_rows(inputs)
-        if rows is None:
-            message = "the inputs of a request must have equally many rows, and these do not"
-            raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+        rows = equal_rows(inputs)
         refuse_oversized(rows, batching)
         pending.rows, pending.inputs = rows, inputs
         pending.key = batch_key(inputs, pending.request)
+
+    def _refuse_rows(self, request: ExecutionRequest, batching: BatchingOptions) -> None:
+        """Refuse what `_prepare_batch` does; the inputs are checked here only where their rows are unclear."""
+        try:
+            rows = count_rows(request.inputs)
+        except (AttributeError, TypeError):
+            rows = None
+        if rows is None:
+            rows = equal_rows(self.backend.check(request).unwrap())
+        refuse_oversized(rows, batching)
 
     def _enqueue(self, pending: Pending, *, watched: bool) -> None:
         self._make_ready(pending, watched=watched)
@@ -299,12 +306,3 @@ def wait_s(close_by_ns: int) -> float:
 
 def _cancelled(message: str) -> Err:
     return Err(Error(ErrorCode.CANCELLED, message))
-
-
-def _refuse_rows(request: ExecutionRequest, batching: BatchingOptions) -> None:
-    try:
-        rows = count_rows(request.inputs)
-    except (AttributeError, TypeError):
-        return
-    if rows is not None:
-        refuse_oversized(rows, batching)

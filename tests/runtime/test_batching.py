@@ -52,6 +52,25 @@ def test_a_large_request_is_not_passed_over_for_small_ones(tmp_path):
         assert sizes(probe) == [1, 3, 4, 1]
 
 
+def test_unequal_rows_are_refused_on_every_path(tmp_path):
+    """Also where an engine would take them: what is answered must not depend on whether the model is busy."""
+    tensor = {"dtype": "FP32", "shape": ["n"]}
+    add = {"name": "y", **tensor, "operation": {"kind": "add", "inputs": ["a", "b"]}}
+    path = tmp_path / "add.mock.json"
+    inputs = [{"name": name, **tensor} for name in "ab"]
+    path.write_text(json.dumps({"format": "aegisrt-mock/v1", "inputs": inputs, "outputs": [add]}))
+    graph = build_graph(manifest({"m": {"path": path, "batching": {"max_batch_size": 4}}}))
+    with ExecutionContext(graph, build_backends(graph, NoOrigins()).unwrap()) as context:
+        unequal = ExecutionRequest(inputs={"a": np.ones(3, np.float32), "b": np.ones(1, np.float32)})
+        for result in (context.execute(unequal), context.submit(unequal).result(5)):
+            assert "equally many rows" in result.unwrap_err().message
+        equal = ExecutionRequest(inputs={"a": np.ones(3, np.float32), "b": np.ones(3, np.float32)})
+        assert context.execute(equal).is_ok()
+        for wrong in ({"a": [1]}, {}, None):
+            found = context.execute(ExecutionRequest(inputs=wrong)).unwrap_err()
+            assert found == context.submit(ExecutionRequest(inputs=wrong)).result(5).unwrap_err()
+
+
 def test_a_request_of_too_many_rows_is_refused_on_every_path(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 2}) as (model, probe):
         for result in (model.execute(request(1, 2, 3)), model.submit(request(1, 2, 3)).result(1)):
