@@ -30,14 +30,18 @@ class DeadlineWatch:
         self._closed = False
 
     def add(self, pending: Pending, expire: Expire) -> None:
-        """Call `expire(pending)` from the watch's thread once its deadline has passed, unless it is done by then."""
+        """Call `expire(pending)` from the watch's thread once its deadline has passed, unless it is done by then.
+
+        Raise RuntimeError where the system has no thread left for it.
+        """
         assert pending.deadline_ns is not None
         with self._lock:
             if self._closed:
                 return
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="aegisrt-deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="aegisrt-deadlines", daemon=True)
+                thread.start()
+                self._thread = thread
             heapq.heappush(self._heap, (pending.deadline_ns, next(self._order), pending, expire))
             if self._heap[0][2] is pending:
                 self._changed.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from concurrent.futures import Future
@@ -26,6 +27,7 @@ from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
 
 Answer: TypeAlias = Result[ExecutionResult]
 _MOMENT_S = 1.0
+_log = logging.getLogger(__name__)
 _BROKEN_OFF = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
 
 
@@ -168,10 +170,19 @@ class ServedModel:
         self._put(pending)
 
     def _make_ready(self, pending: Pending, *, watched: bool) -> None:
-        if watched and pending.deadline_ns is not None:
-            self.watch.add(pending, self.expire)
-        if not self._threads:
-            self._start_workers()
+        try:
+            if watched and pending.deadline_ns is not None:
+                self.watch.add(pending, self.expire)
+            if not self._threads:
+                self._start_workers()
+        except RuntimeError as error:
+            self._end_unstarted(pending, error)
+
+    def _end_unstarted(self, pending: Pending, error: RuntimeError) -> None:
+        if self._queue.claim(pending, also_running=False) is not None:
+            message = f"model `{self.name}` could not start a thread: {error}"
+            hint = "allow more threads (`ulimit -u`, or the container's limit), or send it again"
+            self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))
 
     def _put(self, pending: Pending) -> None:
         put = self._queue.put(pending, wait=self._waits_for_room and not self._is_callback())
@@ -225,12 +236,25 @@ class ServedModel:
         with self._starting:
             if self._threads or self._closed:
                 return
-            work = self._worker().work
+            worker = self._worker()
             for index in range(self.backend.instances):
                 name = f"aegisrt-{self.name}-{index}"
-                self._threads.append(threading.Thread(target=work, name=name, daemon=True))
-            for thread in self._threads:
-                thread.start()
+                thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    if not self._threads:
+                        raise
+                    _log.warning(
+                        "model `%s` runs with %d of %d workers: %s", self.name, index, self.backend.instances, error
+                    )
+                    return
+                self._threads.append(thread)
+
+    def _work(self, worker: Worker) -> None:
+        with self._starting:
+            pass  # the thread is in `_threads` now, by which its callbacks are known
+        worker.work()
 
     def _worker(self) -> Worker:
         if self._batching is None:

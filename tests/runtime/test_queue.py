@@ -228,6 +228,27 @@ def test_async_requests_that_wait_for_room_keep_no_other_from_its_deadline_or_fr
         assert model.metrics().requests == {"OK": 5, "DEADLINE_EXCEEDED": 1, "CANCELLED": 1}
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_no_thread_can_be_started_a_request_says_so_and_later_ones_are_served(tmp_path, monkeypatch, started):
+    left, start = [started], threading.Thread.start
+
+    def refuse(thread):
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    with served(tmp_path, instances=2) as (model, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            found = [answer(model.submit(request(1))), model.execute(request(1, timeout_ms=5000))]
+            found.append(answer(model.submit(request(1, timeout_ms=5000))))  # which needs the watch
+        codes = [None if result.is_ok() else result.unwrap_err().code for result in found]
+        assert codes == [*[None if started else ErrorCode.RESOURCE_EXHAUSTED] * 2, ErrorCode.RESOURCE_EXHAUSTED]
+        assert answer(model.submit(request(1, timeout_ms=5000))).is_ok()
+        assert model.execute(request(1, timeout_ms=5000)).is_ok()
+
+
 def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(tmp_path):
     with served(tmp_path, queue={"max_queue_size": 1}) as (model, probe):
         running = busy(model, probe)
