@@ -48,18 +48,26 @@ class RequestQueue:
 
     # -- an instance without a queue ------------------------------------------------------------------------------
 
-    def enter(self) -> bool:
-        """Return True if an instance was free and nobody waited: the caller runs on it now, and leaves it."""
+    def enter(self, held: list[bool]) -> bool:
+        """Return True if an instance was free and nobody waited: the caller runs on it now, and leaves it.
+
+        `held`, of one element, says whether it has one, also to a caller that is interrupted before it is told: Python
+        handles signals between calls, and not between the two lines that change the count and `held`.
+        """
         with self._lock:
             if not self._free or self._size or self._closed:
                 return False
             self._free -= 1
+            held[0] = True
             return True
 
-    def leave(self) -> None:
-        """Give back an instance that was entered."""
+    def leave(self, held: list[bool]) -> None:
+        """Give back an instance that was entered; once, however often it is called."""
         with self._lock:
-            self._give_back()
+            if held[0]:
+                self._free += 1
+                held[0] = False
+            self._tell_free()
 
     def finish(self, seat: Seat) -> list[bool]:
         """Give back a worker's instance; return for each request of its batch whether its answer is awaited."""
@@ -69,11 +77,11 @@ class RequestQueue:
                 awaited.append(pending.stage == "running")
                 pending.stage = "done"
             seat.batch = []
-            self._give_back()
+            self._free += 1
+            self._tell_free()
             return awaited
 
-    def _give_back(self) -> None:
-        self._free += 1
+    def _tell_free(self) -> None:
         if self._size:
             self._call_one()
         if self._closed:

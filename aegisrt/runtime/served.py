@@ -62,8 +62,14 @@ class ServedModel:
 
     def execute(self, request: ExecutionRequest) -> Answer:
         """Return the answer of one request; on time, where it has a deadline, whatever the engine does."""
-        if request.timeout_ms is None and self._timeout_ms is None and self._queue.enter():
-            return self._run_here(request)
+        if request.timeout_ms is None and self._timeout_ms is None:
+            held = [False]
+            try:
+                if self._queue.enter(held):
+                    return self._run_here(request, held)
+            except BaseException:
+                self._queue.leave(held)  # where the interrupt came before `_run_here` could
+                raise
         pending = self._checked(request)
         try:
             if pending.stage == "new":
@@ -105,7 +111,7 @@ class ServedModel:
             pending.cancel()
             raise
 
-    def _run_here(self, request: ExecutionRequest) -> Answer:
+    def _run_here(self, request: ExecutionRequest, held: list[bool]) -> Answer:
         result: Answer = _BROKEN_OFF
         try:
             if self._batching is not None:
@@ -116,7 +122,7 @@ class ServedModel:
             result = Err(failure.error)
             return result
         finally:
-            self._queue.leave()
+            self._queue.leave(held)
             if type(result) is Ok:
                 self._recorder.ran(result.value.timings)
             else:

@@ -1,6 +1,7 @@
 """Requests that wait: order, priorities, bounds, cancellation, and the end."""
 
 import asyncio
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
@@ -247,6 +248,39 @@ def test_where_no_thread_can_be_started_a_request_says_so_and_later_ones_are_ser
         assert codes == [*[None if started else ErrorCode.RESOURCE_EXHAUSTED] * 2, ErrorCode.RESOURCE_EXHAUSTED]
         assert answer(model.submit(request(1, timeout_ms=5000))).is_ok()
         assert model.execute(request(1, timeout_ms=5000)).is_ok()
+
+
+def test_an_interrupt_anywhere_in_a_call_costs_no_instance(tmp_path):
+    """Python may raise KeyboardInterrupt wherever it enters a function, and after each call of one in C."""
+
+    def execute_until(count: int) -> int:
+        left = count
+
+        def interrupt(frame, event, argument):
+            nonlocal left
+            if event in ("call", "c_return") and "/aegisrt/" in frame.f_code.co_filename:
+                left -= 1
+                if not left:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            model.execute(request(1))
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            sys.setprofile(None)
+        return left
+
+    with served(tmp_path) as (model, probe):
+        count = 1
+        while not execute_until(count):
+            assert model._queue.load() == (0, 0), f"at {count}"
+            assert probe._loaded.users == 0, f"at {count}"
+            assert probe._loaded.free.qsize() == 1, f"at {count}"
+            count += 1
+        assert count > 20
+        assert model.execute(request(1)).is_ok()
 
 
 def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(tmp_path):
