@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegisrt import ErrorCode, ExecutionRequest
+from aegisrt import ErrorCode, ExecutionRequest, Ok
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
 from aegisrt.manifest.serving import BatchingOptions
@@ -50,6 +50,40 @@ def test_a_large_request_is_not_passed_over_for_small_ones(tmp_path):
         probe.gate.set()
         results(futures)
         assert sizes(probe) == [1, 3, 4, 1]
+
+
+class Elsewhere:
+    """An array that numpy does not read, as one on a GPU."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.size, self.nbytes, self.ndim = values.size, values.nbytes, values.ndim
+
+    def __array__(self, *_, **__):
+        raise TypeError("it is not on the host")
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_arrays_that_are_not_the_hosts_are_run_one_by_one(tmp_path, monkeypatch, side):
+    with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
+        execute, check = probe._execute, model.backend.check
+
+        def elsewhere(slot, inputs, outputs):
+            return [Elsewhere(value) for value in execute(slot, inputs, outputs)]
+
+        def given(request):
+            return Ok({name: Elsewhere(value) for name, value in check(request).unwrap().items()})
+
+        futures = [busy(model, probe)]
+        if side == "outputs":
+            monkeypatch.setattr(probe, "_execute", elsewhere)
+        else:
+            monkeypatch.setattr(model.backend, "check", given)
+        futures += [model.submit(request(*range(n))) for n in (3, 1)]
+        probe.gate.set()
+        for result, n in zip(results(futures)[1:], (3, 1), strict=True):
+            found = result.outputs["y"]
+            np.testing.assert_array_equal(found.values if side == "outputs" else found, np.arange(n) * 2)
 
 
 def test_unequal_rows_are_refused_on_every_path(tmp_path):
