@@ -72,9 +72,11 @@ class Arena:
         return {name: array.copy() for name, array in found.items()} if copy else found
 
     def close(self) -> None:
-        """Give the memory back, as far as this process holds it."""
+        """Give the memory back, as far as this process holds it; any number of times."""
         self._map = None
-        os.close(self.descriptor)
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _view(self, laid: Laid) -> Array:
         if laid.strings is not None:

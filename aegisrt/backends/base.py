@@ -48,22 +48,30 @@ class RuntimeBackend(Lifecycle[OptionsT]):
         entered = perf_counter_ns()
         if not isinstance(request, ExecutionRequest):
             return not_a_request(request)
-        with self._gate:
-            loaded = self._loaded
-            if loaded is None:
-                return not_loaded(self._model)
-            loaded.users += 1
+        used, interrupted = None, False
         try:
+            with self._gate:
+                loaded = self._loaded
+                if loaded is None:
+                    return not_loaded(self._model)
+                loaded.users += 1
+                used = loaded  # no signal is handled between these two
             return self._run(loaded, request, entered)
         except ResultError as known:
             return Err(known.error)
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, "executing the model"))
+        except BaseException:
+            interrupted = True
+            raise
         finally:
-            with self._gate:
-                loaded.users -= 1
-                if loaded is not self._loaded and not loaded.users:
-                    self._idle.notify_all()
+            if used is not None:
+                with self._gate:
+                    used.users -= 1
+                    if interrupted and not used.users:
+                        used.free_all()
+                    if used is not self._loaded and not used.users:
+                        self._idle.notify_all()
 
     def check(self, request: ExecutionRequest) -> Result[dict[str, Array]]:
         """Return a request's inputs as the engine would be given them; the errors of `execute` before the engine."""

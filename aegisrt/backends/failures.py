@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from aegisrt.core.result import Err, Error, ErrorCode
 
 _NOT_LOADED = Err(Error(ErrorCode.NOT_LOADED, "no model is loaded", "call `load(path)` first"))
@@ -12,6 +14,8 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (NotImplementedError, ErrorCode.UNIMPLEMENTED),
     (TimeoutError, ErrorCode.DEADLINE_EXCEEDED),
 )
+_USED_UP = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of an OSError: no process, open file, memory or room in a file system is left."""
 
 
 def engine_failure(kind: str, doing: str, error: Exception, code: ErrorCode | None) -> Error:
@@ -47,4 +51,6 @@ def _words(error: Exception) -> str:
 
 
 def _code(error: Exception) -> ErrorCode:
+    if isinstance(error, OSError) and error.errno in _USED_UP:
+        return ErrorCode.RESOURCE_EXHAUSTED
     return next((code for kind, code in _CODES if isinstance(error, kind)), ErrorCode.INTERNAL)

@@ -8,6 +8,7 @@ waits to be the next. Tensors pass through shared memory (arena.py). Weights are
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from aegisrt.backends.isolated_process import IsolatedProcess, ProcessDiedError,
 from aegisrt.core.result import ErrorCode, Result, ResultError, fail
 from aegisrt.core.tensor import Array, Signature
 
+_log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 """Processes to which a request is offered, where one ends before it can have begun with it."""
 
@@ -138,7 +140,8 @@ class IsolatedBackend(RuntimeBackend[Any]):
 
     def _living(self, seat: _Seat) -> IsolatedProcess:
         """Return the seat's process, ready; raise UNAVAILABLE where a fresh one does not get that far."""
-        if seat.process is not None and not seat.process.is_alive():
+        if seat.process is not None and (seat.process.owes_answer or not seat.process.is_alive()):
+            seat.process.kill()
             self._replace(seat, seat.process)
         process = seat.process = seat.process or seat.engine.next()
         try:
@@ -154,8 +157,12 @@ class IsolatedBackend(RuntimeBackend[Any]):
 
     def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
         """Seat the next process, not waiting for it; return how the last one ended."""
-        seat.process = seat.engine.next()
+        seat.process = None
         seat.deaths += 1
+        try:
+            seat.process = seat.engine.next()
+        except OSError as error:
+            _log.warning("no process could be started for the model, the next request tries again: %s", error)
         return dead.end()
 
     def _close(self, slot: _Seat) -> None:
@@ -178,8 +185,13 @@ class IsolatedBackend(RuntimeBackend[Any]):
         return int(each) * self.instances
 
 
-def _spare(job: Job) -> IsolatedProcess:
-    process = IsolatedProcess(job)
+def _spare(job: Job) -> IsolatedProcess | None:
+    """Return a spare process, or None where the system has no room for one: what serves goes on without."""
+    try:
+        process = IsolatedProcess(job)
+    except OSError as error:
+        _log.warning("no spare process could be started for the model: %s", error)
+        return None
     process.prepare()
     return process
 

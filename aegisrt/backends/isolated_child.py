@@ -5,7 +5,11 @@ Its arguments are three inherited descriptors: the connection, and the memory of
 
 from __future__ import annotations
 
+import os
+import select
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +23,8 @@ from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
 
+GRACE_S = 2.0
+"""How long a process may take to end when its parent has let go of it."""
 LOAD = "load"
 """The second message to the child: the engine is imported before, for a process that waits until another dies."""
 
@@ -55,6 +61,7 @@ def main() -> None:
     """Serve the parent until it closes the connection."""
     control, inputs, outputs = (int(word) for word in sys.argv[1:4])
     _no_core_file()
+    threading.Thread(target=_end_with_parent, args=(control,), daemon=True).start()
     connection: Connection[Any, Any] = Connection(control)
     reads, writes = Arena(inputs), Arena(outputs)
     try:
@@ -86,6 +93,15 @@ def _answer(backend: RuntimeBackend[Any], call: Call, reads: Arena, writes: Aren
     except (OSError, MemoryError, TypeError) as error:
         message = f"the outputs do not fit the memory that the processes share: {error}"
         return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message))
+
+
+def _end_with_parent(control: int) -> None:
+    """End the process where its parent has let go of it, and the engine does not come back to hear of that."""
+    watch = select.poll()
+    watch.register(control, 0)  # a hang-up is told in any case
+    watch.poll()
+    time.sleep(GRACE_S)
+    os._exit(1)
 
 
 def _no_core_file() -> None:

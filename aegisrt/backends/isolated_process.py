@@ -6,18 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
-from socket import socketpair
+from socket import SHUT_RDWR, socket, socketpair
 from typing import Any
 
 from aegisrt.backends.arena import Arena
-from aegisrt.backends.isolated_child import LOAD, Call, Job, Ready
+from aegisrt.backends.isolated_child import GRACE_S, LOAD, Call, Job, Ready
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array
 
 _CHILD = "from aegisrt.backends.isolated_child import main; main()"
 """Not `-m`: the child's own messages would be of `__main__`, and not be known here."""
-_GRACE_S = 2.0
 _RESET_IS_UNREAD = sys.platform == "linux"
 """Whether a reset says that the other end of a socket pair closed with our message unread: `unix_release_sock` in
 Linux's net/unix/af_unix.c sets ECONNRESET then, and nothing else does."""
@@ -40,23 +40,19 @@ class IsolatedProcess:
 
     def __init__(self, job: Job) -> None:
         """Start the process, and do not wait for it: what it says first is read by `ready`."""
-        ours, theirs = socketpair()
-        self._inputs, self._outputs = Arena(), Arena()
-        descriptors = (theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor)
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-                [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
+        with ExitStack() as undo:
+            ours, theirs = map(undo.enter_context, socketpair())
+            self._inputs, self._outputs = (undo.enter_context(closing(Arena())) for _ in range(2))
+            self._process = _popen((theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor))
+            theirs.close()
+            undo.pop_all()
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._ready: Ready | None = None
         self._unsent: list[object] = [job, LOAD]
         self.was_spare = False
         """Whether it was told to `prepare`, and has waited to be needed."""
+        self.owes_answer = False
+        """Whether it was sent a request whose answer was not read: it would be taken for that of the next."""
 
     @property
     def pid(self) -> int:
@@ -94,8 +90,10 @@ class IsolatedProcess:
 
         Raise ProcessDiedError, ProcessHungError after `limit_s` seconds, or the engine's own error.
         """
+        call = Call(self._inputs.write(inputs), outputs)
+        self.owes_answer = True
         try:
-            self._connection.send(Call(self._inputs.write(inputs), outputs))
+            self._connection.send(call)
         except (BrokenPipeError, ConnectionResetError):
             raise ProcessDiedError(heard=False) from None
         try:
@@ -106,6 +104,7 @@ class IsolatedProcess:
             raise ProcessDiedError(heard=True) from None
         except ConnectionResetError:
             raise ProcessDiedError(heard=not _RESET_IS_UNREAD) from None
+        self.owes_answer = False
         return self._outputs.read(_value(result), copy=True)
 
     def is_alive(self) -> bool:
@@ -117,16 +116,41 @@ class IsolatedProcess:
         self._process.kill()
 
     def end(self) -> str:
-        """Return how the process ended, in words; it ends now if it has not."""
-        self._connection.close()
+        """Return how the process ended, in words; it ends now if it has not. Any number of times."""
+        _hang_up(self._connection)
         try:
-            status = self._process.wait(_GRACE_S)
+            status = self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
         for arena in (self._inputs, self._outputs):
             arena.close()
         return f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+
+
+def _popen(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+        [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        pass_fds=descriptors,
+        start_new_session=True,
+    )
+
+
+def _hang_up(connection: Connection[Any, Any]) -> None:
+    """Close a connection, for its other end too where a process that was forked meanwhile has a copy of ours."""
+    if connection.closed:
+        return
+    ours = socket(fileno=connection.fileno())
+    try:
+        ours.shutdown(SHUT_RDWR)
+    except OSError:
+        pass  # the other end is closed
+    finally:
+        ours.detach()
+        connection.close()
 
 
 def _value(result: Any) -> Any:

@@ -64,6 +64,13 @@ class Loaded:
             raise
         return slot
 
+    def free_all(self) -> None:
+        """Make every slot free while no call runs: one that was interrupted when it took its slot has lost it."""
+        while not self.free.empty():
+            self.free.get()
+        for slot in self.slots:
+            self.free.put(slot)
+
     def _free_slot(self, deadline_ns: int | None) -> Any:
         try:
             return self.free.get(timeout=None if deadline_ns is None else left_s(deadline_ns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,15 @@ def count_rows(inputs: Mapping[str, Any]) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
+def equal_rows(inputs: Mapping[str, Array]) -> int:
+    """Return the rows of checked inputs; raise INVALID_ARGUMENT where they have not equally many."""
+    rows = count_rows(inputs)
+    if rows is None:
+        message = "the inputs of a request must have equally many rows, and these do not"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+    return rows
+
+
 def refuse_oversized(rows: int, options: BatchingOptions) -> None:
     """Raise INVALID_ARGUMENT for a request of more rows than a batch may have."""
     if rows > options.max_batch_size:
@@ -49,6 +58,15 @@ def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashabl
     """Return what two requests must have in common to share a batch."""
     shapes = tuple(value.shape[1:] for value in inputs.values())
     return shapes, None if request.outputs is None else tuple(request.outputs)
+
+
+def is_joinable(batch: Sequence[Pending]) -> bool:
+    """Return whether all inputs are arrays of the host's; others, such as a GPU's, are not put together here."""
+    return all(all(_on_host(pending.inputs or {})) for pending in batch)
+
+
+def _on_host(tensors: Mapping[str, Any]) -> Iterator[bool]:
+    return (isinstance(value, np.ndarray) for value in tensors.values())
 
 
 def joined(batch: Sequence[Pending], options: BatchingOptions) -> ExecutionRequest:
@@ -69,10 +87,13 @@ def _padding(rows: int, options: BatchingOptions) -> int:
 
 
 def split(result: ExecutionResult, batch: Sequence[Pending], options: BatchingOptions) -> list[ExecutionResult] | None:
-    """Return the result of each request, its rows alone and in memory of its own; None where rows do not add up."""
+    """Return the result of each request, its rows alone and in memory of its own.
+
+    None where rows do not add up, or where an output is no array of the host's, which is not cut in parts here.
+    """
     total = sum(pending.rows for pending in batch)
     padded = total + _padding(total, options)
-    if any(not value.ndim or value.shape[0] != padded for value in result.outputs.values()):
+    if not all(_on_host(result.outputs)) or any(value.shape[:1] != (padded,) for value in result.outputs.values()):
         return None
     parts, start = [], 0
     for pending in batch:

@@ -10,7 +10,7 @@ from typing import Any
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.core.result import Err, Ok
 from aegisrt.manifest.serving import BatchingOptions
-from aegisrt.runtime.batch import joined, split
+from aegisrt.runtime.batch import is_joinable, joined, split
 from aegisrt.runtime.metrics import OK, Recorder
 from aegisrt.runtime.pending import Pending
 from aegisrt.runtime.queue import RequestQueue
@@ -42,7 +42,7 @@ class BatchWorker(Worker):
     def _run(self, batch: list[Pending]) -> list[Answer]:
         if len(batch) > 1 or self._batching.pad_to_preferred:
             live = [pending for pending in batch if not pending.expired()]
-            joint = self._run_joined(live) if live else None
+            joint = self._run_joined(live) if live and is_joinable(live) else None
             if joint is not None:
                 by_request = dict(zip(live, joint, strict=True))
                 return [by_request.get(pending, LATE_IN_QUEUE) for pending in batch]

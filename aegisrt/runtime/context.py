@@ -16,7 +16,7 @@ from aegisrt.core.tensor import Signature, did_you_mean
 from aegisrt.graph.nodes import Graph
 from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.metrics import ModelMetrics
-from aegisrt.runtime.served import ServedModel
+from aegisrt.runtime.served import ServedModel, wait_s
 
 
 class ExecutionContext:
@@ -73,8 +73,9 @@ class ExecutionContext:
         """Return the future of a request's answer; every error is in the answer, as `execute` has them.
 
         `cancel()` holds while the request waits; `result()` then raises CancelledError, as of any future. Callbacks run
-        in a worker's thread, and keep it from the next request. Waits only where the queue is full and its
-        `when_full` is `wait`.
+        in a worker's thread, and keep it from the next request: one may submit others, and must not wait for them.
+        Waits only where the queue is full and its `when_full` is `wait`, and not in a callback, which is answered
+        RESOURCE_EXHAUSTED there: the room would be its own thread's to make.
         """
         served = self._served_by(request)
         return served.submit(request) if isinstance(served, ServedModel) else _done(served)
@@ -94,16 +95,20 @@ class ExecutionContext:
         """Return Ok when every request is answered, every worker thread has ended and every model is unloaded.
 
         Each model's `queue` options say whether its waiting requests are run or answered CANCELLED, and how long that
-        may take; DEADLINE_EXCEEDED where an engine had not come back by then. It may be called again.
+        may take; DEADLINE_EXCEEDED where an engine, or a callback, had not come back by then. It may be called again,
+        and from a callback of a request, where it does not wait for the threads, of which its own is one.
         """
         if self._is_copy:
             return Ok(None)
-        since_ns = perf_counter_ns()
-        for served in self._served.values():
+        since_ns, models = perf_counter_ns(), self._served.values()
+        join = not self._watch.is_here() and not any(served.is_here() for served in models)
+        for served in models:
             served.stop()
-        problems = [error for served in self._served.values() if isinstance(error := served.close(since_ns), Err)]
-        self._watch.close()
-        return problems[0] if problems else Ok(None)
+        closed = [served.close(since_ns, join=join) for served in models]
+        close_by_ns = max((served.close_by_ns(since_ns) for served in models), default=since_ns)
+        if not self._watch.close(wait_s(close_by_ns) if join else 0) and join:
+            closed.append(_CALLBACK_RUNS)
+        return next((error for error in closed if isinstance(error, Err)), Ok(None))
 
     def __repr__(self) -> str:
         models = (f"{node.model} on {node.backend}, {node.device}" for node in self._graph.models)
@@ -152,6 +157,13 @@ class ExecutionContext:
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
 
 
+_CALLBACK_RUNS = Err(
+    Error(
+        ErrorCode.DEADLINE_EXCEEDED,
+        "a callback of a request whose deadline passed still runs",
+        "the models are unloaded; a callback must not wait for who closes the deployment",
+    )
+)
 _contexts: WeakSet[ExecutionContext] = WeakSet()
 
 

@@ -30,28 +30,38 @@ class DeadlineWatch:
         self._closed = False
 
     def add(self, pending: Pending, expire: Expire) -> None:
-        """Call `expire(pending)` from the watch's thread once its deadline has passed, unless it is done by then."""
+        """Call `expire(pending)` from the watch's thread once its deadline has passed, unless it is done by then.
+
+        Raise RuntimeError where the system has no thread left for it.
+        """
         assert pending.deadline_ns is not None
         with self._lock:
             if self._closed:
                 return
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="aegisrt-deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="aegisrt-deadlines", daemon=True)
+                thread.start()
+                self._thread = thread
             heapq.heappush(self._heap, (pending.deadline_ns, next(self._order), pending, expire))
             if self._heap[0][2] is pending:
                 self._changed.notify()
             if len(self._heap) >= self._compact_at:
                 self._forget_done()
 
-    def close(self) -> None:
-        """End the thread; what has not expired never will."""
+    def is_here(self) -> bool:
+        """Return whether the caller is the watch's own thread, which runs a callback."""
+        return self._thread is threading.current_thread()
+
+    def close(self, wait_s: float | None = None) -> bool:
+        """Return True when the thread has ended, in at most `wait_s` seconds; what has not expired never will."""
         with self._lock:
             self._closed = True
             self._heap.clear()
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._thread is None or self.is_here():
+            return True
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _forget_done(self) -> None:
         """Drop what was answered in time, or long timeouts at a high rate would pile up; amortized over the adds."""

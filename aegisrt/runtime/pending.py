@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures._base import FINISHED, PENDING
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from aegisrt.core.result import Result
 from aegisrt.core.tensor import Array
 
 Stage = Literal["new", "queued", "running", "done"]
+_log = logging.getLogger(__name__)
 
 
 class Answers:
@@ -97,7 +99,7 @@ class Pending(Future[Result[ExecutionResult]]):
                 waiter.add_result(self)
         self._ended.release()
         if self._done_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined]
+            self._invoke_callbacks()
 
     def set_exception(self, exception: BaseException | None) -> None:
         """As any future's; nothing here calls it, for errors are answers."""
@@ -109,14 +111,26 @@ class Pending(Future[Result[ExecutionResult]]):
         withdraw = self._answers.withdraw
         if withdraw is None or not withdraw(self):
             return self.cancelled()
-        super().cancel()
-        self.set_running_or_notify_cancel()
-        self._ended.release()
+        with self._answers.lock:
+            self._state = CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+        self._ended.release()  # before the callbacks, which may ask for the result
+        if self._done_callbacks:
+            self._invoke_callbacks()
         return True
 
     def running(self) -> bool:
         """Return whether a worker runs the request now."""
         return self.stage == "running"
+
+    def _invoke_callbacks(self) -> None:
+        """As any future's, but whatever one raises: `sys.exit()` ends neither a worker nor what is left of a batch."""
+        for callback in self._done_callbacks:
+            try:
+                callback(self)
+            except BaseException:  # noqa: BLE001
+                _log.exception("a callback of %r failed", self)
 
     def expired(self) -> bool:
         """Return whether the deadline has passed."""

@@ -48,18 +48,26 @@ class RequestQueue:
 
     # -- an instance without a queue ------------------------------------------------------------------------------
 
-    def enter(self) -> bool:
-        """Return True if an instance was free and nobody waited: the caller runs on it now, and leaves it."""
+    def enter(self, held: list[bool]) -> bool:
+        """Return True if an instance was free and nobody waited: the caller runs on it now, and leaves it.
+
+        `held`, of one element, says whether it has one, also to a caller that is interrupted before it is told: Python
+        handles signals between calls, and not between the two lines that change the count and `held`.
+        """
         with self._lock:
             if not self._free or self._size or self._closed:
                 return False
             self._free -= 1
+            held[0] = True
             return True
 
-    def leave(self) -> None:
-        """Give back an instance that was entered."""
+    def leave(self, held: list[bool]) -> None:
+        """Give back an instance that was entered; once, however often it is called."""
         with self._lock:
-            self._give_back()
+            if held[0]:
+                self._free += 1
+                held[0] = False
+            self._tell_free()
 
     def finish(self, seat: Seat) -> list[bool]:
         """Give back a worker's instance; return for each request of its batch whether its answer is awaited."""
@@ -69,11 +77,11 @@ class RequestQueue:
                 awaited.append(pending.stage == "running")
                 pending.stage = "done"
             seat.batch = []
-            self._give_back()
+            self._free += 1
+            self._tell_free()
             return awaited
 
-    def _give_back(self) -> None:
-        self._free += 1
+    def _tell_free(self) -> None:
         if self._size:
             self._call_one()
         if self._closed:
@@ -84,17 +92,14 @@ class RequestQueue:
     def put(self, pending: Pending, *, wait: bool) -> Put:
         """Return what became of a request; with `wait`, wait for room until its deadline or its `cancel`.
 
-        `full` and `closed`: the caller ends it. `gone`: somebody else has.
+        `full`: it is as it was. `closed`: the caller ends it. `gone`: somebody else has.
         """
         with self._lock:
             while self._size >= self._max_size and not self._closed and pending.stage == "new":
                 wait_s = None if pending.deadline_ns is None else left_s(pending.deadline_ns)
                 if not wait or wait_s == 0:
-                    pending.stage = "done"
                     return "full"
-                self._held += 1
-                self._room.wait(wait_s)
-                self._held -= 1
+                self._await_room(wait_s)
             if pending.stage != "new":
                 return "gone"
             if self._closed:
@@ -106,6 +111,8 @@ class RequestQueue:
                 pending.stage = "running"
                 seat.batch = [pending]
                 seat.wake.release()
+                if self._held:
+                    self._room.notify()  # the room that this caller may have been called for is another's
                 return "queued"
             lane = self._lanes.get(pending.key)
             if lane is None:
@@ -116,6 +123,16 @@ class RequestQueue:
             if self._free:
                 self._call_one()
             return "queued"
+
+    def _await_room(self, wait_s: float | None) -> None:
+        self._held += 1
+        try:
+            self._room.wait(wait_s)
+        except BaseException:
+            self._room.notify()  # who is interrupted may have been called, and goes
+            raise
+        finally:
+            self._held -= 1
 
     def claim(self, pending: Pending, *, also_running: bool) -> Stage | None:
         """Return where the request was, and take it out: the caller ends it now. None where it is not to be had."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from concurrent.futures import Future
 from time import perf_counter_ns
@@ -11,10 +13,10 @@ from aegisrt.backends.base import RuntimeBackend
 from aegisrt.core.deadline import deadline_ns, left_s
 from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.manifest.serving import BatchingOptions
-from aegisrt.runtime.batch import batch_key, count_rows, refuse_oversized
+from aegisrt.runtime.batch import batch_key, count_rows, equal_rows, refuse_oversized
 from aegisrt.runtime.batch_worker import BatchWorker
 from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.forming import BatchRule
@@ -24,6 +26,8 @@ from aegisrt.runtime.queue import Put, RequestQueue
 from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
 
 Answer: TypeAlias = Result[ExecutionResult]
+_MOMENT_S = 1.0
+_log = logging.getLogger(__name__)
 _BROKEN_OFF = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
 
 
@@ -58,12 +62,18 @@ class ServedModel:
 
     def execute(self, request: ExecutionRequest) -> Answer:
         """Return the answer of one request; on time, where it has a deadline, whatever the engine does."""
-        if request.timeout_ms is None and self._timeout_ms is None and self._queue.enter():
-            return self._run_here(request)
+        if request.timeout_ms is None and self._timeout_ms is None:
+            held = [False]
+            try:
+                if self._queue.enter(held):
+                    return self._run_here(request, held)
+            except BaseException:
+                self._queue.leave(held)  # where the interrupt came before `_run_here` could
+                raise
         pending = self._checked(request)
-        if pending.stage == "new":
-            self._enqueue(pending, watched=False)
         try:
+            if pending.stage == "new":
+                self._enqueue(pending, watched=False)
             if pending.deadline_ns is not None:
                 return self._wait(pending, pending.deadline_ns)
             return pending.result()
@@ -78,8 +88,8 @@ class ServedModel:
             return pending
         if pending.deadline_ns is not None or not self._threads:
             self._enqueue(pending, watched=True)
-        elif (put := self._queue.put(pending, wait=self._waits_for_room)) != "queued":
-            self._turn_away(pending, put)
+        else:
+            self._put(pending)
         return pending
 
     async def execute_async(self, request: ExecutionRequest) -> Answer:
@@ -90,27 +100,29 @@ class ServedModel:
         try:
             if pending.stage == "done":
                 return pending.result()
-            if self._waits_for_room:
-                await asyncio.to_thread(self._enqueue, pending, watched=True)
+            self._make_ready(pending, watched=True)
+            put = self._queue.put(pending, wait=False)
+            if put == "full" and self._waits_for_room:
+                asyncio.get_running_loop().run_in_executor(None, self._put, pending)
             else:
-                self._enqueue(pending, watched=True)
+                self._turn_away(pending, put)
             return await asyncio.wrap_future(pending)
         except asyncio.CancelledError:
             pending.cancel()
             raise
 
-    def _run_here(self, request: ExecutionRequest) -> Answer:
+    def _run_here(self, request: ExecutionRequest, held: list[bool]) -> Answer:
         result: Answer = _BROKEN_OFF
         try:
             if self._batching is not None:
-                _refuse_rows(request, self._batching)
+                self._refuse_rows(request, self._batching)
             result = self.backend.execute(request)
             return result
         except ResultError as failure:
             result = Err(failure.error)
             return result
         finally:
-            self._queue.leave()
+            self._queue.leave(held)
             if type(result) is Ok:
                 self._recorder.ran(result.value.timings)
             else:
@@ -144,29 +156,55 @@ class ServedModel:
 
     def _prepare_batch(self, pending: Pending, batching: BatchingOptions) -> None:
         inputs = self.backend.check(pending.request).unwrap()
-        rows = count_rows(inputs)
-        if rows is None:
-            message = "the inputs of a request must have equally many rows, and these do not"
-            raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+        rows = equal_rows(inputs)
         refuse_oversized(rows, batching)
         pending.rows, pending.inputs = rows, inputs
         pending.key = batch_key(inputs, pending.request)
 
+    def _refuse_rows(self, request: ExecutionRequest, batching: BatchingOptions) -> None:
+        """Refuse what `_prepare_batch` does; the inputs are checked here only where their rows are unclear."""
+        try:
+            rows = count_rows(request.inputs)
+        except (AttributeError, TypeError):
+            rows = None
+        if rows is None:
+            rows = equal_rows(self.backend.check(request).unwrap())
+        refuse_oversized(rows, batching)
+
     def _enqueue(self, pending: Pending, *, watched: bool) -> None:
-        if watched and pending.deadline_ns is not None:
-            self.watch.add(pending, self.expire)
-        if not self._threads:
-            self._start_workers()
-        put = self._queue.put(pending, wait=self._waits_for_room)
+        self._make_ready(pending, watched=watched)
+        self._put(pending)
+
+    def _make_ready(self, pending: Pending, *, watched: bool) -> None:
+        try:
+            if watched and pending.deadline_ns is not None:
+                self.watch.add(pending, self.expire)
+            if not self._threads:
+                self._start_workers()
+        except RuntimeError as error:
+            self._end_unstarted(pending, error)
+
+    def _end_unstarted(self, pending: Pending, error: RuntimeError) -> None:
+        if self._queue.claim(pending, also_running=False) is not None:
+            message = f"model `{self.name}` could not start a thread: {error}"
+            hint = "allow more threads (`ulimit -u`, or the container's limit), or send it again"
+            self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))
+
+    def _put(self, pending: Pending) -> None:
+        put = self._queue.put(pending, wait=self._waits_for_room and not self._is_callback())
         if put != "queued":
             self._turn_away(pending, put)
+
+    def _is_callback(self) -> bool:
+        """Return whether the caller is in a callback: in its thread it would wait for room that is its own to make."""
+        return self.is_here() or self.watch.is_here()
 
     def _turn_away(self, pending: Pending, put: Put) -> None:
         if put == "closed":
             self.answer(pending, self._closed_error())
         elif put == "full" and pending.expired():
-            self.answer(pending, LATE_IN_QUEUE)
-        elif put == "full":
+            self.expire(pending)
+        elif put == "full" and self._queue.claim(pending, also_running=False) is not None:
             message = f"model `{self.name}` has {self._options.queue.max_queue_size} requests waiting already"
             hint = f"try again later, or raise `models.{self.name}.queue.max_queue_size`"
             self.answer(pending, Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint)))
@@ -204,12 +242,25 @@ class ServedModel:
         with self._starting:
             if self._threads or self._closed:
                 return
-            work = self._worker().work
+            worker = self._worker()
             for index in range(self.backend.instances):
                 name = f"aegisrt-{self.name}-{index}"
-                self._threads.append(threading.Thread(target=work, name=name, daemon=True))
-            for thread in self._threads:
-                thread.start()
+                thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    if not self._threads:
+                        raise
+                    _log.warning(
+                        "model `%s` runs with %d of %d workers: %s", self.name, index, self.backend.instances, error
+                    )
+                    return
+                self._threads.append(thread)
+
+    def _work(self, worker: Worker) -> None:
+        with self._starting:
+            pass  # the thread is in `_threads` now, by which its callbacks are known
+        worker.work()
 
     def _worker(self) -> Worker:
         if self._batching is None:
@@ -223,33 +274,51 @@ class ServedModel:
         if self._options.queue.on_close == "cancel":
             self._cancel_waiting()
 
-    def close(self, since_ns: int) -> Result[None]:
+    def is_here(self) -> bool:
+        """Return whether the caller is one of the model's workers, which runs a callback."""
+        return threading.current_thread() in self._threads
+
+    def close_by_ns(self, since_ns: int) -> int:
+        """Return when a `close` that began at `since_ns` is to be over."""
+        return since_ns + int(self._options.queue.close_timeout_ms * 1e6)
+
+    def close(self, since_ns: int, *, join: bool = True) -> Result[None]:
         """Return Ok when every request is answered, every worker has ended and the model is unloaded.
 
         DEADLINE_EXCEEDED where calls still run after `close_timeout_ms`: their requests are answered CANCELLED, and the
-        model is unloaded when the engine comes back. The time counts from `since_ns`.
+        model is unloaded when the engine comes back; and where a callback still runs then. The time counts from
+        `since_ns`. `join=False` is for a thread that such a `close` may wait for: it does not wait for the workers.
         """
         self.stop()
         timeout_ms = self._options.queue.close_timeout_ms
-        if not self._queue.wait_ended(since_ns + int(timeout_ms * 1e6)):
+        if not self._queue.wait_ended(self.close_by_ns(since_ns)):
             self._cancel_waiting()
             for pending in self._queue.running():
                 if self._queue.claim(pending, also_running=True):
                     self.answer(pending, _cancelled("the deployment was closed while the engine ran"))
             if self._queue.load()[0]:
-                threading.Thread(target=self._finish, name=f"aegisrt-unload-{self.name}", daemon=True).start()
+                threading.Thread(target=self._unload_later, name=f"aegisrt-unload-{self.name}", daemon=True).start()
                 message = f"model `{self.name}` still runs a call after {timeout_ms:g} ms"
                 hint = "it is unloaded when the call ends; nothing more needs to be done"
                 return Err(Error(ErrorCode.DEADLINE_EXCEEDED, message, hint))
-        return self._finish()
+        unloaded = self.backend.unload()
+        if not join or self.is_here() or self._workers_end(wait_s(self.close_by_ns(since_ns))):
+            return unloaded
+        message = f"a callback of a request of model `{self.name}` still runs after {timeout_ms:g} ms"
+        hint = "the model is unloaded; a callback must not wait for who closes the deployment"
+        return Err(Error(ErrorCode.DEADLINE_EXCEEDED, message, hint))
 
-    def _finish(self) -> Result[None]:
+    def _unload_later(self) -> None:
+        self._queue.wait_ended(sys.maxsize)
+        self.backend.unload()
+
+    def _workers_end(self, wait_s: float) -> bool:
+        end_ns = perf_counter_ns() + int(wait_s * 1e9)
         with self._starting:
-            threads, self._threads = self._threads, []
+            threads = list(self._threads)
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join()
-        return self.backend.unload()
+            thread.join(left_s(end_ns))
+        return not any(thread.is_alive() for thread in threads)
 
     def _cancel_waiting(self) -> None:
         for pending in self._queue.claim_waiting():
@@ -260,14 +329,10 @@ class ServedModel:
         return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
 
 
+def wait_s(close_by_ns: int) -> float:
+    """Return how long a `close` waits for threads that have nothing more to do but to end, and perhaps a callback."""
+    return max(left_s(close_by_ns), _MOMENT_S)
+
+
 def _cancelled(message: str) -> Err:
     return Err(Error(ErrorCode.CANCELLED, message))
-
-
-def _refuse_rows(request: ExecutionRequest, batching: BatchingOptions) -> None:
-    try:
-        rows = count_rows(request.inputs)
-    except (AttributeError, TypeError):
-        return
-    if rows is not None:
-        refuse_oversized(rows, batching)

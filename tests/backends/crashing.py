@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,8 +17,8 @@ from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 
-CRASH, REFUSE = -1.0, -2.0
-"""First elements of `x` that end the process, or are refused by the engine."""
+CRASH, REFUSE, HANG, SLOW = -1.0, -2.0, -3.0, -4.0
+"""First elements of `x` that end the process, are refused by the engine, or take an hour or half a second."""
 
 
 class CrashingOptions(BackendOptions):
@@ -58,5 +59,7 @@ class Crashing(RuntimeBackend[CrashingOptions]):
             os.kill(os.getpid(), signal.SIGSEGV)
         if first == REFUSE:
             raise fail(ErrorCode.INVALID_ARGUMENT, "the engine refuses it")
+        if first in (HANG, SLOW):
+            time.sleep(3600 if first == HANG else 0.5)
         made = {"y": inputs["x"] * np.float32(2), "text": inputs["name"]}
         return [made[name] for name in outputs]

@@ -1,5 +1,6 @@
 """An engine in processes of its own: the same answers, and crashes that stay there."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from aegisrt.backends.arena import Arena
 from aegisrt.backends.isolated import isolated
 from aegisrt.core.tensor import DataType
 from aegisrt.runtime.served import ServedModel
-from tests.backends.crashing import CRASH, REFUSE, Crashing
+from tests.backends.crashing import CRASH, REFUSE, SLOW, Crashing
 from tests.long import long
 from tests.runtime.serving import declared, until
 
@@ -187,6 +188,122 @@ def test_a_process_ends_with_its_parent(tmp_path, path):
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
     assert not is_alive(pid)
+
+
+def test_a_process_whose_engine_hangs_ends_with_its_parent(path):
+    script = (
+        "import sys, os, threading\n"
+        "from aegisrt.backends.isolated import isolated\n"
+        "from tests.backends.crashing import HANG\n"
+        "from tests.backends.test_isolated import Crashing, request\n"
+        f"backend = isolated(Crashing)(); backend.load({str(path)!r}).unwrap()\n"
+        "print(backend.pids[0], flush=True)\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), 9)).start()\n"
+        "backend.execute(request(HANG))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    until(lambda: not is_alive(pid), 20)
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, TimeoutError])
+def test_an_interrupted_call_leaves_its_answer_to_nobody_else(backend, interrupt):
+    def handle(*_):
+        raise interrupt
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            assert backend.execute(request(SLOW)).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        except KeyboardInterrupt:
+            assert interrupt is KeyboardInterrupt
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    for count in (3, 1, 2, 4):
+        values = range(10, 10 + count)
+        np.testing.assert_array_equal(
+            backend.execute(request(*values)).unwrap().outputs["y"], [2 * value for value in values]
+        )
+
+
+def test_a_load_that_is_interrupted_is_done_again_and_closes_nothing_twice(path, monkeypatch):
+    backend = isolated(Crashing)()
+    backend.load(path).unwrap()
+    for process in (backend._seats[0].process, backend._loaded.engine.spare):
+        os.kill(process.pid, signal.SIGKILL)
+        until(lambda pid=process.pid: not is_running(pid))
+
+    def be_interrupted(connection):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aegisrt.backends.isolated_process.Connection.recv", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            backend.execute(request(1))
+    assert backend.execute(request(3)).unwrap().outputs["y"][0] == 6
+    backend.unload().unwrap()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it counts its files in /proc")
+def test_a_process_that_cannot_be_started_takes_nothing_and_what_serves_goes_on(path, monkeypatch):
+    backend = isolated(Crashing)()
+    backend.load(path).unwrap()
+
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    engine = backend._loaded.engine
+    engine.next().end()
+    assert backend.execute(request(1)).is_ok()  # each of its maps keeps a file open
+    engine.next().end()
+    before = open_files()
+    with monkeypatch.context() as patch:
+        patch.setattr("aegisrt.backends.isolated_process.subprocess.Popen", refuse)
+        for value in range(5):
+            assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+        assert engine.spare is None
+        assert open_files() == before
+        assert backend.execute(request(CRASH)).unwrap_err().code is ErrorCode.UNAVAILABLE
+        for value in range(5):
+            assert backend.execute(request(value)).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+        assert open_files() < before
+    assert backend.execute(request(1)).unwrap().outputs["y"][0] == 2
+    assert engine.spare is not None
+    backend.unload().unwrap()
+
+
+def test_a_load_that_finds_no_room_for_a_process_says_so_and_keeps_nothing(path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("aegisrt.backends.isolated_process.subprocess.Popen", refuse)
+    before = open_files()
+    for _ in range(3):
+        assert isolated(Crashing)().load(path).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+    assert open_files() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_unload_ends_its_processes_at_once_although_a_forked_copy_holds_their_connections(path):
+    backend = isolated(Crashing)()
+    backend.load(path).unwrap()
+    pid, process = os.fork(), backend._seats[0].process
+    if not pid:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        assert process.end() == "ended with exit code 0"
+        backend.unload().unwrap()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def hang(backend):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegisrt import ErrorCode, ExecutionRequest
+from aegisrt import ErrorCode, ExecutionRequest, Ok
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
 from aegisrt.manifest.serving import BatchingOptions
@@ -50,6 +50,59 @@ def test_a_large_request_is_not_passed_over_for_small_ones(tmp_path):
         probe.gate.set()
         results(futures)
         assert sizes(probe) == [1, 3, 4, 1]
+
+
+class Elsewhere:
+    """An array that numpy does not read, as one on a GPU."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.size, self.nbytes, self.ndim = values.size, values.nbytes, values.ndim
+
+    def __array__(self, *_, **__):
+        raise TypeError("it is not on the host")
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_arrays_that_are_not_the_hosts_are_run_one_by_one(tmp_path, monkeypatch, side):
+    with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
+        execute, check = probe._execute, model.backend.check
+
+        def elsewhere(slot, inputs, outputs):
+            return [Elsewhere(value) for value in execute(slot, inputs, outputs)]
+
+        def given(request):
+            return Ok({name: Elsewhere(value) for name, value in check(request).unwrap().items()})
+
+        futures = [busy(model, probe)]
+        if side == "outputs":
+            monkeypatch.setattr(probe, "_execute", elsewhere)
+        else:
+            monkeypatch.setattr(model.backend, "check", given)
+        futures += [model.submit(request(*range(n))) for n in (3, 1)]
+        probe.gate.set()
+        for result, n in zip(results(futures)[1:], (3, 1), strict=True):
+            found = result.outputs["y"]
+            np.testing.assert_array_equal(found.values if side == "outputs" else found, np.arange(n) * 2)
+
+
+def test_unequal_rows_are_refused_on_every_path(tmp_path):
+    """Also where an engine would take them: what is answered must not depend on whether the model is busy."""
+    tensor = {"dtype": "FP32", "shape": ["n"]}
+    add = {"name": "y", **tensor, "operation": {"kind": "add", "inputs": ["a", "b"]}}
+    path = tmp_path / "add.mock.json"
+    inputs = [{"name": name, **tensor} for name in "ab"]
+    path.write_text(json.dumps({"format": "aegisrt-mock/v1", "inputs": inputs, "outputs": [add]}))
+    graph = build_graph(manifest({"m": {"path": path, "batching": {"max_batch_size": 4}}}))
+    with ExecutionContext(graph, build_backends(graph, NoOrigins()).unwrap()) as context:
+        unequal = ExecutionRequest(inputs={"a": np.ones(3, np.float32), "b": np.ones(1, np.float32)})
+        for result in (context.execute(unequal), context.submit(unequal).result(5)):
+            assert "equally many rows" in result.unwrap_err().message
+        equal = ExecutionRequest(inputs={"a": np.ones(3, np.float32), "b": np.ones(3, np.float32)})
+        assert context.execute(equal).is_ok()
+        for wrong in ({"a": [1]}, {}, None):
+            found = context.execute(ExecutionRequest(inputs=wrong)).unwrap_err()
+            assert found == context.submit(ExecutionRequest(inputs=wrong)).result(5).unwrap_err()
 
 
 def test_a_request_of_too_many_rows_is_refused_on_every_path(tmp_path):

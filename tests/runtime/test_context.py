@@ -13,6 +13,7 @@ from aegisrt.manifest.origin import NoOrigins
 from aegisrt.runtime.context import ExecutionContext
 from aegisrt.runtime.factory import build_backends
 from tests.runtime.models import affine, manifest
+from tests.runtime.serving import until
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -129,6 +130,73 @@ def test_sixteen_threads_get_every_answer_right(tmp_path, closing):
     assert not wrong
     assert len(answers) == 16
     assert closing or sum(answers) == 32_000
+
+
+def test_callbacks_of_two_models_may_close_the_context_at_once(two):
+    both, closed = threading.Barrier(2, timeout=5), []
+
+    def close(_):
+        both.wait()
+        closed.append(two.close())
+
+    for model in two.models:
+        two.submit(ExecutionRequest(model=model, inputs={"x": X})).add_done_callback(close)
+    until(lambda: closed == [Ok(None), Ok(None)])
+    assert two.close() == Ok(None)
+
+
+def test_callbacks_of_an_answer_and_of_a_deadline_may_close_the_context_at_once(tmp_path):
+    manifested = manifest({"m": {"path": affine(tmp_path)}})
+    with context_of(manifested) as context:
+        both, closed = threading.Barrier(2, timeout=5), []
+
+        def close(_):
+            both.wait()
+            closed.append(context.close())
+
+        held, release = threading.Event(), threading.Event()
+        first = context.submit(ExecutionRequest(inputs={"x": X}))
+        first.add_done_callback(lambda _: (held.set(), release.wait(5), close(first)))
+        assert held.wait(5)
+        late = context.submit(ExecutionRequest(inputs={"x": X}, timeout_ms=20))
+        late.add_done_callback(close)
+        assert late.result(5).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        release.set()
+        until(lambda: closed == [Ok(None), Ok(None)])
+
+
+def test_two_who_close_at_once_both_wait_for_the_workers(tmp_path):
+    context = context_of(manifest({"m": {"path": affine(tmp_path)}}))
+    running, release, closed = threading.Event(), threading.Event(), []
+    future = context.submit(ExecutionRequest(inputs={"x": X}))
+    future.add_done_callback(lambda _: (running.set(), release.wait(5)))
+    assert running.wait(5)
+    closers = [threading.Thread(target=lambda: closed.append(context.close())) for _ in range(2)]
+    for thread in closers:
+        thread.start()
+        thread.join(0.1)
+    assert closed == []
+    release.set()
+    for thread in closers:
+        thread.join(5)
+    assert closed == [Ok(None), Ok(None)]
+
+
+@pytest.mark.parametrize("timeout_ms", [None, 20], ids=["of-an-answer", "of-a-deadline"])
+def test_a_callback_that_does_not_come_back_does_not_hold_close_for_ever(tmp_path, timeout_ms):
+    options = {"path": affine(tmp_path), "queue": {"close_timeout_ms": 0}}
+    context = context_of(manifest({"m": options}, delay_ms=100))
+    running, release = threading.Event(), threading.Event()
+    future = context.submit(ExecutionRequest(inputs={"x": X}, timeout_ms=timeout_ms))
+    future.add_done_callback(lambda _: (running.set(), release.wait(30)))
+    assert running.wait(5)
+    until(lambda: context.metrics()["m"].busy == 0)
+    error = context.close().unwrap_err()
+    assert error.code is ErrorCode.DEADLINE_EXCEEDED
+    assert "callback" in error.message
+    assert context.signature("m") is None
+    release.set()
+    assert context.close() == Ok(None)
 
 
 def test_submit_and_execute_async_answer_what_execute_does(two):

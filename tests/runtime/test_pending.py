@@ -1,12 +1,13 @@
 """The future of a request: to whoever holds it, it is any `concurrent.futures.Future`."""
 
+import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, as_completed, wait
 
 import pytest
 
-from aegisrt import Ok
+from aegisrt import ErrorCode, Ok
 from aegisrt.runtime.pending import Answers, Pending
 from tests.runtime.serving import busy, request, served
 
@@ -111,3 +112,53 @@ def test_as_completed_yields_each_of_a_flood_once(tmp_path):
         futures = [model.submit(request(index)) for index in range(1000)]
         found = [future.result().unwrap().outputs["y"][0] for future in as_completed(futures, 30)]
         assert sorted(found) == [index * 2 for index in range(1000)]
+
+
+def test_a_callback_of_a_cancelled_one_may_ask_for_the_result(tmp_path):
+    with served(tmp_path) as (model, probe):
+        busy(model, probe)
+        future, found = model.submit(request(1)), []
+
+        def ask(done: Future) -> None:
+            try:
+                found.append(done.result(5))
+            except (CancelledError, TimeoutError) as error:
+                found.append(type(error))
+
+        future.add_done_callback(ask)
+        assert future.cancel()
+        assert found == [CancelledError]
+
+
+def test_a_callback_that_ends_its_thread_keeps_nobody_waiting_for_a_cancelled_one(tmp_path, caplog):
+    with served(tmp_path) as (model, probe):
+        busy(model, probe)
+        future = model.submit(request(1))
+        future.add_done_callback(lambda done: sys.exit())
+        assert future.cancel()
+        assert wait([future], 5).done == {future}
+        with pytest.raises(CancelledError):
+            future.result(5)
+        assert "a callback of" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{}, {"batching": {"max_batch_size": 4}}])
+def test_a_callback_that_ends_its_thread_costs_no_worker(tmp_path, caplog, options):
+    with served(tmp_path, **options) as (model, probe):
+        futures = [busy(model, probe), *(model.submit(request(value)) for value in (1, 2, 3))]
+        for future in futures:
+            future.add_done_callback(lambda done: sys.exit())
+        probe.gate.set()
+        assert all(future.result(5).is_ok() for future in futures)
+        assert model.submit(request(4)).result(5).is_ok()
+        assert caplog.text.count("a callback of") == 4
+
+
+def test_a_callback_that_ends_its_thread_does_not_end_the_watch_of_deadlines(tmp_path, caplog):
+    with served(tmp_path) as (model, probe):
+        busy(model, probe)
+        for _ in range(2):
+            future = model.submit(request(1, timeout_ms=20))
+            future.add_done_callback(lambda done: sys.exit())
+            assert future.result(5).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        assert "a callback of" in caplog.text

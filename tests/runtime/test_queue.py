@@ -1,9 +1,10 @@
 """Requests that wait: order, priorities, bounds, cancellation, and the end."""
 
 import asyncio
+import sys
 import threading
 import time
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from time import perf_counter_ns
 
 import numpy as np
@@ -124,6 +125,162 @@ def test_a_full_queue_can_hold_its_callers_back_instead(tmp_path):
         held.join(5)
         assert len(futures) == 3
         assert all(answer(future).is_ok() for future in futures)
+
+
+def test_room_that_a_held_back_request_does_not_take_is_the_next_ones(tmp_path, monkeypatch):
+    """The first is called when the queue is empty, and finds the worker idle by the time that it has woken."""
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        queue, woken, slow, answers = model._queue, threading.Event(), threading.Event(), []
+        wait_for_room = queue._room.wait
+
+        def wake_slowly(wait_s):
+            wait_for_room(wait_s)
+            queue._lock.release()
+            woken.set()
+            assert slow.wait(5)
+            queue._lock.acquire()
+
+        monkeypatch.setattr(queue._room, "wait", wake_slowly)
+        futures = [busy(model, probe), model.submit(request(1))]
+        held = [
+            threading.Thread(target=lambda value=value: answers.append(model.execute(request(value))), daemon=True)
+            for value in (2, 3)
+        ]
+        for count, thread in enumerate(held, 1):
+            thread.start()
+            until(lambda count=count: queue._held == count)
+        probe.gate.set()
+        assert all(answer(future).is_ok() for future in futures)
+        assert woken.wait(5)
+        until(lambda: queue._idle)
+        slow.set()
+        for thread in held:
+            thread.join(5)
+        assert [result.is_ok() for result in answers] == [True, True]
+
+
+def test_a_caller_that_is_interrupted_while_it_is_held_back_leaves_its_room_to_the_next(tmp_path, monkeypatch):
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        queue, found = model._queue, []
+        wait_for_room = queue._room.wait
+
+        def be_interrupted(wait_s):
+            wait_for_room(wait_s)
+            if threading.current_thread() is held[0]:
+                raise KeyboardInterrupt
+
+        def execute():
+            try:
+                found.append(model.execute(request(2)).is_ok())
+            except KeyboardInterrupt:
+                found.append("interrupted")
+
+        monkeypatch.setattr(queue._room, "wait", be_interrupted)
+        futures = [busy(model, probe), model.submit(request(1))]
+        held = [threading.Thread(target=execute, daemon=True) for _ in range(2)]
+        for count, thread in enumerate(held, 1):
+            thread.start()
+            until(lambda count=count: queue._held == count)
+        assert futures[1].cancel()
+        until(lambda: found == ["interrupted"])
+        probe.gate.set()
+        held[1].join(5)
+        assert found == ["interrupted", True]
+        assert model.metrics().requests == {"OK": 2, "CANCELLED": 2}
+        assert queue._held == 0
+
+
+def test_a_callback_is_not_held_back_by_a_full_queue(tmp_path):
+    with served(tmp_path, queue={"max_queue_size": 1, "when_full": "wait"}) as (model, probe):
+        first, more, deadlines = busy(model, probe), [], []
+        first.add_done_callback(lambda _: more.extend(model.submit(request(value)) for value in (2, 3)))
+        late = model.submit(request(4, timeout_ms=20))
+        late.add_done_callback(lambda _: deadlines.extend(model.submit(request(value)) for value in (5, 6)))
+        assert answer(late).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        until(lambda: len(deadlines) == 2)
+        assert answer(deadlines[1]).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+        probe.gate.set()
+        assert answer(first).is_ok()
+        until(lambda: len(more) == 2)
+        assert [answer(future).is_ok() for future in (deadlines[0], *more)].count(False) == 2
+
+
+def test_async_requests_that_wait_for_room_keep_no_other_from_its_deadline_or_from_another_model(tmp_path):
+    """They wait in threads of the event loop's executor, of which there are few."""
+
+    async def scene(model, probe, other):
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        running = [busy(model, probe), model.submit(request(1))]
+        held = [asyncio.create_task(model.execute_async(request(2))) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        late = await asyncio.wait_for(model.execute_async(request(3, timeout_ms=20)), 5)
+        assert late.unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+        assert (await asyncio.wait_for(other.execute_async(request(4)), 5)).is_ok()
+        held[2].cancel()
+        probe.gate.set()
+        found = await asyncio.gather(*held, *map(asyncio.wrap_future, running), return_exceptions=True)
+        assert [isinstance(result, Ok) for result in found] == [True, True, False, True, True]
+
+    options = {"queue": {"max_queue_size": 1, "when_full": "wait"}}
+    with served(tmp_path, **options) as (model, probe):
+        assert answer(model.submit(request(0, timeout_ms=5000))).is_ok()
+        with served(tmp_path, **options) as (other, _):
+            asyncio.run(scene(model, probe, other))
+        assert model.metrics().requests == {"OK": 5, "DEADLINE_EXCEEDED": 1, "CANCELLED": 1}
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_no_thread_can_be_started_a_request_says_so_and_later_ones_are_served(tmp_path, monkeypatch, started):
+    left, start = [started], threading.Thread.start
+
+    def refuse(thread):
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    with served(tmp_path, instances=2) as (model, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            found = [answer(model.submit(request(1))), model.execute(request(1, timeout_ms=5000))]
+            found.append(answer(model.submit(request(1, timeout_ms=5000))))  # which needs the watch
+        codes = [None if result.is_ok() else result.unwrap_err().code for result in found]
+        assert codes == [*[None if started else ErrorCode.RESOURCE_EXHAUSTED] * 2, ErrorCode.RESOURCE_EXHAUSTED]
+        assert answer(model.submit(request(1, timeout_ms=5000))).is_ok()
+        assert model.execute(request(1, timeout_ms=5000)).is_ok()
+
+
+def test_an_interrupt_anywhere_in_a_call_costs_no_instance(tmp_path):
+    """Python may raise KeyboardInterrupt wherever it enters a function, and after each call of one in C."""
+
+    def execute_until(count: int) -> int:
+        left = count
+
+        def interrupt(frame, event, argument):
+            nonlocal left
+            if event in ("call", "c_return") and "/aegisrt/" in frame.f_code.co_filename:
+                left -= 1
+                if not left:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            model.execute(request(1))
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            sys.setprofile(None)
+        return left
+
+    with served(tmp_path) as (model, probe):
+        count = 1
+        while not execute_until(count):
+            assert model._queue.load() == (0, 0), f"at {count}"
+            assert probe._loaded.users == 0, f"at {count}"
+            assert probe._loaded.free.qsize() == 1, f"at {count}"
+            count += 1
+        assert count > 20
+        assert model.execute(request(1)).is_ok()
 
 
 def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(tmp_path):
