@@ -48,7 +48,7 @@ class RuntimeBackend(Lifecycle[OptionsT]):
         entered = perf_counter_ns()
         if not isinstance(request, ExecutionRequest):
             return not_a_request(request)
-        used, interrupted = None, False
+        used = None
         try:
             with self._gate:
                 loaded = self._loaded
@@ -62,13 +62,14 @@ class RuntimeBackend(Lifecycle[OptionsT]):
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, "executing the model"))
         except BaseException:
-            interrupted = True
+            if used is not None:
+                used.interrupted = True
             raise
         finally:
             if used is not None:
                 with self._gate:
                     used.users -= 1
-                    if interrupted and not used.users:
+                    if used.interrupted and not used.users:
                         used.free_all()
                     if used is not self._loaded and not used.users:
                         self._idle.notify_all()

@@ -41,6 +41,8 @@ class Loaded:
     """Makes a slot free for the next call."""
     users: int = 0
     """Calls between entry and exit; guarded by the backend's gate."""
+    interrupted: bool = False
+    """Whether a call was broken off since every slot was known to be free."""
 
     def __post_init__(self) -> None:
         self.check = InputCheck(self.signature.inputs, self.device_view)
@@ -66,6 +68,7 @@ class Loaded:
 
     def free_all(self) -> None:
         """Make every slot free while no call runs: one that was interrupted when it took its slot has lost it."""
+        self.interrupted = False
         while not self.free.empty():
             self.free.get()
         for slot in self.slots:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from concurrent.futures import Future
@@ -24,10 +23,10 @@ from aegisrt.runtime.metrics import OK, ModelMetrics, Recorder
 from aegisrt.runtime.pending import Answers, Pending
 from aegisrt.runtime.queue import Put, RequestQueue
 from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
+from aegisrt.runtime.workers import Workers
 
 Answer: TypeAlias = Result[ExecutionResult]
 _MOMENT_S = 1.0
-_log = logging.getLogger(__name__)
 _BROKEN_OFF = Err(Error(ErrorCode.INTERNAL, "the call was broken off"))
 
 
@@ -36,7 +35,7 @@ class ServedModel:
 
     A synchronous `execute` without a deadline runs in the caller's own thread while an instance is free and nobody
     waits; every other request goes through the queue to a worker. The locks are the queue's (queue.py), each future's
-    own and the counts' (metrics.py), never two at once; `_starting` is held only while threads are made.
+    own and the counts' (metrics.py), never two at once; that of the workers is held only while they are started.
     """
 
     def __init__(
@@ -50,9 +49,7 @@ class ServedModel:
         self._recorder = Recorder()
         self._queue = RequestQueue(backend.instances, options.queue.max_queue_size, BatchRule.of(options.batching))
         self._answers = Answers(self._withdraw)
-        self._starting = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._closed = False
+        self._workers = Workers(name, backend.instances, self._worker().work)
         self._timeout_ms = options.queue.default_timeout_ms
         self._is_plain = self._batching is None and self._timeout_ms is None
         """Whether a request that asks for nothing special needs nothing done before it is queued."""
@@ -86,7 +83,7 @@ class ServedModel:
         pending = self._checked(request)
         if pending.stage == "done":
             return pending
-        if pending.deadline_ns is not None or not self._threads:
+        if pending.deadline_ns is not None or not self._workers.threads:
             self._enqueue(pending, watched=True)
         else:
             self._put(pending)
@@ -179,8 +176,8 @@ class ServedModel:
         try:
             if watched and pending.deadline_ns is not None:
                 self.watch.add(pending, self.expire)
-            if not self._threads:
-                self._start_workers()
+            if not self._workers.threads:
+                self._workers.start()
         except RuntimeError as error:
             self._end_unstarted(pending, error)
 
@@ -238,30 +235,6 @@ class ServedModel:
 
     # -- life -----------------------------------------------------------------------------------------------------
 
-    def _start_workers(self) -> None:
-        with self._starting:
-            if self._threads or self._closed:
-                return
-            worker = self._worker()
-            for index in range(self.backend.instances):
-                name = f"aegisrt-{self.name}-{index}"
-                thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    if not self._threads:
-                        raise
-                    _log.warning(
-                        "model `%s` runs with %d of %d workers: %s", self.name, index, self.backend.instances, error
-                    )
-                    return
-                self._threads.append(thread)
-
-    def _work(self, worker: Worker) -> None:
-        with self._starting:
-            pass  # the thread is in `_threads` now, by which its callbacks are known
-        worker.work()
-
     def _worker(self) -> Worker:
         if self._batching is None:
             return Worker(self._queue, self.backend, self._recorder)
@@ -270,13 +243,13 @@ class ServedModel:
     def stop(self) -> None:
         """Take no more requests, and let go of those that wait where the manifest says so; waits for nothing."""
         self._queue.close()
-        self._closed = True  # not before: a request that the queue still took would find no worker
+        self._workers.stop()  # not before: a request that the queue still took would find no worker
         if self._options.queue.on_close == "cancel":
             self._cancel_waiting()
 
     def is_here(self) -> bool:
         """Return whether the caller is one of the model's workers, which runs a callback."""
-        return threading.current_thread() in self._threads
+        return self._workers.is_here()
 
     def close_by_ns(self, since_ns: int) -> int:
         """Return when a `close` that began at `since_ns` is to be over."""
@@ -302,7 +275,7 @@ class ServedModel:
                 hint = "it is unloaded when the call ends; nothing more needs to be done"
                 return Err(Error(ErrorCode.DEADLINE_EXCEEDED, message, hint))
         unloaded = self.backend.unload()
-        if not join or self.is_here() or self._workers_end(wait_s(self.close_by_ns(since_ns))):
+        if not join or self.is_here() or self._workers.end(wait_s(self.close_by_ns(since_ns))):
             return unloaded
         message = f"a callback of a request of model `{self.name}` still runs after {timeout_ms:g} ms"
         hint = "the model is unloaded; a callback must not wait for who closes the deployment"
@@ -311,14 +284,6 @@ class ServedModel:
     def _unload_later(self) -> None:
         self._queue.wait_ended(sys.maxsize)
         self.backend.unload()
-
-    def _workers_end(self, wait_s: float) -> bool:
-        end_ns = perf_counter_ns() + int(wait_s * 1e9)
-        with self._starting:
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(left_s(end_ns))
-        return not any(thread.is_alive() for thread in threads)
 
     def _cancel_waiting(self) -> None:
         for pending in self._queue.claim_waiting():

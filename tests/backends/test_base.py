@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aegisrt.backends.base import Names, RuntimeBackend
+from aegisrt.backends.loaded import Loaded
 from aegisrt.core.optional import Requirement
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
@@ -405,6 +406,31 @@ class TestErrors:
         del probe.fail["execute"]
         assert probe.execute(request()).is_ok()
         assert probe.unload().is_ok()
+
+    def test_a_slot_that_an_interrupt_lost_beside_another_call_comes_back_when_that_ends(self, model, monkeypatch):
+        backend = Probe(instances=2)
+        backend.load(model).unwrap()
+        take = Loaded.take
+
+        def interrupted(loaded, deadline):
+            take(loaded, deadline)
+            raise KeyboardInterrupt
+
+        backend.gate.clear()
+        with ThreadPoolExecutor(2) as pool:
+            other = pool.submit(backend.execute, request())
+            backend.running.acquire(timeout=5)
+            monkeypatch.setattr(Loaded, "take", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                backend.execute(request())
+            monkeypatch.setattr(Loaded, "take", take)
+            backend.gate.set()
+            assert other.result(5).is_ok()
+            backend.gate.clear()
+            both = [pool.submit(backend.execute, request()) for _ in range(2)]
+            assert all(backend.running.acquire(timeout=5) for _ in range(2))
+            backend.gate.set()
+            assert all(call.result(5).is_ok() for call in both)
 
     def test_what_an_engine_does_not_do_is_unimplemented(self, probe, model, tmp_path):
         assert code_of(probe.build(model, tmp_path / "out")) is ErrorCode.UNIMPLEMENTED
