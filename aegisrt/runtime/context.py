@@ -73,7 +73,8 @@ class ExecutionContext:
         """Return the future of a request's answer; every error is in the answer, as `execute` has them.
 
         `cancel()` holds while the request waits; `result()` then raises CancelledError, as of any future. Callbacks run
-        in a worker's thread, and keep it from the next request: one may submit others, and must not wait for them.
+        in a worker's thread, and keep it from the next request: one may submit others, and must not wait for them. Of a
+        request whose deadline passed they run in the thread that watches all deadlines, and hold up the others'.
         Waits only where the queue is full and its `when_full` is `wait`, and not in a callback, which is answered
         RESOURCE_EXHAUSTED there: the room would be its own thread's to make.
         """
