@@ -107,12 +107,9 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
     UNAVAILABLE, with the install command, where none is installed, or with the loader's words where one does not
     import; FAILED_PRECONDITION for a version older than 8.6.
     """
-    imported = _imported(wanted)
-    if imported is not None:
-        return imported
-    here = installed()
-    name = next((name for name in wanted if name in here), None)
+    name = next((item for item in wanted if _module(item) is not None), None)
     if name is None:
+        here = [item for item in ALL if _module(item) is not None]
         told = " or ".join(f"`{item}`" for item in wanted)
         also = f"; installed is {', '.join(f'`{item}`' for item in here)}" if here else ""
         message = f"Python module {told} is not installed{also}"
@@ -121,16 +118,6 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
         if name not in _loaded:
             _loaded[name] = _load(name)
         return _loaded[name]
-
-
-def _imported(wanted: Sequence[Distribution]) -> TensorRT | None:
-    """Return the first of `wanted` that is installed where it is imported already: `installed` reads many files."""
-    for name in wanted:
-        if name in _loaded:
-            return _loaded[name]
-        if _module(name) is not None:
-            return None
-    return None
 
 
 def _load(name: Distribution) -> TensorRT:
