@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,13 +99,16 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
             check_free_dimensions(self.options.free_dimensions, path)
             conversion = Conversion(ort, signature)
         except BaseException:
-            del session
+            with _on_gpu(sessions):
+                del session
             if sessions is not None:
                 sessions.close()
             raise
         run = partial(conversion.run, session) if conversion.needed else session.run
         metadata["providers"] = tuple(session.get_providers())
         bound = sessions is not None and CUDA in metadata["providers"] and runs_bound(signature)
+        if sessions is not None and not bound:
+            run = partial(_run_on_gpu, sessions, run)
         return _Engine(session, run, signature, metadata, sessions, bound)
 
     def _sessions(self, ort: Any, path: Path, asked: Chosen, metadata: dict[str, Any]) -> CudaSessions:
@@ -157,12 +160,22 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         engine.session = engine.run = None
         if self.options.profile_folder is not None:
             session.end_profiling()
-        del session
+        with _on_gpu(engine.sessions):
+            del session
         if engine.sessions is not None:
             engine.sessions.close()
 
     def _classify(self, error: Exception) -> Error | None:
         return execute_error(error) if is_from_engine(error) else None
+
+
+def _on_gpu(sessions: CudaSessions | None) -> AbstractContextManager[Any]:
+    return nullcontext() if sessions is None else sessions.context.unless_lost()
+
+
+def _run_on_gpu(sessions: CudaSessions, run: Any, outputs: tuple[str, ...], inputs: dict[str, Array]) -> Any:
+    with sessions.context:
+        return run(outputs, inputs)
 
 
 def _open(ort: Any, path: Path, providers: Chosen, options: Any) -> Any:

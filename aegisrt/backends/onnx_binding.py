@@ -115,6 +115,8 @@ class Binding:
     """Where the engine writes the outputs, once their shapes are known."""
     quick: bool = False
     """Nothing of ours follows a run: ONNX Runtime writes the host's memory, and waits itself."""
+    broken: int = 0
+    """How often its run was to be recorded, and something broke the recording."""
     used: bool = False
     """Ran with memory of ONNX Runtime's bound to the outputs, which stays bound, whatever the next call's shapes."""
 

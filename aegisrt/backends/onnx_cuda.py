@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from math import prod
-from threading import get_ident
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +12,6 @@ import numpy as np
 from aegisrt.backends.onnx_binding import Binding, TensorMemory, owned, size_bytes
 from aegisrt.backends.onnx_options import ONNXOptions
 from aegisrt.backends.onnx_sessions import CudaSessions
-from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_host
@@ -22,6 +19,7 @@ from aegisrt.devices.cuda_stream import CudaEvent
 
 _NO_GRAPH = "-1"
 _KEPT_SHAPES = 64
+_RECORDINGS_TRIED = 3
 
 
 class CudaSlot:
@@ -59,7 +57,6 @@ class CudaSlot:
         self._known_shapes = True
         self._own_memories: list[TensorMemory] = []
         self._recorded = 0
-        self._thread = 0
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
@@ -75,12 +72,12 @@ class CudaSlot:
         self._latest = bound
         for name, host in bound.fills:
             host[...] = values[name]
-        if bound.quick and self._thread == get_ident() and self._cuda.lost is None:
+        if bound.quick and self._cuda.stays():
             with self._stream.lock:
-                if self._ran_quickly(bound):
+                self._upload(bound)
+                if self._ran(bound):
                     return [host.copy() for host in bound.results or ()]
         with self._stream.lock, self._cuda:
-            self._thread = get_ident()
             for name in lent:
                 self._lend(bound, self._specs[name], values[name])
             return self._run(key, bound, outputs)
@@ -182,15 +179,18 @@ class CudaSlot:
 
     def _run(self, key: tuple[Any, ...], bound: Binding, outputs: tuple[str, ...]) -> Sequence[Any]:
         handle = self._stream.handle
-        for upload in bound.uploads:
-            self._cuda.check("cuMemcpyHtoDAsync", upload())
+        self._upload(bound)
         results = bound.results
         if results is not None and self._ran(bound):
             return self._own_results(bound, results, outputs, handle)
         if bound.used:
             bound.bind_unallocated(outputs)
         bound.used = True
-        self._session.run_with_iobinding(bound.io, bound.run_options)
+        try:
+            self._session.run_with_iobinding(bound.io, bound.run_options)
+        except Exception:
+            self._stream.raise_if_lost()
+            raise
         values = bound.io.get_outputs()
         shapes = [tuple(value.shape()) for value in values]
         answer = self._their_results(values, shapes, outputs, handle)
@@ -198,24 +198,17 @@ class CudaSlot:
             self._bind_known(bound, outputs, shapes)
         return answer
 
-    def _ran_quickly(self, bound: Binding) -> bool:
-        """Run with no context of ours pushed; return False where that does not go.
-
-        What a thread ran here last has left the device's context current in it, as ONNX Runtime does; where something
-        else has taken that away, the driver refuses the copy.
-        """
+    def _upload(self, bound: Binding) -> None:
         for upload in bound.uploads:
-            if upload():
-                return False
-        return self._ran(bound)
+            self._cuda.check("cuMemcpyHtoDAsync", upload())
 
     def _ran(self, bound: Binding) -> bool:
         """Run into memory of ours; return False where an output has another shape than it had before."""
         try:
-            self._session.run_with_iobinding(bound.io, bound.run_options)
+            self._run_or_record(bound)
         except Exception as error:
             if not _is_other_shape(error):
-                self._raise_if_lost()
+                self._stream.raise_if_lost()
                 raise
             self._known_shapes, bound.results, bound.quick = False, None, False
             bound.run_options = self._run_options(_NO_GRAPH)
@@ -223,12 +216,23 @@ class CudaSlot:
             return False
         return True
 
-    def _raise_if_lost(self) -> None:
-        """Ask the driver whether the device still serves; ONNX Runtime's error would come again at each call."""
-        with suppress(ResultError):
-            self._stream.synchronize()
-        if self._cuda.lost is not None:
-            raise ResultError(self._cuda.lost)
+    def _run_or_record(self, bound: Binding) -> None:
+        """Run, and once more where the run was to be recorded and something broke that.
+
+        ONNX Runtime records in CUDA's mode `global`: an allocation by any thread of that mode, the default, breaks the
+        recording. ONNX Runtime then leaves it open, and each later call would fail.
+        """
+        try:
+            self._session.run_with_iobinding(bound.io, bound.run_options)
+        except Exception:
+            if not self._stream.drop_recording():
+                raise
+            plain = self._run_options(_NO_GRAPH)
+            bound.broken += 1
+            if bound.broken == _RECORDINGS_TRIED:
+                bound.run_options = plain
+                self._without_graphs(f"other threads' work on the GPU broke the recording {bound.broken} times")
+            self._session.run_with_iobinding(bound.io, plain)
 
     def _own_results(self, bound: Binding, results: list[Array], outputs: tuple[str, ...], handle: int) -> list[Any]:
         if self._options.outputs == "device":

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from aegisrt.backends.onnx_options import ONNXOptions
 from aegisrt.core.result import ResultError
 from aegisrt.devices.base import Device
+from aegisrt.devices.cuda import CudaContext, cuda_context
 from aegisrt.devices.cuda_stream import CudaStream, open_stream
 
 CUDA = "CUDAExecutionProvider"
@@ -107,7 +108,17 @@ class CudaSessions:
         if self.shared is not None:
             return (*self.shared, False)
         stream, owned = self.new_stream()
-        return self.open(stream, graph=self.graph), stream, owned
+        return self.opened(stream), stream, owned
+
+    @property
+    def context(self) -> CudaContext:
+        """The device's context. ONNX Runtime leaves its device the thread's: this, around its calls, puts it back."""
+        return cuda_context(self.device.ordinal)
+
+    def opened(self, stream: CudaStream) -> Any:
+        """Return a new session on a stream."""
+        with stream.context:
+            return self.open(stream, graph=self.graph)
 
     def new_stream(self) -> tuple[CudaStream, bool]:
         """Return a stream as it was declared, and whether it is one instance's alone."""
@@ -118,7 +129,8 @@ class CudaSessions:
 
     def close(self) -> None:
         """Close the streams; all sessions must be gone."""
-        self.first = self.shared = None
+        with self.context.unless_lost():
+            self.first = self.shared = None
         for stream in self.streams:
             stream.close()
         self.streams.clear()
@@ -144,12 +156,12 @@ def open_on_gpu(sessions: CudaSessions) -> Any:
 
 def _with_or_without_graph(sessions: CudaSessions, stream: CudaStream) -> Any:
     if not sessions.graph:
-        return sessions.open(stream, graph=False)
+        return sessions.opened(stream)
     try:
-        session = sessions.open(stream, graph=True)
+        session = sessions.opened(stream)
     except ResultError as refused:
-        session = sessions.open(stream, graph=False)
         sessions.graph = False
+        session = sessions.opened(stream)
         sessions.metadata["cuda_graph"] = f"off: {refused.error.message}"
         return session
     sessions.metadata["cuda_graph"] = "on"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from aegisrt.backends.tensorrt_buffers import TensorBuffers
 from aegisrt.backends.tensorrt_context import Shape, ShapedContext
 from aegisrt.backends.tensorrt_recording import Recording
-from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_stream import CudaStream
@@ -71,7 +70,7 @@ class Call:
                 context.point(name, _borrowed(array, buffers, handle))
         refused = context.execute(handle)
         if refused is not None:
-            _raise_if_lost(stream)
+            stream.raise_if_lost()
             raise context.refused(refused)
         for buffers, view in self.outputs.values():
             buffers.to_host(view.nbytes, handle)
@@ -83,12 +82,3 @@ def _borrowed(array: DeviceArray, buffers: TensorBuffers, stream: int) -> int:
         return array.pointer
     buffers.copy_on_device(array.pointer, array.nbytes, stream)
     return buffers.pointer
-
-
-def _raise_if_lost(stream: CudaStream) -> None:
-    """Raise the device's own error where that is why TensorRT refused; waiting fails in a recording too."""
-    try:
-        stream.finish()
-    except ResultError:
-        if stream.context.lost is not None:
-            raise

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
+from ctypes import byref, c_int, c_void_p
 from types import TracebackType
 from typing import Any
 
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
-from aegisrt.devices.cuda_driver import CudaDriver, cuda_driver, driver_error, is_sticky
+from aegisrt.devices.cuda_driver import THREAD_LOCAL_CAPTURE, CudaDriver, cuda_driver, driver_error, is_sticky
 
 PYCUDA = Requirement("pycuda.driver", ("pycuda",), "cuda")
 
@@ -22,11 +23,23 @@ _LOST_WORDS = ("illegal", "misaligned", "uncorrectable", "device-side assert")
 """In pycuda's text of an error after which the device is lost; it does not give the number."""
 
 
+class _Thread(threading.local):
+    records_apart = False
+
+
+_thread = _Thread()
+
+
 class CudaContext:
     """The primary context of one device; `with context:` makes it current in this thread, and may be nested.
 
     It is retained once and kept for the process: other libraries share it. After an error that leaves the device
-    unusable, every later use answers that same error, and other devices go on.
+    unusable, every later use answers that same error. Whether other GPUs go on is the driver's choice: it may count the
+    whole process as inconsistent (CUDA_ERROR_ILLEGAL_ADDRESS and its like in
+    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html), and 580.159 does so after a failed assertion.
+
+    A thread that was here once goes on in the capture mode `thread local`. In the default mode, what it does breaks a
+    recording of another thread that was begun in that mode, as ONNX Runtime's are, and is refused itself.
     """
 
     def __init__(self, ordinal: int, driver: CudaDriver, pycuda: Any) -> None:
@@ -40,10 +53,14 @@ class CudaContext:
         except pycuda.Error as error:
             raise self.translate(error) from error
         self._push, self._pop = self._context.push, pycuda.Context.pop
+        with self:
+            self._handle = self._current()
 
     def __enter__(self) -> CudaContext:
         if self.lost is not None:
             raise ResultError(self.lost)
+        if not _thread.records_apart:
+            self._record_apart()
         self._push()
         return self
 
@@ -51,6 +68,22 @@ class CudaContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pop()
+
+    def stays(self) -> bool:
+        """Return whether this context is current in this thread without `with`, and the device is not lost.
+
+        Where no context is, that of device 0 is made current for good, as CUDA's runtime does at its first call in a
+        thread; another device's is not, since the caller's own work would then go there.
+        """
+        if self.lost is not None:
+            return False
+        if not _thread.records_apart:
+            self._record_apart()
+        current = self._current()
+        if current is None and self.ordinal == 0:
+            self.check("cuCtxSetCurrent", self.driver.cuCtxSetCurrent(self._handle))
+            return True
+        return current == self._handle
 
     def unless_lost(self) -> AbstractContextManager[Any]:
         """Return this context, or one that does nothing where the device is lost: for what releases things."""
@@ -82,6 +115,17 @@ class CudaContext:
             free, total = self.pycuda.mem_get_info()
         return int(free), int(total)
 
+    def _record_apart(self) -> None:
+        mode = c_int(THREAD_LOCAL_CAPTURE)
+        code = self.driver.cuThreadExchangeStreamCaptureMode(byref(mode))
+        self.check("cuThreadExchangeStreamCaptureMode", code)
+        _thread.records_apart = True
+
+    def _current(self) -> int | None:
+        found = c_void_p()
+        self.check("cuCtxGetCurrent", self.driver.cuCtxGetCurrent(byref(found)))
+        return found.value
+
     def _lose(self, error: Error, text: str) -> None:
         message = f"device cuda:{self.ordinal} was lost to an earlier error: {text}"
         self.lost = self.lost or Error(ErrorCode.UNAVAILABLE, message, error.hint, cause=error.cause)
@@ -89,6 +133,12 @@ class CudaContext:
 
 _contexts: dict[int, CudaContext] = {}
 _lock = threading.Lock()
+
+
+def is_lost(ordinal: int) -> bool:
+    """Return whether an error has left the device unusable for the rest of this process."""
+    context = _contexts.get(ordinal)
+    return context is not None and context.lost is not None
 
 
 def cuda_context(ordinal: int) -> CudaContext:

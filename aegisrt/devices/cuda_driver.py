@@ -30,6 +30,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuPointerGetAttribute": (POINTER(c_int), c_int, c_uint64),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
     "cuGetErrorString": (c_int, POINTER(c_char_p)),
+    "cuCtxGetCurrent": (_handle,),
+    "cuCtxSetCurrent": (c_void_p,),
+    "cuThreadExchangeStreamCaptureMode": (POINTER(c_int),),
     "cuCtxGetStreamPriorityRange": (POINTER(c_int), POINTER(c_int)),
     "cuStreamCreateWithPriority": (_handle, c_uint, c_int),
     "cuStreamDestroy_v2": (c_void_p,),
@@ -38,6 +41,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuStreamWaitEvent": (c_void_p, c_void_p, c_uint),
     "cuStreamBeginCapture_v2": (c_void_p, c_int),
     "cuStreamEndCapture": (c_void_p, _handle),
+    "cuStreamIsCapturing": (c_void_p, POINTER(c_int)),
     "cuEventCreate": (_handle, c_uint),
     "cuEventRecord": (c_void_p, c_void_p),
     "cuEventSynchronize": (c_void_p,),
@@ -52,6 +56,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphExecDestroy": (c_void_p,),
     "cuGraphDestroy": (c_void_p,),
 }
+THREAD_LOCAL_CAPTURE = 1
+"""`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: what a thread records, and what others do meanwhile, are apart."""
 _POINTER_IS_MANAGED, _POINTER_ORDINAL = 8, 9
 _NO_DRIVER = "install the NVIDIA driver, or run the container with `--gpus all`"
 _HINTS = {
@@ -165,7 +171,7 @@ def driver_error(name: str, code: int, text: str) -> ResultError:
     if code in _NOT_HERE:
         return fail(ErrorCode.UNAVAILABLE, message, _HINTS.get(code, _NO_DRIVER), cause=cause)
     if is_sticky(code):
-        hint = "the device serves this process no more: restart it; find the kernel with `compute-sanitizer`"
+        hint = "restart the process, or let `isolation: process` do so; find the kernel with `compute-sanitizer`"
         return fail(ErrorCode.UNAVAILABLE, message, hint, cause=cause)
     return fail(ErrorCode.INTERNAL, f"{message} ({name})", cause=cause)
 

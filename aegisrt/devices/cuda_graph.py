@@ -8,10 +8,8 @@ from ctypes import byref, c_void_p
 
 from aegisrt.core.result import Error, ErrorCode, ResultError
 from aegisrt.devices.cuda import CudaContext
+from aegisrt.devices.cuda_driver import THREAD_LOCAL_CAPTURE
 from aegisrt.devices.cuda_stream import CudaStream
-
-_THREAD_LOCAL = 1
-"""`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: what other threads do meanwhile cannot break the capture."""
 
 
 class CudaGraph:
@@ -30,7 +28,7 @@ class CudaGraph:
         """
         with stream.lock, stream.context as context:
             driver, graph = context.driver, c_void_p()
-            context.check("cuStreamBeginCapture", driver.cuStreamBeginCapture_v2(stream.handle, _THREAD_LOCAL))
+            context.check("cuStreamBeginCapture", driver.cuStreamBeginCapture_v2(stream.handle, THREAD_LOCAL_CAPTURE))
             problem: Exception | None = None
             try:
                 work(stream.handle)

@@ -102,6 +102,29 @@ class CudaStream:
         if code:
             self.context.check("cuStreamSynchronize", code)
 
+    def drop_recording(self) -> bool:
+        """End the recording that an engine of this thread has left open, and drop it; return whether there was one."""
+        status, graph = c_int(), c_void_p()
+        with self.context as context:
+            context.check("cuStreamIsCapturing", context.driver.cuStreamIsCapturing(self._handle(), byref(status)))
+            if not status.value:
+                return False
+            context.driver.cuStreamEndCapture(self._handle(), byref(graph))
+            if graph.value:
+                context.driver.cuGraphDestroy(graph.value)
+        return True
+
+    def raise_if_lost(self) -> None:
+        """Wait for its work, and raise why the device was lost where it was: the engine's own error may not say so.
+
+        Waiting fails in a recording too, which is no reason to raise.
+        """
+        try:
+            self.synchronize()
+        except ResultError:
+            if self.context.lost is not None:
+                raise
+
     def is_done(self) -> bool:
         """Return whether all work in it is done, without waiting."""
         with self.context as context:

@@ -1,6 +1,7 @@
 """ONNX Runtime on a GPU: the binding, on its CPU provider and a fake GPU whose memory is host memory."""
 
-import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,7 @@ from aegisrt.devices.cuda_memory import DeviceBuffer  # noqa: E402
 from aegisrt.devices.cuda_stream import CudaStream  # noqa: E402
 from aegisrt.devices.options import StreamOptions  # noqa: E402
 from tests.backends.onnx_graphs import FLOAT, TensorProto, node, save  # noqa: E402
-from tests.devices.fake_cuda import fake_cuda  # noqa: E402
+from tests.devices.fake_cuda import context_handle, fake_cuda  # noqa: E402
 
 __all__ = ["fake_cuda"]
 DIGITS = configs_dir() / "model" / "digits.onnx"
@@ -46,15 +47,17 @@ def opened(fake_cuda, monkeypatch):
     monkeypatch.setattr(fake_cuda, "holds", lambda address, size=1: True)
     made = []
 
-    def make(path, stream=None, refuse_graph=False, slots=1, **options):
+    def make(path, stream=None, refuse_graph=False, slots=1, ordinal=0, seen=None, **options):
         parsed = ONNXOptions.parse(options)
 
         def session(stream, *, graph):
+            if seen is not None:
+                seen.append(fake_cuda.stack[-1])
             if graph and refuse_graph:
                 raise fail(ErrorCode.INVALID_ARGUMENT, "not all nodes have been partitioned to the GPU")
             return recorded(path)
 
-        sessions = CudaSessions(session, Device.parse("cuda:0"), stream, parsed.cuda_graph, {})
+        sessions = CudaSessions(session, Device.parse(f"cuda:{ordinal}"), stream, parsed.cuda_graph, {})
         first = open_on_gpu(sessions)
         signature = session_signature(first, path)
         del first
@@ -84,7 +87,7 @@ def test_calls_of_changing_shapes_answer_what_a_plain_session_answers(opened, fa
     sessions.close()
     assert fake_cuda.allocations == {}
     assert fake_cuda.streams == {}
-    assert fake_cuda.stacks.depth == 0
+    assert fake_cuda.stack == [context_handle(0)]
 
 
 def test_results_are_the_callers_own(opened):
@@ -212,6 +215,45 @@ def test_a_larger_request_throws_no_recording_away(opened):
     assert [graph for graph in ids if graph != "-1"] == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize(("broken", "recorded", "note"), [(1, 3, "on"), (2, 2, "on"), (3, 0, "off: ")])
+def test_a_recording_that_another_thread_breaks_is_tried_again_and_each_call_answered(
+    broken, recorded, note, opened, fake_cuda
+):
+    (slot,), sessions = opened(DIGITS, cuda_graph=True)
+    run, runs = slot._session.run_with_iobinding, []
+
+    def interrupted(binding, options):
+        records = options.get_run_config_entry("gpu_graph_id") != "-1"
+        if records and len(runs) < broken:
+            runs.append("broken")
+            fake_cuda.captures[slot._stream.handle] = None
+            raise RuntimeError("CUDA failure 901: operation failed due to a previous error during capture")
+        runs.extend(["recorded"] * records)
+        run(binding, options)
+
+    slot._session.run_with_iobinding = interrupted
+    for seed in range(5):
+        value = images(2, seed)
+        (got,) = slot.call({"image": value}, ("probabilities",))
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+        assert fake_cuda.captures == {}
+    assert (runs.count("broken"), runs.count("recorded")) == (broken, recorded)
+    assert sessions.metadata["cuda_graph"].startswith(note)
+
+
+def test_a_broken_recording_of_a_lost_device_is_the_loss(opened, fake_cuda):
+    (slot,), _ = opened(DIGITS, cuda_graph=True)
+    slot.call({"image": images(2)}, ("probabilities",))
+
+    def run(binding, options):
+        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+
+    slot._session.run_with_iobinding = run
+    fake_cuda.fail["cuStreamIsCapturing"] = 700
+    with pytest.raises(ResultError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        slot.call({"image": images(2)}, ("probabilities",))
+
+
 def test_what_is_beyond_the_limit_runs_without_a_recording_and_the_metadata_says_so(opened, fake_cuda):
     (slot,), sessions = opened(DIGITS, cuda_graph=True, cuda_graph_limit=2)
     for count in (1, 1, 2, 2):
@@ -229,22 +271,16 @@ def test_what_is_beyond_the_limit_runs_without_a_recording_and_the_metadata_says
     assert fake_cuda.allocations == {}
 
 
-def current(fake_cuda):
-    """Leave the device's context current in this thread, as ONNX Runtime does."""
-    fake_cuda.stacks.depth = getattr(fake_cuda.stacks, "depth", 0) + 1
-
-
 @pytest.mark.parametrize(
     ("out", "graph", "calls"),
     [
         (0, False, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
-        (4096, False, ["cuMemcpyHtoDAsync_v2"]),
+        (4096, False, ["cuCtxGetCurrent", "cuMemcpyHtoDAsync_v2"]),
         (0, True, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
         (4096, True, ["cuMemcpyHtoDAsync_v2", "cuStreamSynchronize"]),
     ],
 )
 def test_a_call_asks_no_more_of_the_driver_than_it_must(out, graph, calls, opened, fake_cuda, monkeypatch):
-    current(fake_cuda)
     monkeypatch.setattr(CudaSlot, "direct_output_bytes", out)
     (slot,), _ = opened(DIGITS, cuda_graph=graph)
     for seed in range(4):
@@ -255,35 +291,65 @@ def test_a_call_asks_no_more_of_the_driver_than_it_must(out, graph, calls, opene
     assert fake_cuda.calls == calls
 
 
-def test_a_thread_without_the_context_and_one_that_another_thread_took_over_from(opened, fake_cuda):
-    (slot,), _ = opened(DIGITS)
-    pushes = []
-    push = slot._cuda._push
-    slot._cuda._push = lambda: pushes.append(1) or push()
+@pytest.fixture
+def pushed(monkeypatch):
+    """Return what calls a slot, and answers how often it had to make the device's context current."""
 
-    def call(seed):
-        value = images(2, seed)
+    def call(slot, seed):
+        pushes, push, value = [], slot._cuda._push, images(2, seed)
+        monkeypatch.setattr(slot._cuda, "_push", lambda: pushes.append(1) or push())
         (got,) = slot.call({"image": value}, ("probabilities",))
+        monkeypatch.setattr(slot._cuda, "_push", push)
         np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
-
-    def pushed(seed):
-        pushes.clear()
-        call(seed)
         return len(pushes)
 
-    call(0)
-    assert [pushed(1), pushed(2)] == [1, 1], "nothing left a context in this thread: the driver refuses the copy"
-    current(fake_cuda)
-    assert pushed(3) == 0
-    other = threading.Thread(target=call, args=(4,))
-    other.start()
-    other.join()
-    assert [pushed(5), pushed(6)] == [1, 0]
+    return call
 
 
-def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_each_time(opened, fake_cuda):
+def test_a_thread_without_a_context_gets_that_of_the_first_gpu_as_the_runtime_would_give_it(opened, fake_cuda, pushed):
     (slot,), _ = opened(DIGITS)
-    for _ in range(2):
+    pushed(slot, 0)
+    assert fake_cuda.stack == []
+    assert [pushed(slot, seed) for seed in (1, 2)] == [0, 0]
+    assert fake_cuda.stack == [context_handle(0)]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(pushed, slot, 3).result() == 0
+    assert pushed(slot, 4) == 0
+
+
+@pytest.mark.parametrize(("ordinal", "before"), [(1, []), (1, [0]), (0, [1])])
+def test_the_device_that_the_caller_works_on_stays_the_current_one(ordinal, before, opened, fake_cuda, pushed):
+    fake_cuda.count = 2
+    fake_cuda.stack.extend(map(context_handle, before))
+    (slot,), sessions = opened(DIGITS, ordinal=ordinal)
+    for seed in range(4):
+        assert pushed(slot, seed) > 0
+        assert fake_cuda.stack == [context_handle(other) for other in before]
+    slot.close()
+    sessions.close()
+    assert fake_cuda.stack == [context_handle(other) for other in before]
+
+
+def test_sessions_are_opened_and_dropped_with_their_device_current(opened, fake_cuda):
+    fake_cuda.count = 2
+    seen = []
+    slots, sessions = opened(DIGITS, ordinal=1, slots=2, seen=seen)
+    assert seen == [context_handle(1)] * 2
+    assert fake_cuda.stack == []
+    for slot in slots:
+        weakref.finalize(slot._session, lambda: seen.append(fake_cuda.stack[-1]))
+    for slot in slots:
+        slot.close()
+    sessions.close()
+    assert seen == [context_handle(1)] * 4
+
+
+@pytest.mark.parametrize("calls_before", [0, 1, 3])
+def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_each_time(
+    opened, fake_cuda, calls_before
+):
+    (slot,), _ = opened(DIGITS)
+    for _ in range(calls_before):
         slot.call({"image": images(2)}, ("probabilities",))
 
     def run(binding, options):
@@ -291,9 +357,10 @@ def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_
 
     slot._session.run_with_iobinding = run
     fake_cuda.fail["cuStreamSynchronize"] = 700
-    for _ in range(2):
-        with pytest.raises(ResultError, match="device cuda:0 was lost to an earlier error"):
-            slot.call({"image": images(2)}, ("probabilities",))
+    with pytest.raises(ResultError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        slot.call({"image": images(2)}, ("probabilities",))
+    with pytest.raises(ResultError, match="device cuda:0 was lost to an earlier error"):
+        slot.call({"image": images(2)}, ("probabilities",))
 
 
 def test_an_error_that_leaves_the_device_serving_is_the_engine_s_own(opened):

@@ -100,7 +100,7 @@ def test_nothing_is_left_on_the_gpu_after_many_cycles(trt, fake_cuda, tmp_path):
     assert fake_cuda.allocations == {}
     assert fake_cuda.streams == {}
     assert fake_cuda.executables == {}
-    assert fake_cuda.stacks.depth == 0
+    assert fake_cuda.stack == []
     assert len(fake_cuda.pinned) <= 2
 
 

@@ -17,7 +17,14 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, INVALIDATED = 1, 201, 400, 700, 901
+INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED, INVALIDATED = (
+    1,
+    201,
+    400,
+    700,
+    900,
+    901,
+)
 LEGACY_STREAM = 1
 
 
@@ -53,12 +60,16 @@ class FakeCuda:
         self.managed = set()
         self.pinned = {}
         self.streams = {}
+        self.contexts = {}
+        """Handle of the context of each stream: kernels need that one, copies and waits any (seen on two H200)."""
         self.finished = []
         """Streams that were waited for."""
         self.events = {}
         self.graphs = {}
         self.executables = {}
         self.captures = {}
+        self.another_library_records = False
+        """Whether another thread has a capture of mode `global`: threads of that mode, the default, may not wait."""
         self.stacks = threading.local()
         self._handles = itertools.count(1008, 8)
 
@@ -121,6 +132,15 @@ class FakeCuda:
         words = {2: b"out of memory", 100: b"no CUDA-capable device is detected"}
         out._obj.value = words.get(code, b"an illegal memory access was encountered")
 
+    def _cuCtxGetCurrent(self, out):
+        out._obj.value = self.stack[-1] if self.stack else None
+
+    def _cuCtxSetCurrent(self, handle):
+        self.stack[-1:] = [handle]
+
+    def _cuThreadExchangeStreamCaptureMode(self, mode):
+        self.stacks.capture_mode, mode._obj.value = mode._obj.value, getattr(self.stacks, "capture_mode", 0)
+
     def _cuCtxGetStreamPriorityRange(self, least, greatest):
         least._obj.value, greatest._obj.value = self.priorities
         return self._needs_context()
@@ -128,13 +148,17 @@ class FakeCuda:
     def _cuStreamCreateWithPriority(self, out, flags, priority):
         out._obj.value = self._new()
         self.streams[out._obj.value] = priority
+        self.contexts[out._obj.value] = self.stack[-1] if self.stack else None
         return self._needs_context()
 
     def _cuStreamDestroy_v2(self, stream):
+        self.contexts.pop(stream, None)
         return 0 if self.streams.pop(stream, None) is not None else INVALID_HANDLE
 
     def _cuStreamSynchronize(self, stream):
         self.finished.append(stream)
+        if self.another_library_records and not getattr(self.stacks, "capture_mode", 0):
+            return CAPTURE_UNSUPPORTED
         return self._needs_context() if stream == LEGACY_STREAM else self._known(stream, self.streams)
 
     _cuStreamQuery = _cuStreamSynchronize
@@ -153,6 +177,9 @@ class FakeCuda:
         out._obj.value = self._new()
         self.graphs[out._obj.value] = work
         return 0
+
+    def _cuStreamIsCapturing(self, stream, out):
+        out._obj.value = 2 if stream in self.captures else 0
 
     def _cuEventCreate(self, out, flags):
         out._obj.value = self._new()
@@ -201,9 +228,9 @@ class FakeCuda:
     def _cuGraphDestroy(self, graph):
         return 0 if self.graphs.pop(graph, None) is not None else INVALID_HANDLE
 
-    def enqueue(self, stream, work):
+    def enqueue(self, stream, work, *, kernel=True):
         """Do work that an engine enqueues on a stream, or keep it where the stream is being captured."""
-        if stream not in self.streams:
+        if stream not in self.streams or (kernel and self.stack and self.contexts[stream] != self.stack[-1]):
             return INVALID_HANDLE
         if stream in self.captures:
             if self.captures[stream] is None:
@@ -212,6 +239,13 @@ class FakeCuda:
         else:
             work()
         return self._needs_context()
+
+    @property
+    def stack(self):
+        """Return the handles of this thread's contexts; the last one is current."""
+        if not hasattr(self.stacks, "handles"):
+            self.stacks.handles = []
+        return self.stacks.handles
 
     def holds(self, address, size=1):
         """Return whether these bytes lie in one allocation that was not freed."""
@@ -224,13 +258,13 @@ class FakeCuda:
     def _copy(self, target, source, size, stream, device):
         if not all(self.holds(address, size) for address in device):
             return ILLEGAL_ADDRESS
-        return self.enqueue(stream, lambda: ctypes.memmove(target, source, size))
+        return self.enqueue(stream, lambda: ctypes.memmove(target, source, size), kernel=False)
 
     def _known(self, handle, handles):
         return self._needs_context() if handle in handles else INVALID_HANDLE
 
     def _needs_context(self):
-        return 0 if getattr(self.stacks, "depth", 0) else INVALID_CONTEXT
+        return 0 if self.stack else INVALID_CONTEXT
 
     def _new(self):
         return next(self._handles)
@@ -249,11 +283,11 @@ class FakeCuda:
                 self.ordinal = ordinal
 
             def push(self):
-                cuda.stacks.depth = getattr(cuda.stacks, "depth", 0) + 1
+                cuda.stack.append(context_handle(self.ordinal))
 
             @staticmethod
             def pop():
-                cuda.stacks.depth -= 1
+                cuda.stack.pop()
 
         class Device:
             def __init__(self, ordinal):
@@ -288,7 +322,7 @@ class FakeCuda:
                 del cuda.pinned[self.memory.ctypes.data]
 
         def check():
-            if not getattr(cuda.stacks, "depth", 0):
+            if not cuda.stack:
                 raise module.LogicError("context::pop failed: invalid device context")
 
         def mem_alloc(size):
@@ -315,6 +349,11 @@ class FakeCuda:
         return module
 
 
+def context_handle(ordinal):
+    """Return the handle of a device's primary context."""
+    return 0x7000 + ordinal
+
+
 def pycuda_modules(fake):
     """Return the package and the module that stand for pycuda, by the names that are imported."""
     package, module = types.ModuleType("pycuda"), fake.pycuda()
@@ -332,6 +371,7 @@ def fake_cuda(monkeypatch):
     for name, module in pycuda_modules(fake).items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(cuda, "_contexts", {})
+    monkeypatch.setattr(cuda, "_thread", cuda._Thread())
     monkeypatch.setattr(cuda_memory, "_pools", {})
     cuda_driver.cuda_driver.cache_clear()
     yield fake

@@ -1,6 +1,7 @@
 """Contexts, streams, events, memory and graphs, on a fake driver that refuses what the real one refuses."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_the_context_is_current_only_inside_with_and_in_every_thread(fake_cuda):
     thread.join()
     stream.close()
     assert done
-    assert fake_cuda.stacks.depth == 0
+    assert fake_cuda.stack == []
 
 
 @pytest.mark.parametrize(("priority", "rank"), [("low", 0), ("normal", 0), ("high", -5)])
@@ -204,6 +205,13 @@ def test_a_graph_records_without_running_and_replays(fake_cuda):
         graph.close()
         graph.close()
     assert fake_cuda.executables == {}
+
+
+def test_a_recording_of_another_library_stops_nobody(fake_cuda):
+    fake_cuda.another_library_records = True
+    with CudaStream("cuda:0") as stream, ThreadPoolExecutor(1) as pool:
+        stream.synchronize()
+        pool.submit(stream.synchronize).result()
 
 
 def test_work_that_cannot_be_captured_says_why_and_leaves_the_stream_usable(fake_cuda):
