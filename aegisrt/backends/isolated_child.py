@@ -22,6 +22,7 @@ from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
+from aegisrt.devices.cuda import is_lost
 
 GRACE_S = 2.0
 """How long a process may take to end when its parent has let go of it."""
@@ -73,6 +74,8 @@ def main() -> None:
         connection.send(loaded if isinstance(loaded, Err) else Ok(_ready(backend)))
         while True:
             connection.send(_answer(backend, connection.recv(), reads, writes))
+            if job.device.kind == "cuda" and is_lost(job.device.ordinal):
+                os._exit(1)  # the next process has the GPU again, and this one never
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 

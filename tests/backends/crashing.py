@@ -8,17 +8,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+from unittest.mock import Mock
 
 import numpy as np
 
 from aegisrt.backends.base import RuntimeBackend
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.options import BackendOptions
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import Error, ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
+from aegisrt.devices import cuda
 
-CRASH, REFUSE, HANG, SLOW = -1.0, -2.0, -3.0, -4.0
-"""First elements of `x` that end the process, are refused by the engine, or take an hour or half a second."""
+CRASH, REFUSE, HANG, SLOW, LOSE = -1.0, -2.0, -3.0, -4.0, -5.0
+"""First elements of `x` that end the process, are refused by the engine, take an hour, half a second, or the GPU."""
 
 
 class CrashingOptions(BackendOptions):
@@ -31,7 +33,12 @@ class Crashing(RuntimeBackend[CrashingOptions]):
     kind = "crashing"
     Options: ClassVar[type[BackendOptions]] = CrashingOptions
     capabilities = Capabilities(
-        formats=(".crash",), dtypes=frozenset(DataType), dynamic_shapes=True, zero_size=True, scalars=True
+        formats=(".crash",),
+        dtypes=frozenset(DataType),
+        devices=("cpu", "cuda"),
+        dynamic_shapes=True,
+        zero_size=True,
+        scalars=True,
     )
 
     def _load(self, path: Path) -> Path:
@@ -61,5 +68,9 @@ class Crashing(RuntimeBackend[CrashingOptions]):
             raise fail(ErrorCode.INVALID_ARGUMENT, "the engine refuses it")
         if first in (HANG, SLOW):
             time.sleep(3600 if first == HANG else 0.5)
+        if first == LOSE:
+            cuda._contexts[self.device.ordinal] = Mock(lost=Error(ErrorCode.UNAVAILABLE, "an illegal address"))
+        if self.device.kind == "cuda" and cuda.is_lost(self.device.ordinal):
+            raise fail(ErrorCode.UNAVAILABLE, "the GPU is lost to this process")
         made = {"y": inputs["x"] * np.float32(2), "text": inputs["name"]}
         return [made[name] for name in outputs]

@@ -18,7 +18,7 @@ from aegisrt.backends.arena import Arena
 from aegisrt.backends.isolated import isolated
 from aegisrt.core.tensor import DataType
 from aegisrt.runtime.served import ServedModel
-from tests.backends.crashing import CRASH, REFUSE, SLOW, Crashing
+from tests.backends.crashing import CRASH, LOSE, REFUSE, SLOW, Crashing
 from tests.long import long
 from tests.runtime.serving import declared, until
 
@@ -92,6 +92,17 @@ def test_a_crash_costs_its_own_request_and_no_other(backend):
     for value in range(6):
         assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
     assert len(set(backend.pids) & before) == 1
+
+
+def test_a_process_that_lost_its_gpu_says_why_and_leaves_its_place_to_one_that_has_it(path):
+    backend = isolated(Crashing)(device="cuda:0")
+    backend.load(path).unwrap()
+    for value in range(5):
+        before = backend.pids
+        assert backend.execute(request(LOSE)).unwrap_err().message == "the GPU is lost to this process"
+        assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+        assert backend.pids != before
+    backend.unload().unwrap()
 
 
 @pytest.mark.parametrize("pause_s", [0.05, 0])
