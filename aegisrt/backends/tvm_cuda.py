@@ -12,7 +12,7 @@ import ctypes
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -41,22 +41,35 @@ _lost: list[Any] = []
 def check_cuda(device: Device) -> CudaContext:
     """Return the device's context; UNAVAILABLE where there is no GPU, no driver, or TVM cannot use them."""
     context = cuda_context(device.ordinal)
-    import tvm
+    import tvm  # noqa: F401  (registers its functions)
     import tvm_ffi
 
     if tvm_ffi.get_global_func("runtime.GetCudaDeviceCount", allow_missing=True) is None:
         hint = "put the folder of libcudart.so.13 on LD_LIBRARY_PATH; see `aegisrt doctor`"
-        message = f"TVM's CUDA runtime does not load: {_why_not(Path(tvm.__file__).parent)}"
+        message = f"TVM's CUDA runtime does not load: {_why_not()}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint)
     return context
 
 
-def _why_not(package: Path) -> str:
+def _why_not() -> str:
     try:
-        ctypes.CDLL(str(package / "lib" / "libtvm_runtime_cuda.so"))
+        _runtime()
     except OSError as error:
         return str(error)
     return "this build of TVM registers none"
+
+
+def _runtime() -> ctypes.CDLL:
+    """Return TVM's CUDA runtime; a function of NVIDIA's is that of the libcudart which TVM itself calls."""
+    import tvm
+
+    return ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
+
+
+def _forget_error() -> None:
+    """Let libcudart forget its last error: TVM leaves it there, and torch would take it for one of its own."""
+    with suppress(OSError, AttributeError):
+        _runtime().cudaGetLastError()
 
 
 def tvm_device(ordinal: int) -> Any:
@@ -138,7 +151,11 @@ class CudaSlot:
         import tvm_ffi
 
         with _running[self._ordinal], self._cuda, tvm_ffi.use_raw_stream(self._device, self._stream.handle):
-            yield
+            try:
+                yield
+            except BaseException:
+                _forget_error()
+                raise
 
     def _stage(self, name: str, size_bytes: int) -> StagedTensor:
         staged = self._staged.get(name)

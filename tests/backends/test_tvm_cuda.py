@@ -5,6 +5,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_calls_of_changing_shapes_answer_what_the_cpu_answers_and_all_memory_com
     backend.unload().unwrap()
     assert on_fake_gpu.allocations == {}
     assert on_fake_gpu.streams == {}
-    assert on_fake_gpu.stacks.depth == 0
+    assert on_fake_gpu.stack == []
 
 
 def test_results_are_the_callers_own(digits, on_fake_gpu):
@@ -200,6 +201,19 @@ def test_a_fault_on_the_gpu_is_told_once_and_nothing_is_freed_there(digits, on_f
     assert "lost to an earlier error" in again.message
     backend.unload()
     assert on_fake_gpu.allocations
+
+
+def test_an_error_of_cuda_s_runtime_is_not_left_to_the_next_library(digits, on_fake_gpu, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tvm_cuda, "_runtime", lambda: SimpleNamespace(cudaGetLastError=lambda: asked.append(1)))
+    backend = load(digits)
+    call(backend, images(1))
+    assert asked == []
+    on_fake_gpu.fail["cuMemcpyHtoDAsync_v2"] = 2
+    error = backend.execute(ExecutionRequest(inputs={"image": images(1)})).unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert asked == [1]
+    backend.unload().unwrap()
 
 
 # -- the target ------------------------------------------------------------------------------------------------------
