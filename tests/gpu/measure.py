@@ -81,6 +81,7 @@ def main():
                 "bare_binding": bare.binding(),
                 "bare_binding_tuned": bare.binding(named=True, bound_outputs=True),
                 "bare_binding_renewed": bare.binding(renewed=True),
+                "bare_graph": bare.binding(bound_outputs=True, enable_cuda_graph=1),
                 "aegis": Case(plain, Steps()),
                 "aegis_graph": Case(graph, Steps()),
             }
@@ -99,6 +100,7 @@ def main():
                 "aegis_to_bare_binding": round(found["aegis"] / found["bare_binding"], 3),
                 "aegis_to_bare_binding_tuned": round(found["aegis"] / found["bare_binding_tuned"], 3),
                 "bare_run_to_aegis_graph": round(found["bare_run"] / found["aegis_graph"], 2),
+                "aegis_graph_to_bare_graph": round(found["aegis_graph"] / found["bare_graph"], 3),
                 "two_streams_to_one": round(double / single, 2),
                 "cuda_graph": note,
                 "cpu_nodes": nodes,

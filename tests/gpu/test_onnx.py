@@ -1,5 +1,8 @@
 """ONNX Runtime on a real GPU: `pytest -m gpu tests/gpu/test_onnx.py`; needs onnxruntime-gpu, pycuda and onnx."""
 
+import ctypes
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -113,6 +116,76 @@ def test_torch_tensors_go_in_without_a_copy():
         np.testing.assert_allclose(found, want(value), rtol=2e-2, atol=2e-3)
     check(backend, images(4, 9))
     backend.unload().unwrap()
+
+
+@pytest.fixture
+def allocating():
+    """Let a thread of the application allocate all the while, with the driver: it answers how often that failed."""
+    library, stop, failed = ctypes.CDLL("libcuda.so.1"), threading.Event(), []
+
+    def work():
+        context, memory = ctypes.c_void_p(), ctypes.c_uint64()
+        library.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+        library.cuCtxSetCurrent(context)
+        while not stop.is_set():
+            if library.cuMemAlloc_v2(ctypes.byref(memory), 2**20):
+                failed.append(1)
+            else:
+                library.cuMemFree_v2(memory)
+
+    def failed_meanwhile():
+        before = len(failed)
+        time.sleep(0.1)
+        return len(failed) - before
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield failed_meanwhile
+    stop.set()
+    thread.join()
+
+
+def test_an_application_that_breaks_recordings_breaks_no_request(allocating):
+    for _ in range(5):
+        backend = ONNXBackend({"cuda_graph": True}, device="cuda:0")
+        backend.load(DIGITS).unwrap()
+        for count in (1, 2, 3) * 6:
+            check(backend, images(count, count))
+        note = backend.execute(ExecutionRequest(inputs={"image": images(1)})).unwrap().metadata["cuda_graph"]
+        assert note == "on" or "broke the recording 3 times" in note
+        assert allocating() == 0
+        backend.unload().unwrap()
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_recording_of_the_application_s_breaks_no_request_and_none_breaks_it(graph):
+    torch = pytest.importorskip("torch", reason="torch makes the recording")
+    x, stop, calls = torch.ones(1000, device="cuda"), threading.Event(), []
+
+    def serve(seed):
+        while not stop.is_set():
+            backend = ONNXBackend({"cuda_graph": graph}, device="cuda:0")
+            backend.load(DIGITS).unwrap()
+            for count in (1, 1, 1, 2, 50 + seed, 1):
+                check(backend, images(count, count))
+                calls.append(1)
+            backend.unload().unwrap()
+
+    with ThreadPoolExecutor(4) as pool:
+        served = [pool.submit(serve, seed) for seed in range(4)]
+        try:
+            for turn in range(20):
+                recording, before = torch.cuda.CUDAGraph(), len(calls)
+                with torch.cuda.graph(recording, capture_error_mode="thread_local" if graph else "global"):
+                    y = x * turn
+                    time.sleep(0.05)
+                recording.replay()
+                assert y.sum().item() == 1000 * turn
+                assert graph or len(calls) > before
+        finally:
+            stop.set()
+        for future in served:
+            future.result()
 
 
 @pytest.mark.parametrize("graph", [False, True])
