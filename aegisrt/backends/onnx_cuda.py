@@ -77,7 +77,7 @@ class CudaSlot:
                 self._upload(bound)
                 if self._ran(bound):
                     return [host.copy() for host in bound.results or ()]
-        with self._stream.lock, self._cuda:
+        with self._stream.lock, self._cuda.here():
             for name in lent:
                 self._lend(bound, self._specs[name], values[name])
             return self._run(key, bound, outputs)

@@ -62,7 +62,7 @@ class Recording:
                 return None
             copyto(view, value)
         stream = self._stream
-        with stream.context:
+        with stream.context.here():
             self.launch(stream.handle)
             stream.finish()
         return [view.copy() for view in self._results]

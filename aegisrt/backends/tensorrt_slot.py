@@ -86,7 +86,7 @@ class Slot:
                 return values
         lent = call.stage(inputs)
         stream = self._stream
-        with stream.lock, self._cuda:
+        with stream.lock, self._cuda.here():
             if recording is not None and not lent:
                 recording.launch(stream.handle)
             else:

@@ -23,6 +23,9 @@ _LOST_WORDS = ("illegal", "misaligned", "uncorrectable", "device-side assert")
 """In pycuda's text of an error after which the device is lost; it does not give the number."""
 
 
+_NOTHING = nullcontext()
+
+
 class _Thread(threading.local):
     records_apart = False
 
@@ -84,6 +87,10 @@ class CudaContext:
             self.check("cuCtxSetCurrent", self.driver.cuCtxSetCurrent(self._handle))
             return True
         return current == self._handle
+
+    def here(self) -> AbstractContextManager[Any]:
+        """Return this context, or one that does nothing where it `stays`: quicker, and not enough for pycuda."""
+        return _NOTHING if self.stays() else self
 
     def unless_lost(self) -> AbstractContextManager[Any]:
         """Return this context, or one that does nothing where the device is lost: for what releases things."""

@@ -274,10 +274,10 @@ def test_what_is_beyond_the_limit_runs_without_a_recording_and_the_metadata_says
 @pytest.mark.parametrize(
     ("out", "graph", "calls"),
     [
-        (0, False, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
+        (0, False, ["cuCtxGetCurrent", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
         (4096, False, ["cuCtxGetCurrent", "cuMemcpyHtoDAsync_v2"]),
-        (0, True, ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
-        (4096, True, ["cuMemcpyHtoDAsync_v2", "cuStreamSynchronize"]),
+        (0, True, ["cuCtxGetCurrent", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]),
+        (4096, True, ["cuCtxGetCurrent", "cuMemcpyHtoDAsync_v2", "cuStreamSynchronize"]),
     ],
 )
 def test_a_call_asks_no_more_of_the_driver_than_it_must(out, graph, calls, opened, fake_cuda, monkeypatch):
@@ -308,8 +308,8 @@ def pushed(monkeypatch):
 
 def test_a_thread_without_a_context_gets_that_of_the_first_gpu_as_the_runtime_would_give_it(opened, fake_cuda, pushed):
     (slot,), _ = opened(DIGITS)
-    pushed(slot, 0)
     assert fake_cuda.stack == []
+    assert pushed(slot, 0) > 0, "pycuda allocates"
     assert [pushed(slot, seed) for seed in (1, 2)] == [0, 0]
     assert fake_cuda.stack == [context_handle(0)]
     with ThreadPoolExecutor(1) as pool:

@@ -18,7 +18,7 @@ from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer
 from tests.backends.fake_tensorrt import RUNTIMES, FakeTensorRT, plan
 from tests.backends.fake_tensorrt_compute import NUMPY
-from tests.devices.fake_cuda import fake_cuda
+from tests.devices.fake_cuda import context_handle, fake_cuda
 
 __all__ = ["fake_cuda"]
 SELECT = {True: "IExecutionContext.active_optimization_profile=", False: "set_optimization_profile_async"}
@@ -100,7 +100,7 @@ def test_nothing_is_left_on_the_gpu_after_many_cycles(trt, fake_cuda, tmp_path):
     assert fake_cuda.allocations == {}
     assert fake_cuda.streams == {}
     assert fake_cuda.executables == {}
-    assert fake_cuda.stack == []
+    assert fake_cuda.stack == [context_handle(0)]
     assert len(fake_cuda.pinned) <= 2
 
 
@@ -282,7 +282,7 @@ def test_a_replayed_call_is_one_launch_and_one_wait(trt, fake_cuda, tmp_path):
         fake_cuda.calls.clear()
         trt.calls.clear()
         np.testing.assert_array_equal(run(backend, rows(2, 7))["y"], rows(2, 7) * 2)
-        assert fake_cuda.calls == ["cuGraphLaunch", *wait]
+        assert fake_cuda.calls == ["cuCtxGetCurrent", "cuGraphLaunch", *wait]
         assert trt.calls == []
         backend.unload().unwrap()
 

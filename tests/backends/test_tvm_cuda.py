@@ -24,7 +24,7 @@ from aegisrt.devices.cuda_memory import DeviceBuffer
 from aegisrt.devices.options import StreamOptions
 from tests.backends import onnx_models as made
 from tests.backends.onnx_models import ELEMENT, INT64, node, tensor
-from tests.devices.fake_cuda import fake_cuda
+from tests.devices.fake_cuda import context_handle, fake_cuda
 
 __all__ = ["fake_cuda"]
 pytestmark = pytest.mark.engine("tvm")
@@ -90,7 +90,7 @@ def test_calls_of_changing_shapes_answer_what_the_cpu_answers_and_all_memory_com
     backend.unload().unwrap()
     assert on_fake_gpu.allocations == {}
     assert on_fake_gpu.streams == {}
-    assert on_fake_gpu.stack == []
+    assert on_fake_gpu.stack == [context_handle(0)]
 
 
 def test_results_are_the_callers_own(digits, on_fake_gpu):
