@@ -335,6 +335,8 @@ class FakeCuda:
 
         def pagelocked_empty(shape, dtype, order="C", mem_flags=0):
             check()
+            if "pagelocked_empty" in cuda.fail:
+                raise getattr(module, cuda.fail.pop("pagelocked_empty"))("cuMemHostAlloc failed: it was told to")
             return np.asarray(HostAllocation(shape))
 
         module.Error = Error

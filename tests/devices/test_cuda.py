@@ -242,3 +242,16 @@ def test_what_its_owner_forgot_is_given_back(fake_cuda):
     assert len(fake_cuda.executables) == 1
     del graph
     assert fake_cuda.executables == {}
+
+
+@pytest.mark.parametrize("refused", ["mem_alloc", "pagelocked_empty"])
+def test_a_tensor_that_cannot_grow_is_as_it_was(refused, fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    before = staged.pointer, staged.address, staged.device_bytes
+    fake_cuda.fail[refused] = "MemoryError"
+    assert error_of(staged.reserve, 5000).code is ErrorCode.RESOURCE_EXHAUSTED
+    assert (staged.pointer, staged.address, staged.device_bytes) == before
+    assert list(fake_cuda.allocations) == [staged.pointer]
+    assert staged.reserve(5000)
+    assert list(fake_cuda.allocations) == [staged.pointer]
