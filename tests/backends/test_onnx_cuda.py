@@ -407,6 +407,59 @@ def test_an_empty_array_on_the_gpu_is_like_one_on_the_host(opened, tmp_path):
         assert got.shape == (0, 3)
 
 
+@pytest.fixture
+def added(tmp_path):
+    path = tmp_path / "m.onnx"
+    return save(path, [node("Add", ["x", "z"], ["y"])], dict.fromkeys("xz", (FLOAT, ("n",))), {"y": (FLOAT, ("n",))})
+
+
+def add(slot, count):
+    value = np.arange(count, dtype=np.float32)
+    (got,) = slot.call({"x": value, "z": value}, ("y",))
+    np.testing.assert_array_equal(got, value * 2)
+
+
+def addresses_on_the_gpu(slot):
+    return {upload.args[0] for bound in slot._bound.values() for upload in bound.uploads}
+
+
+def test_where_one_input_found_room_and_the_next_did_not_no_binding_keeps_the_old_address(opened, added, fake_cuda):
+    (slot,), _ = opened(added)
+    add(slot, 1000)
+    fake_cuda.memory_bytes = 50_000
+    with pytest.raises(ResultError, match="out of memory"):
+        add(slot, 10_000)
+    for _ in range(3):
+        add(slot, 1000)
+        assert addresses_on_the_gpu(slot) <= set(fake_cuda.allocations)
+
+
+def test_a_request_that_fails_takes_no_recording_s_place(opened, added, fake_cuda):
+    (slot,), sessions = opened(added, cuda_graph=True, cuda_graph_limit=1)
+    for count in (2, 3):
+        with pytest.raises(Exception, match="Add"):
+            slot.call({"x": np.zeros(count, np.float32), "z": np.zeros(count + 5, np.float32)}, ("y",))
+    fake_cuda.memory_bytes = 50_000
+    with pytest.raises(ResultError, match="out of memory"):
+        add(slot, 10_000)
+    assert (slot._bound, fake_cuda.allocations) == ({}, {})
+    for _ in range(3):
+        add(slot, 1000)
+    assert (slot._recorded, sessions.metadata["cuda_graph"]) == (1, "on")
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_where_there_is_no_room_for_the_outputs_onnx_runtime_s_own_are_answered(graph, opened, added, fake_cuda):
+    (slot,), _ = opened(added, cuda_graph=graph)
+    fake_cuda.memory_bytes = 800_000
+    for _ in range(3):
+        add(slot, 100_000)
+    fake_cuda.memory_bytes *= 2
+    for _ in range(3):
+        add(slot, 100_000)
+    assert [len(bound.sources) for bound in slot._bound.values()] == [1]
+
+
 class RunOptions:
     """Remembers its entries, which ONNX Runtime's own does not show."""
 
