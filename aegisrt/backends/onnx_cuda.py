@@ -48,6 +48,7 @@ class CudaSlot:
         self._specs = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
         self._metadata = sessions.metadata
         self._graphs = sessions.graph
+        self._graph_ids = sessions.graph_ids
         self._session, self._stream, alone = sessions.take()
         self._cuda = self._stream.context
         self._done = None if alone else CudaEvent(self._cuda, timing=False)
@@ -57,7 +58,6 @@ class CudaSlot:
         self._latest: Binding | None = None
         self._known_shapes = True
         self._own_memories: list[TensorMemory] = []
-        self._recorded = 0
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
@@ -131,9 +131,8 @@ class CudaSlot:
         places = [bound.memory.place(spec, shape, direct=size_bytes(spec, shape) <= limit) for spec, shape in pairs]
         bound.bind_outputs(specs, places)
         if bound.memory is not self._shared:
-            self._recorded += 1
             bound.waits = bound.quick = False
-            bound.run_options = self._run_options(str(self._recorded))
+            bound.run_options = self._run_options(str(next(self._graph_ids)))
 
     def _lend(self, bound: Binding, spec: TensorSpec, array: DeviceArray) -> None:
         """Bind an input where it lies on the GPU, for this call; what writes it comes first."""

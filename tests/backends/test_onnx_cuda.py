@@ -203,6 +203,15 @@ def test_each_recording_has_an_id_of_its_own_and_the_first_call_none(opened):
     assert sorted(graph for graph in ids if graph != "-1") == ["1", "2"]
 
 
+def test_instances_that_share_a_session_do_not_replay_each_other_s_recordings(opened):
+    slots, _ = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True), slots=2, cuda_graph=True)
+    for slot in slots:
+        for _ in range(3):
+            slot.call({"image": images(2)}, ("probabilities",))
+    options = [bound.run_options for slot in slots for bound in slot._bound.values()]
+    assert [each.get_run_config_entry("gpu_graph_id") for each in options] == ["1", "2"]
+
+
 def test_a_larger_request_throws_no_recording_away(opened):
     (slot,), _ = opened(DIGITS, cuda_graph=True)
     ids = []
@@ -445,7 +454,8 @@ def test_a_request_that_fails_takes_no_recording_s_place(opened, added, fake_cud
     assert (slot._bound, fake_cuda.allocations) == ({}, {})
     for _ in range(3):
         add(slot, 1000)
-    assert (slot._recorded, sessions.metadata["cuda_graph"]) == (1, "on")
+    assert [bound.memory for bound in slot._bound.values()] == slot._own_memories
+    assert sessions.metadata["cuda_graph"] == "on"
 
 
 @pytest.mark.parametrize("graph", [False, True])
