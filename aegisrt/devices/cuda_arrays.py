@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -102,7 +102,8 @@ def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
 def arrays_on(ordinal: int) -> DeviceView:
     """Return the `device_array` of a model on one GPU, which refuses memory of another one: INVALID_ARGUMENT.
 
-    Without that a kernel would read an illegal address, and the device would be lost to the process.
+    Without that a kernel would read an illegal address, and the device would be lost to the process. The view says the
+    model's GPU, where `__cuda_array_interface__` says none.
     """
     driver = cuda_driver()
 
@@ -111,7 +112,7 @@ def arrays_on(ordinal: int) -> DeviceView:
         if seen is not None and seen.size and (other := driver.other_gpu(seen.pointer, ordinal)) is not None:
             message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
-        return seen
+        return seen if seen is None or seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
 
     return view
 

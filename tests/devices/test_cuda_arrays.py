@@ -157,7 +157,7 @@ class TestArraysOnAGpu:
             assert error.code is ErrorCode.INVALID_ARGUMENT
             assert error.message == "input `x` lies on GPU 1, the model runs on GPU 0"
             assert "x.to('cuda:0')" in error.hint
-        assert arrays_on(1)(theirs, SPEC) is not None
+        assert arrays_on(1)(theirs, SPEC).ordinal == 1
 
     def test_managed_memory_is_everybodys(self, fake_cuda, theirs):
         fake_cuda.elsewhere[theirs.memory.pointer] = 1
