@@ -150,7 +150,8 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
     kind, ordinal = value.__dlpack_device__()
     if int(kind) != _CUDA:
         return None
-    capsule = value.__dlpack__(stream=LEGACY_STREAM)
+    with cuda_context(int(ordinal)):  # torch exports from the current device only, and asks for that one's streams
+        capsule = value.__dlpack__(stream=LEGACY_STREAM)
     tensor = read_capsule(capsule)
     if tensor is None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")

@@ -10,6 +10,7 @@ from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, arrays_on, d
 from aegisrt.devices.cuda_dlpack import read_capsule
 from aegisrt.devices.cuda_memory import DeviceBuffer
 from aegisrt.devices.cuda_stream import CudaStream
+from tests.devices.fake_cuda import context_handle
 
 SPEC = TensorSpec("x", DataType.FP32, (2, 3))
 
@@ -82,12 +83,18 @@ def test_what_lies_elsewhere_is_none_of_ours(value):
     assert device_array(value, SPEC) is None
 
 
-def test_a_class_whose_interface_raises_is_asked_by_dlpack():
+def test_a_class_whose_interface_raises_is_asked_by_dlpack_with_its_device_current(fake_cuda):
     class Torch(OnGpu):
         @property
         def __cuda_array_interface__(self):
             raise TypeError("no such dtype in the interface")
 
+        def __dlpack__(self, *, stream):
+            if fake_cuda.stack[-1:] != [context_handle(self.device[1])]:
+                raise BufferError("Can't export tensors on a different CUDA device index")
+            return super().__dlpack__(stream=stream)
+
+    fake_cuda.count = 2
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     value = Torch(array, ordinal=1)
     seen = device_array(value, SPEC)
@@ -99,7 +106,7 @@ def test_dlpack_on_the_host_is_none_of_ours():
     assert device_array(OnGpu(np.ones((2, 3), np.float32), kind=1), SPEC) is None
 
 
-def test_dlpack_with_gaps_is_refused():
+def test_dlpack_with_gaps_is_refused(fake_cuda):
     assert "gaps" in refusal(OnGpu(np.ones((3, 2), np.float32).T)).message
 
 
