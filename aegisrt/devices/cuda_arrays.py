@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -129,18 +130,21 @@ def _by_interface(value: Any, name: str) -> DeviceArray | None:
     if not dtype.isnative:
         message = f"input `{name}` is not in this machine's byte order"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "convert it on the GPU first")
-    if strides is not None and tuple(strides) != _contiguous(shape, dtype.itemsize) and prod(shape) > 1:
+    if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
         raise not_contiguous(name)
     stream = interface["stream"] if interface.get("version", 0) >= 3 and "stream" in interface else LEGACY_STREAM
     return DeviceArray(int(interface["data"][0] or 0), shape, dtype, owner=value, stream=stream)
 
 
-def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides, step = [], itemsize
-    for size in reversed(shape):
-        strides.append(step)
+def _is_contiguous(shape: tuple[int, ...], strides: Sequence[int], step: int) -> bool:
+    """Return whether the strides are those of C order; that of a dimension of 1 may be any, and torch makes it 1."""
+    if not prod(shape):
+        return True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step:
+            return False
         step *= size
-    return tuple(reversed(strides))
+    return True
 
 
 def by_dlpack(value: Any, name: str) -> DeviceArray | None:
@@ -155,7 +159,7 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
     tensor = read_capsule(capsule)
     if tensor is None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")
-    if tensor.strides is not None and tensor.strides != _contiguous(tensor.shape, 1) and prod(tensor.shape) > 1:
+    if tensor.strides is not None and not _is_contiguous(tensor.shape, tensor.strides, 1):
         raise not_contiguous(name)
     return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, int(ordinal), owner=capsule, stream=LEGACY_STREAM)
 

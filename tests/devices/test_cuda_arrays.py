@@ -106,6 +106,14 @@ def test_dlpack_on_the_host_is_none_of_ours():
     assert device_array(OnGpu(np.ones((2, 3), np.float32), kind=1), SPEC) is None
 
 
+@pytest.mark.parametrize("stride", [1, 96])
+def test_the_stride_of_a_dimension_of_one_says_nothing(stride, fake_cuda):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    view = np.lib.stride_tricks.as_strided(array, (1, 2, 3), (stride * 4, 12, 4))
+    assert device_array(OnGpu(view), SPEC).shape == (1, 2, 3)
+    assert device_array(Theirs(shape=(1, 2, 3), strides=(stride, 12, 4)), SPEC).shape == (1, 2, 3)
+
+
 def test_dlpack_with_gaps_is_refused(fake_cuda):
     assert "gaps" in refusal(OnGpu(np.ones((3, 2), np.float32).T)).message
 
