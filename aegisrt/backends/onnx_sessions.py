@@ -132,8 +132,10 @@ class CudaSessions:
 
     def close(self) -> None:
         """Close the streams; all sessions must be gone."""
+        lent = [held[1] for held in (self.first, self.shared) if held is not None]
         with self.context.unless_lost():
             self.first = self.shared = None
+        lent.clear()  # not before their sessions are gone: nobody else may hold them
         for stream in self.streams:
             stream.close()
         self.streams.clear()

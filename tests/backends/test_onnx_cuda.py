@@ -571,3 +571,12 @@ def test_a_failed_load_leaves_no_stream(fake_cuda):
     with pytest.raises(Exception, match="no"):
         open_on_gpu(sessions)
     assert fake_cuda.streams == {}
+
+
+def test_a_shared_stream_outlives_its_session(opened, fake_cuda):
+    slots, sessions = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True))
+    seen = []
+    weakref.finalize(slots[0]._session, lambda: seen.append(len(fake_cuda.streams)))
+    slots.pop().close()
+    sessions.close()
+    assert (seen, fake_cuda.streams) == ([1], {})
