@@ -14,6 +14,7 @@ from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
 from aegisrt.backends import onnx, onnx_cuda  # noqa: E402
 from aegisrt.backends.onnx_cuda import CudaSlot  # noqa: E402
 from aegisrt.backends.onnx_options import ONNXOptions  # noqa: E402
+from aegisrt.backends.onnx_providers import CPU, CUDA  # noqa: E402
 from aegisrt.backends.onnx_sessions import CudaSessions, cpu_nodes, cuda_settings, open_on_gpu, quiet  # noqa: E402
 from aegisrt.backends.onnx_signature import session_signature  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
@@ -561,6 +562,27 @@ def test_fallback_allowed_runs_on_the_cpu():
     backend.load(DIGITS).unwrap()
     result = backend.execute(ExecutionRequest(inputs={"image": images(2)})).unwrap()
     assert result.metadata["providers"] == ("CPUExecutionProvider",)
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_only_the_first_session_falls_back_and_not_before_it_was_tried_without_a_recording(
+    starts, fake_cuda, monkeypatch
+):
+    def on_cpu(ort, path, providers, options):
+        if starts and CUDA in providers:
+            raise RuntimeError("out of memory")
+        return SimpleNamespace(get_providers=lambda: [CPU])
+
+    monkeypatch.setattr(onnx, "_open", on_cpu)
+    metadata = {}
+    backend = ONNXBackend({"fallback": "allow", "cuda_graph": True}, device="cuda")
+    sessions = backend._sessions(ort, DIGITS, {CUDA: {}, CPU: {}}, metadata)
+    assert open_on_gpu(sessions).get_providers() == [CPU]
+    assert metadata["cuda_graph"].startswith("off: ")
+    metadata["providers"] = (CUDA, CPU)
+    with pytest.raises(ResultError):
+        sessions.opened(sessions.first[1])
+    sessions.close()
 
 
 def test_a_failed_load_leaves_no_stream(fake_cuda):
