@@ -79,9 +79,14 @@ class CudaSlot:
                 if self._ran(bound):
                     return [host.copy() for host in bound.results or ()]
         with self._stream.lock, self._cuda:
-            for name in lent:
-                self._lend(bound, self._specs[name], values[name])
-            return self._run(key, bound, outputs)
+            try:
+                for name in lent:
+                    self._lend(bound, self._specs[name], values[name])
+                return self._run(key, bound, outputs)
+            except BaseException:
+                if self._cuda.lost is None:
+                    self._stream.raise_if_lost()  # which waits: this call's memory may be another's after it
+                raise
 
     def close(self) -> None:
         """Drop the session, then its memory; the stream is `CudaSessions`' to close."""

@@ -367,7 +367,7 @@ def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_
 
     slot._session.run_with_iobinding = run
     fake_cuda.fail["cuStreamSynchronize"] = 700
-    with pytest.raises(ResultError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+    with pytest.raises(ResultError, match="the CUDA driver answered CUDA_ERROR_ILLEGAL_ADDRESS"):
         slot.call({"image": images(2)}, ("probabilities",))
     with pytest.raises(ResultError, match="device cuda:0 was lost to an earlier error"):
         slot.call({"image": images(2)}, ("probabilities",))
@@ -469,6 +469,23 @@ def test_where_there_is_no_room_for_the_outputs_onnx_runtime_s_own_are_answered(
     for _ in range(3):
         add(slot, 100_000)
     assert [len(bound.sources) for bound in slot._bound.values()] == [1]
+
+
+@pytest.mark.parametrize("calls_before", [0, 3])
+def test_a_call_that_is_broken_off_leaves_nothing_in_flight(calls_before, opened, fake_cuda, monkeypatch):
+    monkeypatch.setattr(CudaSlot, "direct_output_bytes", 0)
+    (slot,), _ = opened(DIGITS)
+    for _ in range(calls_before):
+        slot.call({"image": images(2)}, ("probabilities",))
+    fake_cuda.finished.clear()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    slot._wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        slot.call({"image": images(2)}, ("probabilities",))
+    assert fake_cuda.finished == [slot._stream.handle]
 
 
 class RunOptions:
