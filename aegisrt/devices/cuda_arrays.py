@@ -155,7 +155,11 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
     if int(kind) != _CUDA:
         return None
     with cuda_context(int(ordinal)):  # torch exports from the current device only, and asks for that one's streams
-        capsule = value.__dlpack__(stream=LEGACY_STREAM)
+        try:
+            capsule = value.__dlpack__(stream=LEGACY_STREAM)
+        except BufferError as error:  # a tensor of torch that requires a gradient
+            message = f"input `{name}` is not given out by its library: {error}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)) from error
     tensor = read_capsule(capsule)
     if tensor is None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")

@@ -114,6 +114,14 @@ def test_the_stride_of_a_dimension_of_one_says_nothing(stride, fake_cuda):
     assert device_array(Theirs(shape=(1, 2, 3), strides=(stride, 12, 4)), SPEC).shape == (1, 2, 3)
 
 
+def test_dlpack_that_its_library_refuses_is_refused_in_its_words(fake_cuda):
+    class Refusing(OnGpu):
+        def __dlpack__(self, *, stream):
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+    assert "use tensor.detach()" in refusal(Refusing(np.ones((2, 3), np.float32))).message
+
+
 def test_dlpack_with_gaps_is_refused(fake_cuda):
     assert "gaps" in refusal(OnGpu(np.ones((3, 2), np.float32).T)).message
 
