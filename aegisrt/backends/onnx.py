@@ -114,22 +114,28 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     def _sessions(self, ort: Any, path: Path, asked: Chosen, metadata: dict[str, Any]) -> CudaSessions:
         def opened(stream: CudaStream, *, graph: bool) -> Any:
             settings = cuda_settings(self.options, stream, graph=graph)
-            return self._session(ort, path, {**asked, CUDA: {**settings, **asked[CUDA]}})
+            falls_back = not graph and CUDA not in metadata.get("providers", ())
+            return self._session(ort, path, {**asked, CUDA: {**settings, **asked[CUDA]}}, falls_back=falls_back)
 
         return CudaSessions(opened, self.device, self.stream, self.options.cuda_graph, metadata)
 
-    def _session(self, ort: Any, path: Path, asked: Chosen) -> Any:
+    def _session(self, ort: Any, path: Path, asked: Chosen, *, falls_back: bool = True) -> Any:
+        """Return a session, on the CPU where the options allow it.
+
+        One that was to be recorded is first tried without, and an instance is where the first one is: `falls_back`.
+        """
+        ours = self.options if falls_back else self.options.model_copy(update={"fallback": "forbid"})
         options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in asked)
         try:
             session = _open(ort, path, asked, options)
         except MemoryError:
             raise
         except Exception as error:
-            if self.options.fallback == "forbid" or tuple(asked) == (CPU,):
+            if ours.fallback == "forbid" or tuple(asked) == (CPU,):
                 raise ResultError(load_error(error, path)) from error
             _log.info("%s does not load on %s, falling back to the CPU: %s", path, ", ".join(asked), error)
             return self._session(ort, path, {CPU: {}})
-        refuse_fallback(tuple(asked), session.get_providers(), self.options)
+        refuse_fallback(tuple(asked), session.get_providers(), ours)
         return session
 
     def _signature(self, engine: _Engine) -> Signature:

@@ -12,6 +12,7 @@ import numpy as np
 from aegisrt.backends.onnx_binding import Binding, TensorMemory, owned, size_bytes
 from aegisrt.backends.onnx_options import ONNXOptions
 from aegisrt.backends.onnx_sessions import CudaSessions
+from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_host
@@ -47,6 +48,7 @@ class CudaSlot:
         self._specs = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
         self._metadata = sessions.metadata
         self._graphs = sessions.graph
+        self._graph_ids = sessions.graph_ids
         self._session, self._stream, alone = sessions.take()
         self._cuda = self._stream.context
         self._done = None if alone else CudaEvent(self._cuda, timing=False)
@@ -56,7 +58,6 @@ class CudaSlot:
         self._latest: Binding | None = None
         self._known_shapes = True
         self._own_memories: list[TensorMemory] = []
-        self._recorded = 0
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
@@ -78,9 +79,14 @@ class CudaSlot:
                 if self._ran(bound):
                     return [host.copy() for host in bound.results or ()]
         with self._stream.lock, self._cuda.here():
-            for name in lent:
-                self._lend(bound, self._specs[name], values[name])
-            return self._run(key, bound, outputs)
+            try:
+                for name in lent:
+                    self._lend(bound, self._specs[name], values[name])
+                return self._run(key, bound, outputs)
+            except BaseException:
+                if self._cuda.lost is None:
+                    self._stream.raise_if_lost()  # which waits: this call's memory may be another's after it
+                raise
 
     def close(self) -> None:
         """Drop the session, then its memory; the stream is `CudaSessions`' to close."""
@@ -99,16 +105,18 @@ class CudaSlot:
         elsewhere = {name for name in key[2] if name not in self._on_cpu and inputs[name].size}
         here = [(self._specs[name], value.shape) for name, value in inputs.items() if name not in elsewhere]
         memory = self._memory_for_graph() if not key[2] else self._shared
-        with self._stream.lock:
-            moved = [self._reserve(memory, spec, shape) for spec, shape in here]
-        if any(moved):
-            self._forget()
-        io = self._session.io_binding()
-        waits = self.waits_in_run and not key[2] and self._options.outputs == "host"
-        bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream, waits)
-        for spec, shape in here:
-            bound.bind_input(spec, shape, memory.place(spec, shape))
-        bound.bind_unallocated(outputs)
+        try:
+            with self._stream.lock:
+                self._reserve(memory, here)
+            io = self._session.io_binding()
+            waits = self.waits_in_run and not key[2] and self._options.outputs == "host"
+            bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream, waits)
+            for spec, shape in here:
+                bound.bind_input(spec, shape, memory.place(spec, shape))
+            bound.bind_unallocated(outputs)
+        except BaseException:
+            self._drop_own(memory)
+            raise
         self._bound[key] = bound
         self._drop_oldest()
         return bound
@@ -118,16 +126,18 @@ class CudaSlot:
         limit = 0 if self._options.outputs == "device" else self.direct_output_bytes
         specs = [self._specs[name] for name in outputs]
         pairs = list(zip(specs, shapes, strict=True))
-        moved = [self._reserve(bound.memory, spec, shape, limit) for spec, shape in pairs]
-        if any(moved):
-            self._forget()
-            return
+        try:
+            if self._reserve(bound.memory, pairs, limit):
+                return
+        except ResultError as error:
+            if error.error.code is ErrorCode.RESOURCE_EXHAUSTED:
+                return  # ONNX Runtime had room for the outputs, and the answer is there
+            raise
         places = [bound.memory.place(spec, shape, direct=size_bytes(spec, shape) <= limit) for spec, shape in pairs]
         bound.bind_outputs(specs, places)
         if bound.memory is not self._shared:
-            self._recorded += 1
             bound.waits = bound.quick = False
-            bound.run_options = self._run_options(str(self._recorded))
+            bound.run_options = self._run_options(str(next(self._graph_ids)))
 
     def _lend(self, bound: Binding, spec: TensorSpec, array: DeviceArray) -> None:
         """Bind an input where it lies on the GPU, for this call; what writes it comes first."""
@@ -135,9 +145,19 @@ class CudaSlot:
             self._stream.wait_for_stream(array.stream)
             bound.lend_input(spec, array.shape, array.pointer, array.ordinal)
 
-    def _reserve(self, memory: TensorMemory, spec: TensorSpec, shape: tuple[int, ...], direct_bytes: int = -1) -> bool:
-        size = size_bytes(spec, shape)
-        return memory.reserve(spec.name, size, direct=size <= direct_bytes)
+    def _reserve(
+        self, memory: TensorMemory, tensors: list[tuple[TensorSpec, tuple[int, ...]]], direct_bytes: int = -1
+    ) -> bool:
+        """Make room for tensors; where one has moved, or may have, forget the bindings and return True, or raise."""
+        sizes = [(spec.name, size_bytes(spec, shape)) for spec, shape in tensors]
+        try:
+            moved = [memory.reserve(name, size, direct=size <= direct_bytes) for name, size in sizes]
+        except BaseException:
+            self._forget()
+            raise
+        if any(moved):
+            self._forget()
+        return any(moved)
 
     def _memory(self) -> TensorMemory:
         return TensorMemory(self._cuda, self.device_type, self._on_cpu)
@@ -153,6 +173,12 @@ class CudaSlot:
             return self._shared
         self._own_memories.append(self._memory())
         return self._own_memories[-1]
+
+    def _drop_own(self, memory: TensorMemory) -> None:
+        """Free the memory of a binding that was never recorded, so that another set of shapes may have its place."""
+        if memory is not self._shared:
+            self._own_memories.remove(memory)
+            memory.free()
 
     def _forget(self) -> None:
         """Drop the bindings to shared memory: they hold addresses that are no longer right."""
@@ -190,6 +216,9 @@ class CudaSlot:
             self._session.run_with_iobinding(bound.io, bound.run_options)
         except Exception:
             self._stream.raise_if_lost()
+            if bound.memory is not self._shared:
+                self._bound.pop(key, None)
+                self._drop_own(bound.memory)
             raise
         values = bound.io.get_outputs()
         shapes = [tuple(value.shape()) for value in values]

@@ -11,6 +11,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
 
 from aegisrt.backends.onnx_options import ONNXOptions
@@ -97,6 +98,8 @@ class CudaSessions:
     shared: tuple[Any, CudaStream] | None = None
     streams: list[CudaStream] = field(default_factory=list)
     """Those that are ours to close, once no session is left: each must outlive its session."""
+    graph_ids: Iterator[int] = field(default_factory=lambda: count(1))
+    """Numbers for recordings; a session that several slots share knows all of theirs."""
 
     def take(self) -> tuple[Any, CudaStream, bool]:
         """Return a session, its stream, and whether the slot is alone on that stream."""
@@ -129,8 +132,10 @@ class CudaSessions:
 
     def close(self) -> None:
         """Close the streams; all sessions must be gone."""
+        lent = [held[1] for held in (self.first, self.shared) if held is not None]
         with self.context.unless_lost():
             self.first = self.shared = None
+        lent.clear()  # not before their sessions are gone: nobody else may hold them
         for stream in self.streams:
             stream.close()
         self.streams.clear()

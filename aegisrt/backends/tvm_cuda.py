@@ -21,10 +21,10 @@ import numpy as np
 
 from aegisrt.backends.tvm_library import Functions, Library, is_vm, output_shapes
 from aegisrt.backends.tvm_views import view
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, TensorSpec
 from aegisrt.devices.base import Device
-from aegisrt.devices.cuda import CudaContext, cuda_context
+from aegisrt.devices.cuda import CudaContext, any_lost, cuda_context
 from aegisrt.devices.cuda_arrays import DeviceArray
 from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device
 from aegisrt.devices.cuda_staged import StagedTensor
@@ -96,11 +96,12 @@ class CudaSlot:
         self._staged: dict[str, StagedTensor] = {}
         self._results: dict[str, StagedTensor] = {}
         self._views: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self._functions: Functions | None = None
         self._stream, self._owns_stream = open_stream(declared, device)
         self._cuda = self._stream.context
         try:
             with self._on_gpu():
-                self._functions: Functions | None = Functions(library, self._device)
+                self._functions = Functions(library, self._device)
                 self._stream.finish()
         except BaseException:
             self.close()
@@ -129,6 +130,8 @@ class CudaSlot:
 
     def close(self) -> None:
         """Let go of the VM and of the memory that TVM keeps for its next call."""
+        with suppress(ResultError):
+            self._stream.synchronize()  # tells of a device that another library's kernel has lost
         if self._cuda.lost is not None:
             _lost.append(self._functions)
         else:
@@ -240,9 +243,9 @@ class CudaSlot:
 
 
 def release(library: Library, device: Device) -> None:
-    """Let go of the code, and of the memory that TVM's pool keeps; the slots are closed."""
+    """Let go of the code, and of the memory that TVM's pools keep, of all GPUs; the slots are closed."""
     context = cuda_context(device.ordinal)
-    if context.lost is not None:
+    if any_lost():
         _lost.append(library.module)
         library.module = None
         return

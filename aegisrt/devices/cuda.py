@@ -148,6 +148,11 @@ def is_lost(ordinal: int) -> bool:
     return context is not None and context.lost is not None
 
 
+def any_lost() -> bool:
+    """Return whether an error has left any device of this process unusable."""
+    return any(context.lost is not None for context in list(_contexts.values()))
+
+
 def cuda_context(ordinal: int) -> CudaContext:
     """Return the primary context of a device, the same each time.
 

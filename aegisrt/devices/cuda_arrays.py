@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -102,7 +103,8 @@ def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
 def arrays_on(ordinal: int) -> DeviceView:
     """Return the `device_array` of a model on one GPU, which refuses memory of another one: INVALID_ARGUMENT.
 
-    Without that a kernel would read an illegal address, and the device would be lost to the process.
+    Without that a kernel would read an illegal address, and the device would be lost to the process. The view says the
+    model's GPU, where `__cuda_array_interface__` says none.
     """
     driver = cuda_driver()
 
@@ -111,7 +113,7 @@ def arrays_on(ordinal: int) -> DeviceView:
         if seen is not None and seen.size and (other := driver.other_gpu(seen.pointer, ordinal)) is not None:
             message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
-        return seen
+        return seen if seen is None or seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
 
     return view
 
@@ -128,18 +130,21 @@ def _by_interface(value: Any, name: str) -> DeviceArray | None:
     if not dtype.isnative:
         message = f"input `{name}` is not in this machine's byte order"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "convert it on the GPU first")
-    if strides is not None and tuple(strides) != _contiguous(shape, dtype.itemsize) and prod(shape) > 1:
+    if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
         raise not_contiguous(name)
     stream = interface["stream"] if interface.get("version", 0) >= 3 and "stream" in interface else LEGACY_STREAM
     return DeviceArray(int(interface["data"][0] or 0), shape, dtype, owner=value, stream=stream)
 
 
-def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides, step = [], itemsize
-    for size in reversed(shape):
-        strides.append(step)
+def _is_contiguous(shape: tuple[int, ...], strides: Sequence[int], step: int) -> bool:
+    """Return whether the strides are those of C order; that of a dimension of 1 may be any, and torch makes it 1."""
+    if not prod(shape):
+        return True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step:
+            return False
         step *= size
-    return tuple(reversed(strides))
+    return True
 
 
 def by_dlpack(value: Any, name: str) -> DeviceArray | None:
@@ -149,11 +154,16 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
     kind, ordinal = value.__dlpack_device__()
     if int(kind) != _CUDA:
         return None
-    capsule = value.__dlpack__(stream=LEGACY_STREAM)
+    with cuda_context(int(ordinal)):  # torch exports from the current device only, and asks for that one's streams
+        try:
+            capsule = value.__dlpack__(stream=LEGACY_STREAM)
+        except BufferError as error:  # a tensor of torch that requires a gradient
+            message = f"input `{name}` is not given out by its library: {error}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)) from error
     tensor = read_capsule(capsule)
     if tensor is None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")
-    if tensor.strides is not None and tensor.strides != _contiguous(tensor.shape, 1) and prod(tensor.shape) > 1:
+    if tensor.strides is not None and not _is_contiguous(tensor.shape, tensor.strides, 1):
         raise not_contiguous(name)
     return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, int(ordinal), owner=capsule, stream=LEGACY_STREAM)
 

@@ -67,7 +67,7 @@ _HINTS = {
     804: "the driver is older than the compatibility libraries on LD_LIBRARY_PATH: remove them, or update the driver",
 }
 _NOT_HERE = frozenset({3, 34, 36, 46, 100, 802, 803, 804, 999})
-_STICKY = frozenset({214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
+_STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 809, 911})
 """Errors after which the process can use the device no more: ECC, illegal address, assertion, launch failure."""
 
 

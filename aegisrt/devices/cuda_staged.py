@@ -31,18 +31,25 @@ class StagedTensor:
 
     def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
         """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
-        changed = False
-        if device and (self._device is None or self._device.size_bytes < size_bytes):
-            fresh = DeviceBuffer(self._context, size_bytes)
-            if self._device is not None:
-                self._device.free()
-            self._device, self.pointer, changed = fresh, fresh.pointer, True
-        if self._pinned is None or self._pinned.size_bytes < size_bytes:
+        pinned, fresh = self._pinned, self._device
+        if pinned is None or pinned.size_bytes < size_bytes:
             pinned = self._pool.take(size_bytes)
-            if self._pinned is not None:
-                self._pool.give_back(self._pinned)
-            self._pinned, changed = pinned, True
-        return changed
+        if device and (fresh is None or fresh.size_bytes < size_bytes):
+            try:
+                fresh = DeviceBuffer(self._context, size_bytes)
+            except BaseException:
+                if pinned is not self._pinned:
+                    self._pool.give_back(pinned)
+                raise
+        if pinned is self._pinned and fresh is self._device:
+            return False
+        old_pinned, old_device = self._pinned, self._device
+        self._pinned, self._device, self.pointer = pinned, fresh, fresh.pointer if fresh is not None else 0
+        if old_pinned is not None and old_pinned is not pinned:
+            self._pool.give_back(old_pinned)
+        if old_device is not None and old_device is not fresh:
+            old_device.free()
+        return True
 
     @property
     def address(self) -> int:

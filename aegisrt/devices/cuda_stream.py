@@ -204,31 +204,36 @@ def open_stream(declared: StreamOptions | CudaStream | None, device: Device) -> 
     """Return the stream that an instance works on, and whether the instance has to close it.
 
     A `CudaStream` is used as it is, a declared one is opened anew, unless it is `shared`: then all instances that
-    were given the same declaration get the same one. Without a declaration the instance has a stream of its own.
+    were given the same declaration, on the same GPU, get the same one. Without a declaration the instance has a stream
+    of its own. INVALID_ARGUMENT for a `CudaStream` of another GPU.
     """
     if isinstance(declared, CudaStream):
+        if declared.device.ordinal != device.ordinal:
+            message = f"the stream is on GPU {declared.device.ordinal}, the model on GPU {device.ordinal}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, f'open it there: `CudaStream("cuda:{device.ordinal}")`')
         return declared, False
     if declared is None:
         return CudaStream(device), True
     if not declared.shared:
         return CudaStream(device, priority=declared.priority), True
     with _shared_lock:
-        entry = _shared.get(id(declared))
+        key = id(declared), device.ordinal
+        entry = _shared.get(key)
         if entry is None:
             entry = _SharedStream(device, declared)
-            _shared[id(declared)] = entry
+            _shared[key] = entry
         return entry, False
 
 
 class _SharedStream(CudaStream):
-    """Lives while an instance holds it; it holds its declaration, whose identity is its key."""
+    """Lives while an instance holds it; it holds its declaration, whose identity is in its key."""
 
     def __init__(self, device: Device, declared: StreamOptions) -> None:
         self.declared = declared
         super().__init__(device, priority=declared.priority)
 
 
-_shared: WeakValueDictionary[int, _SharedStream] = WeakValueDictionary()
+_shared: WeakValueDictionary[tuple[int, int], _SharedStream] = WeakValueDictionary()
 _shared_lock = threading.Lock()
 
 

@@ -14,6 +14,7 @@ from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
 from aegisrt.backends import onnx, onnx_cuda  # noqa: E402
 from aegisrt.backends.onnx_cuda import CudaSlot  # noqa: E402
 from aegisrt.backends.onnx_options import ONNXOptions  # noqa: E402
+from aegisrt.backends.onnx_providers import CPU, CUDA  # noqa: E402
 from aegisrt.backends.onnx_sessions import CudaSessions, cpu_nodes, cuda_settings, open_on_gpu, quiet  # noqa: E402
 from aegisrt.backends.onnx_signature import session_signature  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
@@ -203,6 +204,15 @@ def test_each_recording_has_an_id_of_its_own_and_the_first_call_none(opened):
     assert sorted(graph for graph in ids if graph != "-1") == ["1", "2"]
 
 
+def test_instances_that_share_a_session_do_not_replay_each_other_s_recordings(opened):
+    slots, _ = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True), slots=2, cuda_graph=True)
+    for slot in slots:
+        for _ in range(3):
+            slot.call({"image": images(2)}, ("probabilities",))
+    options = [bound.run_options for slot in slots for bound in slot._bound.values()]
+    assert [each.get_run_config_entry("gpu_graph_id") for each in options] == ["1", "2"]
+
+
 def test_a_larger_request_throws_no_recording_away(opened):
     (slot,), _ = opened(DIGITS, cuda_graph=True)
     ids = []
@@ -357,7 +367,7 @@ def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_
 
     slot._session.run_with_iobinding = run
     fake_cuda.fail["cuStreamSynchronize"] = 700
-    with pytest.raises(ResultError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+    with pytest.raises(ResultError, match="the CUDA driver answered CUDA_ERROR_ILLEGAL_ADDRESS"):
         slot.call({"image": images(2)}, ("probabilities",))
     with pytest.raises(ResultError, match="device cuda:0 was lost to an earlier error"):
         slot.call({"image": images(2)}, ("probabilities",))
@@ -405,6 +415,77 @@ def test_an_empty_array_on_the_gpu_is_like_one_on_the_host(opened, tmp_path):
     for _ in range(3):
         (got,) = slot.call({"x": DeviceArray(0, (0, 3), np.dtype(np.float32))}, ("y",))
         assert got.shape == (0, 3)
+
+
+@pytest.fixture
+def added(tmp_path):
+    path = tmp_path / "m.onnx"
+    return save(path, [node("Add", ["x", "z"], ["y"])], dict.fromkeys("xz", (FLOAT, ("n",))), {"y": (FLOAT, ("n",))})
+
+
+def add(slot, count):
+    value = np.arange(count, dtype=np.float32)
+    (got,) = slot.call({"x": value, "z": value}, ("y",))
+    np.testing.assert_array_equal(got, value * 2)
+
+
+def addresses_on_the_gpu(slot):
+    return {upload.args[0] for bound in slot._bound.values() for upload in bound.uploads}
+
+
+def test_where_one_input_found_room_and_the_next_did_not_no_binding_keeps_the_old_address(opened, added, fake_cuda):
+    (slot,), _ = opened(added)
+    add(slot, 1000)
+    fake_cuda.memory_bytes = 50_000
+    with pytest.raises(ResultError, match="out of memory"):
+        add(slot, 10_000)
+    for _ in range(3):
+        add(slot, 1000)
+        assert addresses_on_the_gpu(slot) <= set(fake_cuda.allocations)
+
+
+def test_a_request_that_fails_takes_no_recording_s_place(opened, added, fake_cuda):
+    (slot,), sessions = opened(added, cuda_graph=True, cuda_graph_limit=1)
+    for count in (2, 3):
+        with pytest.raises(Exception, match="Add"):
+            slot.call({"x": np.zeros(count, np.float32), "z": np.zeros(count + 5, np.float32)}, ("y",))
+    fake_cuda.memory_bytes = 50_000
+    with pytest.raises(ResultError, match="out of memory"):
+        add(slot, 10_000)
+    assert (slot._bound, fake_cuda.allocations) == ({}, {})
+    for _ in range(3):
+        add(slot, 1000)
+    assert [bound.memory for bound in slot._bound.values()] == slot._own_memories
+    assert sessions.metadata["cuda_graph"] == "on"
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_where_there_is_no_room_for_the_outputs_onnx_runtime_s_own_are_answered(graph, opened, added, fake_cuda):
+    (slot,), _ = opened(added, cuda_graph=graph)
+    fake_cuda.memory_bytes = 800_000
+    for _ in range(3):
+        add(slot, 100_000)
+    fake_cuda.memory_bytes *= 2
+    for _ in range(3):
+        add(slot, 100_000)
+    assert [len(bound.sources) for bound in slot._bound.values()] == [1]
+
+
+@pytest.mark.parametrize("calls_before", [0, 3])
+def test_a_call_that_is_broken_off_leaves_nothing_in_flight(calls_before, opened, fake_cuda, monkeypatch):
+    monkeypatch.setattr(CudaSlot, "direct_output_bytes", 0)
+    (slot,), _ = opened(DIGITS)
+    for _ in range(calls_before):
+        slot.call({"image": images(2)}, ("probabilities",))
+    fake_cuda.finished.clear()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    slot._wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        slot.call({"image": images(2)}, ("probabilities",))
+    assert fake_cuda.finished == [slot._stream.handle]
 
 
 class RunOptions:
@@ -500,6 +581,27 @@ def test_fallback_allowed_runs_on_the_cpu():
     assert result.metadata["providers"] == ("CPUExecutionProvider",)
 
 
+@pytest.mark.parametrize("starts", [True, False])
+def test_only_the_first_session_falls_back_and_not_before_it_was_tried_without_a_recording(
+    starts, fake_cuda, monkeypatch
+):
+    def on_cpu(ort, path, providers, options):
+        if starts and CUDA in providers:
+            raise RuntimeError("out of memory")
+        return SimpleNamespace(get_providers=lambda: [CPU])
+
+    monkeypatch.setattr(onnx, "_open", on_cpu)
+    metadata = {}
+    backend = ONNXBackend({"fallback": "allow", "cuda_graph": True}, device="cuda")
+    sessions = backend._sessions(ort, DIGITS, {CUDA: {}, CPU: {}}, metadata)
+    assert open_on_gpu(sessions).get_providers() == [CPU]
+    assert metadata["cuda_graph"].startswith("off: ")
+    metadata["providers"] = (CUDA, CPU)
+    with pytest.raises(ResultError):
+        sessions.opened(sessions.first[1])
+    sessions.close()
+
+
 def test_a_failed_load_leaves_no_stream(fake_cuda):
     def session(stream, *, graph):
         raise fail(ErrorCode.UNAVAILABLE, "no")
@@ -508,3 +610,12 @@ def test_a_failed_load_leaves_no_stream(fake_cuda):
     with pytest.raises(Exception, match="no"):
         open_on_gpu(sessions)
     assert fake_cuda.streams == {}
+
+
+def test_a_shared_stream_outlives_its_session(opened, fake_cuda):
+    slots, sessions = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True))
+    seen = []
+    weakref.finalize(slots[0]._session, lambda: seen.append(len(fake_cuda.streams)))
+    slots.pop().close()
+    sessions.close()
+    assert (seen, fake_cuda.streams) == ([1], {})

@@ -203,6 +203,26 @@ def test_a_fault_on_the_gpu_is_told_once_and_nothing_is_freed_there(digits, on_f
     assert on_fake_gpu.allocations
 
 
+def test_a_device_that_another_library_lost_is_found_out_before_anything_is_freed_there(digits, on_fake_gpu):
+    backend = load(digits)
+    call(backend, images(1))
+    kept = len(tvm_cuda._lost)
+    on_fake_gpu.fail["cuStreamSynchronize"] = 700
+    backend.unload()
+    assert len(tvm_cuda._lost) == kept + 2  # the VM, and the code
+
+
+def test_where_another_gpu_is_lost_tvm_s_pools_are_left_alone(digits, on_fake_gpu, monkeypatch):
+    import tvm_ffi
+
+    backend = load(digits)
+    on_fake_gpu.count = 2
+    with pytest.raises(ResultError):
+        cuda_context(1).check("cuX", 700)
+    monkeypatch.setattr(tvm_ffi, "get_global_func", lambda *_: pytest.fail("it frees on each GPU"))
+    backend.unload().unwrap()
+
+
 def test_an_error_of_cuda_s_runtime_is_not_left_to_the_next_library(digits, on_fake_gpu, monkeypatch):
     asked = []
     monkeypatch.setattr(tvm_cuda, "_runtime", lambda: SimpleNamespace(cudaGetLastError=lambda: asked.append(1)))

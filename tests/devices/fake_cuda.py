@@ -17,14 +17,9 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED, INVALIDATED = (
-    1,
-    201,
-    400,
-    700,
-    900,
-    901,
-)
+INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_STATE = 1, 201, 400, 401
+ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED, INVALIDATED = 700, 900, 901
+NO_TIMING = 2
 LEGACY_STREAM = 1
 
 
@@ -61,7 +56,9 @@ class FakeCuda:
         self.pinned = {}
         self.streams = {}
         self.contexts = {}
-        """Handle of the context of each stream: kernels need that one, copies and waits any (seen on two H200)."""
+        """Handle of the context of each stream and event: kernels need that one, and a record that both have the same,
+        copies and waits need any (seen on two H200)."""
+        self.untimed = set()
         self.finished = []
         """Streams that were waited for."""
         self.events = {}
@@ -157,6 +154,9 @@ class FakeCuda:
 
     def _cuStreamSynchronize(self, stream):
         self.finished.append(stream)
+        if stream in self.captures:
+            self.captures[stream] = None
+            return CAPTURE_UNSUPPORTED
         if self.another_library_records and not getattr(self.stacks, "capture_mode", 0):
             return CAPTURE_UNSUPPORTED
         return self._needs_context() if stream == LEGACY_STREAM else self._known(stream, self.streams)
@@ -171,6 +171,8 @@ class FakeCuda:
         return self._known(stream, self.streams)
 
     def _cuStreamEndCapture(self, stream, out):
+        if stream not in self.captures:
+            return ILLEGAL_STATE
         work = self.captures.pop(stream)
         if work is None:
             return INVALIDATED
@@ -184,11 +186,18 @@ class FakeCuda:
     def _cuEventCreate(self, out, flags):
         out._obj.value = self._new()
         self.events[out._obj.value] = 0.0
+        self.contexts[out._obj.value] = self.stack[-1] if self.stack else None
+        if flags & NO_TIMING:
+            self.untimed.add(out._obj.value)
         return self._needs_context()
 
     def _cuEventRecord(self, event, stream):
+        if event not in self.events or not self.stack:
+            return INVALID_HANDLE if self.stack else INVALID_CONTEXT
+        if self.contexts[event] != (self.stack[-1] if stream == LEGACY_STREAM else self.contexts.get(stream)):
+            return INVALID_HANDLE
         self.events[event] = perf_counter()
-        return self._needs_context() if stream == LEGACY_STREAM else self._known(stream, self.streams)
+        return 0
 
     def _cuEventSynchronize(self, event):
         return self._known(event, self.events)
@@ -196,9 +205,13 @@ class FakeCuda:
     _cuEventQuery = _cuEventSynchronize
 
     def _cuEventElapsedTime(self, out, start, end):
+        if not {start, end} <= self.events.keys() - self.untimed:
+            return INVALID_HANDLE
         out._obj.value = (self.events[end] - self.events[start]) * 1e3
+        return 0
 
     def _cuEventDestroy_v2(self, event):
+        self.contexts.pop(event, None)
         return 0 if self.events.pop(event, None) is not None else INVALID_HANDLE
 
     def _cuMemcpyHtoDAsync_v2(self, target, source, size, stream):
@@ -335,6 +348,8 @@ class FakeCuda:
 
         def pagelocked_empty(shape, dtype, order="C", mem_flags=0):
             check()
+            if "pagelocked_empty" in cuda.fail:
+                raise getattr(module, cuda.fail.pop("pagelocked_empty"))("cuMemHostAlloc failed: it was told to")
             return np.asarray(HostAllocation(shape))
 
         module.Error = Error

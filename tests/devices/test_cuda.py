@@ -112,6 +112,18 @@ def test_declared_streams(fake_cuda):
     assert open_stream(None, device)[1]
 
 
+def test_a_model_runs_on_no_stream_of_another_gpu(fake_cuda):
+    fake_cuda.count = 2
+    devices = [Device.parse(f"cuda:{ordinal}") for ordinal in (0, 1)]
+    with CudaStream("cuda:0") as stream:
+        error = error_of(open_stream, stream, devices[1])
+        assert error.code is ErrorCode.INVALID_ARGUMENT
+        assert error.message == "the stream is on GPU 0, the model on GPU 1"
+    shared = StreamOptions(device="gpu0", shared=True)
+    opened = [open_stream(shared, device)[0] for device in devices]
+    assert [stream.device.ordinal for stream in opened] == [0, 1]
+
+
 def test_a_shared_stream_ends_with_its_last_user(fake_cuda):
     shared = StreamOptions(device="gpu0", shared=True)
     stream, _ = open_stream(shared, Device.parse("cuda:0"))
@@ -242,3 +254,16 @@ def test_what_its_owner_forgot_is_given_back(fake_cuda):
     assert len(fake_cuda.executables) == 1
     del graph
     assert fake_cuda.executables == {}
+
+
+@pytest.mark.parametrize("refused", ["mem_alloc", "pagelocked_empty"])
+def test_a_tensor_that_cannot_grow_is_as_it_was(refused, fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    before = staged.pointer, staged.address, staged.device_bytes
+    fake_cuda.fail[refused] = "MemoryError"
+    assert error_of(staged.reserve, 5000).code is ErrorCode.RESOURCE_EXHAUSTED
+    assert (staged.pointer, staged.address, staged.device_bytes) == before
+    assert list(fake_cuda.allocations) == [staged.pointer]
+    assert staged.reserve(5000)
+    assert list(fake_cuda.allocations) == [staged.pointer]

@@ -10,6 +10,7 @@ from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, arrays_on, d
 from aegisrt.devices.cuda_dlpack import read_capsule
 from aegisrt.devices.cuda_memory import DeviceBuffer
 from aegisrt.devices.cuda_stream import CudaStream
+from tests.devices.fake_cuda import context_handle
 
 SPEC = TensorSpec("x", DataType.FP32, (2, 3))
 
@@ -82,12 +83,18 @@ def test_what_lies_elsewhere_is_none_of_ours(value):
     assert device_array(value, SPEC) is None
 
 
-def test_a_class_whose_interface_raises_is_asked_by_dlpack():
+def test_a_class_whose_interface_raises_is_asked_by_dlpack_with_its_device_current(fake_cuda):
     class Torch(OnGpu):
         @property
         def __cuda_array_interface__(self):
             raise TypeError("no such dtype in the interface")
 
+        def __dlpack__(self, *, stream):
+            if fake_cuda.stack[-1:] != [context_handle(self.device[1])]:
+                raise BufferError("Can't export tensors on a different CUDA device index")
+            return super().__dlpack__(stream=stream)
+
+    fake_cuda.count = 2
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     value = Torch(array, ordinal=1)
     seen = device_array(value, SPEC)
@@ -99,7 +106,23 @@ def test_dlpack_on_the_host_is_none_of_ours():
     assert device_array(OnGpu(np.ones((2, 3), np.float32), kind=1), SPEC) is None
 
 
-def test_dlpack_with_gaps_is_refused():
+@pytest.mark.parametrize("stride", [1, 96])
+def test_the_stride_of_a_dimension_of_one_says_nothing(stride, fake_cuda):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    view = np.lib.stride_tricks.as_strided(array, (1, 2, 3), (stride * 4, 12, 4))
+    assert device_array(OnGpu(view), SPEC).shape == (1, 2, 3)
+    assert device_array(Theirs(shape=(1, 2, 3), strides=(stride, 12, 4)), SPEC).shape == (1, 2, 3)
+
+
+def test_dlpack_that_its_library_refuses_is_refused_in_its_words(fake_cuda):
+    class Refusing(OnGpu):
+        def __dlpack__(self, *, stream):
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+    assert "use tensor.detach()" in refusal(Refusing(np.ones((2, 3), np.float32))).message
+
+
+def test_dlpack_with_gaps_is_refused(fake_cuda):
     assert "gaps" in refusal(OnGpu(np.ones((3, 2), np.float32).T)).message
 
 
@@ -157,7 +180,7 @@ class TestArraysOnAGpu:
             assert error.code is ErrorCode.INVALID_ARGUMENT
             assert error.message == "input `x` lies on GPU 1, the model runs on GPU 0"
             assert "x.to('cuda:0')" in error.hint
-        assert arrays_on(1)(theirs, SPEC) is not None
+        assert arrays_on(1)(theirs, SPEC).ordinal == 1
 
     def test_managed_memory_is_everybodys(self, fake_cuda, theirs):
         fake_cuda.elsewhere[theirs.memory.pointer] = 1

@@ -47,7 +47,9 @@ def test_an_old_driver_is_named_by_the_function_that_it_lacks():
     [
         (2, ErrorCode.RESOURCE_EXHAUSTED),
         (100, ErrorCode.UNAVAILABLE),
+        (226, ErrorCode.UNAVAILABLE),
         (700, ErrorCode.UNAVAILABLE),
+        (721, ErrorCode.UNAVAILABLE),
         (803, ErrorCode.UNAVAILABLE),
         (1, ErrorCode.INTERNAL),
     ],
