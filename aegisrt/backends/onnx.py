@@ -164,12 +164,14 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     def _unload(self, engine: _Engine) -> None:
         session = engine.session
         engine.session = engine.run = None
-        if self.options.profile_folder is not None:
-            session.end_profiling()
-        with _on_gpu(engine.sessions):
-            del session
-        if engine.sessions is not None:
-            engine.sessions.close()
+        try:
+            if self.options.profile_folder is not None:
+                session.end_profiling()
+        finally:
+            with _on_gpu(engine.sessions):
+                del session
+            if engine.sessions is not None:
+                engine.sessions.close()
 
     def _classify(self, error: Exception) -> Error | None:
         return execute_error(error) if is_from_engine(error) else None

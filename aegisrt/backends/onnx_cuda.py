@@ -228,6 +228,7 @@ class CudaSlot:
         return answer
 
     def _upload(self, bound: Binding) -> None:
+        self._stream.open_handle()
         for upload in bound.uploads:
             self._cuda.check("cuMemcpyHtoDAsync", upload())
 

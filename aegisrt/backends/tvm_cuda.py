@@ -124,7 +124,7 @@ class CudaSlot:
                     answer = function(*taken)
                     answered = [answer] if self._functions.single else list(answer)
                     return self._own(dict(zip(self._names, answered, strict=True)), wanted)
-                except Exception:
+                except BaseException:
                     self._stream.finish()
                     raise
 

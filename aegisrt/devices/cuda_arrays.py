@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -13,7 +13,6 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, DataType, DeviceView, TensorSpec
 from aegisrt.devices.cuda import cuda_context
 from aegisrt.devices.cuda_dlpack import read_capsule
-from aegisrt.devices.cuda_driver import cuda_driver
 
 LEGACY_STREAM = 1
 """`CU_STREAM_LEGACY`: the default stream, on which libraries that do not say otherwise work."""
@@ -93,7 +92,7 @@ def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
     """
     if isinstance(value, np.ndarray | np.generic):
         return None
-    seen = value if isinstance(value, DeviceArray) else _by_interface(value, spec.name) or by_dlpack(value, spec.name)
+    seen = value if isinstance(value, DeviceArray) else _seen(value, spec.name)
     if seen is not None and seen.dtype != spec.dtype.numpy:
         found = DataType.of(seen.dtype) or seen.dtype
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{spec.name}` is {found}, the model takes {spec.dtype}")
@@ -106,25 +105,35 @@ def arrays_on(ordinal: int) -> DeviceView:
     Without that a kernel would read an illegal address, and the device would be lost to the process. The view says the
     model's GPU, where `__cuda_array_interface__` says none.
     """
-    driver = cuda_driver()
+    context = cuda_context(ordinal)
 
     def view(value: Any, spec: TensorSpec) -> DeviceArray | None:
         seen = device_array(value, spec)
-        if seen is not None and seen.size and (other := driver.other_gpu(seen.pointer, ordinal)) is not None:
+        if seen is None or not seen.size:
+            return seen
+        with context.here():
+            other = context.driver.other_gpu(seen.pointer, ordinal)
+        if other is not None:
             message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
-        return seen if seen is None or seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
+        return seen if seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
 
     return view
 
 
-def _by_interface(value: Any, name: str) -> DeviceArray | None:
+def _seen(value: Any, name: str) -> DeviceArray | None:
     try:
         interface = getattr(value, "__cuda_array_interface__", None)
     except (TypeError, RuntimeError):  # torch raises for dtypes that the interface lacks, and for tensors on the CPU
-        return None
+        interface = None
     if interface is None:
-        return None
+        return by_dlpack(value, name)
+    if "stream" in interface:
+        return _by_interface(interface, value, name)
+    return by_dlpack(value, name) or _by_interface(interface, value, name)  # torch tells its stream by DLPack alone
+
+
+def _by_interface(interface: Mapping[str, Any], value: Any, name: str) -> DeviceArray:
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
     strides = interface.get("strides")
     if not dtype.isnative:
@@ -132,7 +141,7 @@ def _by_interface(value: Any, name: str) -> DeviceArray | None:
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "convert it on the GPU first")
     if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
         raise not_contiguous(name)
-    stream = interface["stream"] if interface.get("version", 0) >= 3 and "stream" in interface else LEGACY_STREAM
+    stream = interface.get("stream", LEGACY_STREAM)
     return DeviceArray(int(interface["data"][0] or 0), shape, dtype, owner=value, stream=stream)
 
 
@@ -154,7 +163,9 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
     kind, ordinal = value.__dlpack_device__()
     if int(kind) != _CUDA:
         return None
-    with cuda_context(int(ordinal)):  # torch exports from the current device only, and asks for that one's streams
+    with cuda_context(
+        int(ordinal)
+    ).here():  # torch exports from the current device only, and asks for that one's streams
         try:
             capsule = value.__dlpack__(stream=LEGACY_STREAM)
         except BufferError as error:  # a tensor of torch that requires a gradient

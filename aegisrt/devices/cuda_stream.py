@@ -89,7 +89,7 @@ class CudaStream:
     def enqueue(self, work: Callable[[int], T]) -> T:
         """Return what `work(handle)` answers, with the device's context current; the GPU does the work later."""
         with self.lock, self.context:
-            return work(self._handle())
+            return work(self.open_handle())
 
     def synchronize(self) -> None:
         """Return when all work in it is done; other Python threads run meanwhile."""
@@ -98,7 +98,7 @@ class CudaStream:
 
     def finish(self) -> None:
         """Do what `synchronize` does, where the device's context is current already."""
-        code = self.context.driver.cuStreamSynchronize(self._handle())
+        code = self.context.driver.cuStreamSynchronize(self.open_handle())
         if code:
             self.context.check("cuStreamSynchronize", code)
 
@@ -106,10 +106,10 @@ class CudaStream:
         """End the recording that an engine of this thread has left open, and drop it; return whether there was one."""
         status, graph = c_int(), c_void_p()
         with self.context as context:
-            context.check("cuStreamIsCapturing", context.driver.cuStreamIsCapturing(self._handle(), byref(status)))
+            context.check("cuStreamIsCapturing", context.driver.cuStreamIsCapturing(self.open_handle(), byref(status)))
             if not status.value:
                 return False
-            context.driver.cuStreamEndCapture(self._handle(), byref(graph))
+            context.driver.cuStreamEndCapture(self.open_handle(), byref(graph))
             if graph.value:
                 context.driver.cuGraphDestroy(graph.value)
         return True
@@ -128,19 +128,19 @@ class CudaStream:
     def is_done(self) -> bool:
         """Return whether all work in it is done, without waiting."""
         with self.context as context:
-            return _is_done(context, "cuStreamQuery", context.driver.cuStreamQuery(self._handle()))
+            return _is_done(context, "cuStreamQuery", context.driver.cuStreamQuery(self.open_handle()))
 
     def record_event(self) -> CudaEvent:
         """Return a new event at the end of the work that is in it now."""
         event = CudaEvent(self.context)
         with self.lock:
-            event.record(self._handle())
+            event.record(self.open_handle())
         return event
 
     def wait_for(self, event: CudaEvent) -> None:
         """Let the work that is enqueued from now on wait for an event, of any stream; returns at once."""
         with self.lock, self.context as context:
-            context.check("cuStreamWaitEvent", context.driver.cuStreamWaitEvent(self._handle(), event.handle, 0))
+            context.check("cuStreamWaitEvent", context.driver.cuStreamWaitEvent(self.open_handle(), event.handle, 0))
 
     def wait_for_stream(self, other: int | None) -> None:
         """Let the work that is enqueued from now on wait for what is in another stream now; None: for nothing."""
@@ -184,7 +184,8 @@ class CudaStream:
             context.check("cuStreamCreateWithPriority", code)
         return made.value or 0
 
-    def _handle(self) -> int:
+    def open_handle(self) -> int:
+        """Return `handle`; FAILED_PRECONDITION where the stream is closed."""
         if not self.handle:
             raise fail(ErrorCode.FAILED_PRECONDITION, "the stream is closed", "open another")
         return self.handle

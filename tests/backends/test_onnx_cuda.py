@@ -251,6 +251,16 @@ def test_a_recording_that_another_thread_breaks_is_tried_again_and_each_call_ans
     assert sessions.metadata["cuda_graph"].startswith(note)
 
 
+def test_a_stream_that_was_closed_meanwhile_is_told(opened):
+    stream = CudaStream("cuda:0")
+    (slot,), _ = opened(DIGITS, stream=stream)
+    for _ in range(3):
+        slot.call({"image": images(2)}, ("probabilities",))
+    stream.close()
+    with pytest.raises(ResultError, match="the stream is closed"):
+        slot.call({"image": images(2)}, ("probabilities",))
+
+
 def test_a_broken_recording_of_a_lost_device_is_the_loss(opened, fake_cuda):
     (slot,), _ = opened(DIGITS, cuda_graph=True)
     slot.call({"image": images(2)}, ("probabilities",))

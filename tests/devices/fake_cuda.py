@@ -116,8 +116,8 @@ class FakeCuda:
         out._obj.value = known.get(attribute, 0)
 
     def _cuPointerGetAttribute(self, out, attribute, address):
-        if not self.holds(address):
-            return INVALID_VALUE
+        if not self.stack or not self.holds(address):
+            return INVALID_CONTEXT if not self.stack else INVALID_VALUE
         out._obj.value = {8: address in self.managed, 9: self.elsewhere.get(address, 0)}[attribute]
         return 0
 

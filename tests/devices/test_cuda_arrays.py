@@ -1,5 +1,7 @@
 """Arrays on a GPU: read by the array interface and by DLPack, and given out."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,19 @@ def test_a_class_whose_interface_raises_is_asked_by_dlpack_with_its_device_curre
     assert value.asked == [LEGACY_STREAM]
 
 
+def test_a_producer_whose_interface_tells_no_stream_is_asked_by_dlpack_to_wait_for_its_own(fake_cuda):
+    class Torch(OnGpu):
+        @property
+        def __cuda_array_interface__(self):
+            return {"shape": (2, 3), "typestr": "<f4", "data": (4096, False), "version": 2}
+
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    value = Torch(array)
+    assert device_array(value, SPEC).pointer == array.ctypes.data
+    assert value.asked == [LEGACY_STREAM]
+    assert device_array(Torch(array, kind=3), SPEC).pointer == 4096, "page-locked memory of the host"
+
+
 def test_dlpack_on_the_host_is_none_of_ours():
     assert device_array(OnGpu(np.ones((2, 3), np.float32), kind=1), SPEC) is None
 
@@ -180,7 +195,14 @@ class TestArraysOnAGpu:
             assert error.code is ErrorCode.INVALID_ARGUMENT
             assert error.message == "input `x` lies on GPU 1, the model runs on GPU 0"
             assert "x.to('cuda:0')" in error.hint
+        fake_cuda.count = 2
         assert arrays_on(1)(theirs, SPEC).ordinal == 1
+
+    def test_the_driver_is_asked_in_a_thread_that_has_no_context(self, fake_cuda, theirs):
+        fake_cuda.count = 2
+        fake_cuda.elsewhere[theirs.memory.pointer] = 0
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ResultError, match="lies on GPU 0"):
+            pool.submit(arrays_on(1), theirs, SPEC).result()
 
     def test_managed_memory_is_everybodys(self, fake_cuda, theirs):
         fake_cuda.elsewhere[theirs.memory.pointer] = 1

@@ -118,6 +118,24 @@ def test_torch_tensors_go_in_without_a_copy():
     backend.unload().unwrap()
 
 
+def test_what_torch_still_writes_on_a_stream_of_its_own_is_waited_for():
+    torch = pytest.importorskip("torch", reason="torch makes the input")
+    backend, side = ONNXBackend(device="cuda:0"), torch.cuda.Stream()
+    backend.load(DIGITS).unwrap()
+    tensor = torch.zeros(4, 1, 8, 8, device="cuda")
+    run(backend, tensor)
+    for seed in range(5):
+        value = images(4, seed)
+        there = torch.from_numpy(value).cuda()
+        torch.cuda.synchronize()
+        with torch.cuda.stream(side):
+            torch.cuda._sleep(100_000_000)
+            tensor.copy_(there)
+            found = run(backend, tensor)
+        np.testing.assert_allclose(found, want(value), rtol=2e-2, atol=2e-3)
+    backend.unload().unwrap()
+
+
 @pytest.fixture
 def allocating():
     """Let a thread of the application allocate all the while, with the driver: it answers how often that failed."""
