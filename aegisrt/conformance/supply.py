@@ -38,6 +38,10 @@ class Supply:
             return self._built(name)
         raise Skipped(f"declares no model for `{name}`")
 
+    def announce(self, name: str) -> None:
+        """Tell that a model is about to be built, which may take `build_limit_s`."""
+        self._announce(f"building {name}")
+
     def copy(self, name: str, folder: Path) -> Path:
         """Return a copy of the model's file in `folder`, with the files that belong to it, free to be damaged."""
         file = self.file(name)
@@ -61,7 +65,7 @@ class Supply:
         return file
 
     def _build(self, name: str, file: Path, refusal: Path) -> None:
-        self._announce(f"building {name}")
+        self.announce(name)
         file.parent.mkdir(parents=True)
         result = self._target.make().build(MODELS / f"{name}.onnx", file)
         if isinstance(result, Err):

@@ -55,6 +55,12 @@ class Builder(MockBackend):
         return model
 
 
+class BuildsSlowly(Builder):
+    def _build(self, source, target):
+        time.sleep(0.7)
+        super()._build(source, target)
+
+
 class NotInstalled(MockBackend):
     requirement = Requirement("no_such_engine", ("no-such-engine",), "mock")
 
