@@ -21,6 +21,14 @@ class NotBuilt(Skipped):
     """The backend's build step answers UNIMPLEMENTED for a reference model."""
 
 
+class BuildFailed(Failed):
+    """The backend's build step fails for a reference model."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class Supply:
     """The files of one backend's reference models; builds each once for a run, whichever process asks first."""
 
@@ -61,7 +69,7 @@ class Supply:
             said = json.loads(refusal.read_text(encoding="utf-8"))
             if said["code"] == ErrorCode.UNIMPLEMENTED:
                 raise NotBuilt(f"builds no `{name}`: {said['text']}")
-            raise Failed(f"building `{name}`: {said['text']}")
+            raise BuildFailed(f"building `{name}`: {said['text']}", said["code"])
         return file
 
     def _build(self, name: str, file: Path, refusal: Path) -> None:

@@ -74,6 +74,20 @@ class NoDevice(MockBackend):
         raise fail(ErrorCode.UNAVAILABLE, "there is no CUDA driver")
 
 
+class BuildsNowhere(Builder):
+    """Builds on a GPU alone, and finds none."""
+
+    capabilities = replace(Builder.capabilities, devices=("cpu", "cuda"))
+
+    def _build(self, source, target):
+        raise fail(ErrorCode.UNAVAILABLE, "there is no CUDA driver")
+
+
+class BuildsWrongly(BuildsNowhere):
+    def _build(self, source, target):
+        raise fail(ErrorCode.INTERNAL, "the builder died")
+
+
 class Segfaults(MockBackend):
     def _execute(self, slot, inputs, outputs):
         sys.stderr.write("the engine's last words\n")
