@@ -619,9 +619,10 @@ def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(graph, t
         np.testing.assert_array_equal(result.outputs["y"], long * 2)
 
 
-def test_a_runtime_that_is_not_made_says_why(trt, tmp_path, monkeypatch):
+@pytest.mark.parametrize("level", ["ERROR", "WARNING"])
+def test_a_runtime_that_is_not_made_says_why(level, trt, tmp_path, monkeypatch):
     def refuse(logger):
-        logger.log(type("Severity", (), {"name": "ERROR"}), "CUDA initialization failure with error: 35")
+        logger.log(type("Severity", (), {"name": level}), "CUDA initialization failure with error: 35")
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     monkeypatch.setattr(trt.module, "Runtime", refuse)
