@@ -32,6 +32,8 @@ INSTALL = {
     "tensorrt_lean": "pip install tensorrt_lean_cu13",
     "tensorrt_dispatch": "pip install tensorrt_dispatch_cu13",
 }
+_NEEDED_BY_8 = re.compile(r"libcu(blas|dnn)\w*\.so")
+"""`libnvinfer_plugin.so.8` is linked with them, used or not, and its wheel asks for any cuDNN: pip takes 9."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +129,8 @@ def _load(name: Distribution) -> TensorRT:
     except (ImportError, OSError, RuntimeError) as error:
         message = f"Python module `{spelled}` is installed but does not import: {error}"
         hint = f"install its libraries; see `aegisrt doctor`, or run: {INSTALL[name]}"
+        if _NEEDED_BY_8.search(str(error)):
+            hint = "TensorRT 8 needs cuBLAS 12 and cuDNN 8: pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"
         raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=repr(error)) from error
     version = _numbers(_own_version(module, spelled) or _version(name) or "")
     if not version:

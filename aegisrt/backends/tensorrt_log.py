@@ -21,6 +21,8 @@ _LEVELS = {
 _NOISE = re.compile(
     r"^\[checkMacros\.cpp|catchCudaError|Thread context has not been set|In getCurrentCC|^(\S+: )?--- (Begin|End) node"
 )
+_NO_CUDA = "CUDA initialization failure"
+"""TensorRT 8.6 makes no builder then, and logs the reason as a warning."""
 _PLACE = re.compile(r"\s*\(?In \S+ at \S+:\d+\)?|^\S+: Error Code \d+: |^(\d+: )?\[\S+::\d+\] ?|Error Code \d+: ")
 
 
@@ -38,7 +40,8 @@ class EngineLog:
         """Hand an error to all who listen, and everything to Python's logging."""
         if _LEVELS.get(level, logging.NOTSET):
             _log.log(logging.DEBUG, "%s: %s", level, text)
-        if _LEVELS.get(level) == logging.ERROR and not _NOISE.search(text):
+        counts = _LEVELS.get(level) == logging.ERROR or (level == "WARNING" and _NO_CUDA in text)
+        if counts and not _NOISE.search(text):
             with self._lock:
                 self.mark += 1
                 self._recent.append((self.mark, text))
@@ -94,7 +97,7 @@ def is_out_of_memory(lines: list[str]) -> bool:
 def no_gpu(lines: list[str]) -> str | None:
     """Return the CUDA runtime's own words where the logged errors say that there is no GPU or no driver, else None."""
     for line in lines:
-        found = re.search(r"\(cudaError (35|38|100|101|803|804): ([^)]*)\)|(CUDA initialization failure[^.]*)", line)
+        found = re.search(rf"\(cudaError (35|38|100|101|803|804): ([^)]*)\)|({_NO_CUDA}[^.]*)", line)
         if found:
             return found[2] or found[3]
     return None

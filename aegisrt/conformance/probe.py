@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from aegisrt.conformance.check import Check
 from aegisrt.conformance.subject import Subject
+from aegisrt.conformance.supply import BuildFailed
 from aegisrt.conformance.verdict import Failed
 from aegisrt.core.result import Err, ErrorCode
 
 
 def _usable(subject: Subject) -> None:
-    result = subject.fresh().load(subject.model("affine"))
+    try:
+        file = subject.model("affine")
+    except BuildFailed as failed:
+        if failed.code == ErrorCode.UNAVAILABLE:
+            raise
+        return  # a build that is broken is for the checks to tell
+    result = subject.fresh().load(file)
     if isinstance(result, Err) and result.error.code is ErrorCode.UNAVAILABLE:
         raise Failed(str(result.error))
 

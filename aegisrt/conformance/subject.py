@@ -62,6 +62,10 @@ class Subject:
         target.mkdir(exist_ok=True)
         return self._supply.copy(name, target)
 
+    def building(self, name: str) -> None:
+        """Tell that the check is about to build a model itself: a build has time of its own, beside the check's."""
+        self._supply.announce(name)
+
     def inputs(self, name: str, seed: int = 0, /, **dims: int) -> dict[str, Array]:
         """Return inputs of a reference model; other seeds give other values."""
         return REFERENCES[name].inputs(self.settings.seed + seed, **dims)

@@ -21,6 +21,14 @@ class NotBuilt(Skipped):
     """The backend's build step answers UNIMPLEMENTED for a reference model."""
 
 
+class BuildFailed(Failed):
+    """The backend's build step fails for a reference model."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class Supply:
     """The files of one backend's reference models; builds each once for a run, whichever process asks first."""
 
@@ -37,6 +45,10 @@ class Supply:
         if ".onnx" in self._target.backend.capabilities.builds_from:
             return self._built(name)
         raise Skipped(f"declares no model for `{name}`")
+
+    def announce(self, name: str) -> None:
+        """Tell that a model is about to be built, which may take `build_limit_s`."""
+        self._announce(f"building {name}")
 
     def copy(self, name: str, folder: Path) -> Path:
         """Return a copy of the model's file in `folder`, with the files that belong to it, free to be damaged."""
@@ -57,11 +69,11 @@ class Supply:
             said = json.loads(refusal.read_text(encoding="utf-8"))
             if said["code"] == ErrorCode.UNIMPLEMENTED:
                 raise NotBuilt(f"builds no `{name}`: {said['text']}")
-            raise Failed(f"building `{name}`: {said['text']}")
+            raise BuildFailed(f"building `{name}`: {said['text']}", said["code"])
         return file
 
     def _build(self, name: str, file: Path, refusal: Path) -> None:
-        self._announce(f"building {name}")
+        self.announce(name)
         file.parent.mkdir(parents=True)
         result = self._target.make().build(MODELS / f"{name}.onnx", file)
         if isinstance(result, Err):

@@ -53,6 +53,21 @@ def made(fake, folder, **options):
     return tensorrt_build.build_engine(engine, job)
 
 
+def test_a_builder_that_is_not_made_says_why_as_8_6_does(fake, tmp_path, monkeypatch):
+    """The lines are those of 8.6.0 on a machine without a driver: both are warnings."""
+
+    def refuse(logger):
+        warning = type("Severity", (), {"name": "WARNING"})
+        logger.log(warning, "Unable to determine GPU memory usage")
+        logger.log(warning, "CUDA initialization failure with error: 35. Please check your CUDA installation: ...")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(fake.module, "Builder", refuse)
+    with pytest.raises(ResultError, match="cannot build here: CUDA initialization failure with error: 35") as caught:
+        made(fake, tmp_path)
+    assert caught.value.error.code is ErrorCode.UNAVAILABLE
+
+
 def test_the_build_makes_the_documented_calls_in_order(fake, tmp_path):
     answer = made(fake, tmp_path)
     order = [name for name, _ in fake.calls]

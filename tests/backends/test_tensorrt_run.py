@@ -10,7 +10,7 @@ import pytest
 from aegisrt import CudaStream, ExecutionRequest, TensorRTBackend
 from aegisrt.backends import tensorrt_library
 from aegisrt.backends.tensorrt_library import version_words
-from aegisrt.core.result import ErrorCode
+from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.sidecar import Sidecar, write_sidecar
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 from aegisrt.devices.cuda import cuda_context
@@ -619,9 +619,25 @@ def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(graph, t
         np.testing.assert_array_equal(result.outputs["y"], long * 2)
 
 
-def test_a_runtime_that_is_not_made_says_why(trt, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("missing", "remedy"), [("libcudnn.so.8", "cudnn-cu12<9"), ("libnvinfer.so.8", "doctor")])
+def test_libraries_that_are_missing_are_named_with_their_remedy(missing, remedy, tmp_path, monkeypatch):
+    (tmp_path / "tensorrt").mkdir()
+    said = f"{missing}: cannot open shared object file: No such file or directory"
+    (tmp_path / "tensorrt" / "__init__.py").write_text(f"raise ImportError({said!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.setattr(tensorrt_library, "_loaded", {})
+    with pytest.raises(ResultError) as caught:
+        tensorrt_library.load_tensorrt(["tensorrt"])
+    error = caught.value.error
+    assert (error.code, missing in error.message) == (ErrorCode.UNAVAILABLE, True)
+    assert remedy in error.hint
+
+
+@pytest.mark.parametrize("level", ["ERROR", "WARNING"])
+def test_a_runtime_that_is_not_made_says_why(level, trt, tmp_path, monkeypatch):
     def refuse(logger):
-        logger.log(type("Severity", (), {"name": "ERROR"}), "CUDA initialization failure with error: 35")
+        logger.log(type("Severity", (), {"name": level}), "CUDA initialization failure with error: 35")
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     monkeypatch.setattr(trt.module, "Runtime", refuse)

@@ -55,6 +55,12 @@ class Builder(MockBackend):
         return model
 
 
+class BuildsSlowly(Builder):
+    def _build(self, source, target):
+        time.sleep(0.7)
+        super()._build(source, target)
+
+
 class NotInstalled(MockBackend):
     requirement = Requirement("no_such_engine", ("no-such-engine",), "mock")
 
@@ -66,6 +72,20 @@ class NoDevice(MockBackend):
 
     def _load(self, path):
         raise fail(ErrorCode.UNAVAILABLE, "there is no CUDA driver")
+
+
+class BuildsNowhere(Builder):
+    """Builds on a GPU alone, and finds none."""
+
+    capabilities = replace(Builder.capabilities, devices=("cpu", "cuda"))
+
+    def _build(self, source, target):
+        raise fail(ErrorCode.UNAVAILABLE, "there is no CUDA driver")
+
+
+class BuildsWrongly(BuildsNowhere):
+    def _build(self, source, target):
+        raise fail(ErrorCode.INTERNAL, "the builder died")
 
 
 class Segfaults(MockBackend):

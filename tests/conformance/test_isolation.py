@@ -46,6 +46,18 @@ def test_a_hang_is_a_failed_check_that_says_where(backend):
     assert time.monotonic() - started < 10
 
 
+def test_what_a_check_builds_itself_has_the_time_of_builds():
+    report = run(backends.BuildsSlowly, checks="capabilities.build", time_limit_s=1.0)
+    assert [result.reason for result in report.failed] == []
+    assert report.counts.passed == 1
+
+
+def test_a_build_that_hangs_is_a_failed_check():
+    limits = {"time_limit_s": 0.2, "build_limit_s": 0.1}
+    result = run(backends.BuildsSlowly, checks="capabilities.build", **limits).results[0]
+    assert result.reason.startswith("did not come back within 0.2 s: in `_build` at backends.py:")
+
+
 def test_what_kills_an_isolated_check_leaves_the_others_alone():
     report = run(backends.CrashesOnDamage, checks=["model-files.*"], cycles=2)
     dead = {result.check for result in report.failed if "SIGABRT" in result.reason}

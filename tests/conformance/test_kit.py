@@ -130,6 +130,16 @@ def test_a_device_that_is_not_there_never_passes():
     assert run(backends.NoDevice, checks="lifecycle.load-valid-model").counts.failed == 1
 
 
+def test_a_device_that_is_missed_while_building_is_not_there():
+    report = run(backends.BuildsNowhere, device="cuda", checks="lifecycle.*")
+    assert report.counts.not_installed == len(report.results)
+
+
+def test_a_build_that_fails_on_a_device_is_a_failure_and_no_missing_device():
+    result = run(backends.BuildsWrongly, device="cuda", checks="lifecycle.load-valid-model").results[0]
+    assert (result.status, result.reason) == ("failed", "building `affine`: INTERNAL: the builder died")
+
+
 def test_progress_is_told_before_and_after_each_check():
     steps = []
     run("mock", checks="dtypes.fp*", progress=steps.append)

@@ -175,6 +175,7 @@ def build(subject: Subject) -> None:
     target = subject.scratch / f"affine{subject.can.formats[0]}"
     for name in ("affine", "affine-other"):
         backend = subject.fresh()
+        subject.building(name)
         verdict.ok(backend.build(MODELS / f"{name}.onnx", target), f"build of `{name}`")
         verdict.ok(backend.load(target), "load of what was built")
         subject.serves(backend, name, when="of what was built")
