@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -12,6 +13,7 @@ import numpy as np
 from aegisrt.backends.onnx_binding import Binding, TensorMemory, owned, size_bytes
 from aegisrt.backends.onnx_options import ONNXOptions
 from aegisrt.backends.onnx_sessions import CudaSessions
+from aegisrt.backends.onnx_threads import FewThreads
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda_arrays import DeviceArray
@@ -21,6 +23,8 @@ from aegisrt.devices.cuda_stream import CudaEvent
 _NO_GRAPH = "-1"
 _KEPT_SHAPES = 64
 _RECORDINGS_TRIED = 3
+_BROKEN_RECORDING = re.compile(r"CUDA failure 90[0-8]\b")
+"""`cudaErrorStreamCapture...`: told where ONNX Runtime itself ends a recording that something has broken."""
 
 
 class CudaSlot:
@@ -49,6 +53,7 @@ class CudaSlot:
         self._metadata = sessions.metadata
         self._graphs = sessions.graph
         self._graph_ids = sessions.graph_ids
+        self._few = FewThreads() if self._graphs else None
         self._session, self._stream, alone = sessions.take()
         self._cuda = self._stream.context
         self._done = None if alone else CudaEvent(self._cuda, timing=False)
@@ -61,6 +66,9 @@ class CudaSlot:
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
+        return self._call(inputs, outputs) if self._few is None else self._few.run(self._call, inputs, outputs)
+
+    def _call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         values: Mapping[str, Any] = inputs
         shapes = tuple([value.shape for value in values.values()])
         lent = tuple([name for name, value in values.items() if type(value) is DeviceArray])
@@ -90,6 +98,8 @@ class CudaSlot:
 
     def close(self) -> None:
         """Drop the session, then its memory; the stream is `CudaSessions`' to close."""
+        if self._few is not None:
+            self._few.close()
         self._bound.clear()
         self._latest = None
         with self._cuda.unless_lost():
@@ -254,8 +264,8 @@ class CudaSlot:
         """
         try:
             self._session.run_with_iobinding(bound.io, bound.run_options)
-        except Exception:
-            if not self._stream.drop_recording():
+        except Exception as error:
+            if not (self._stream.drop_recording() or _BROKEN_RECORDING.search(str(error))):
                 raise
             plain = self._run_options(_NO_GRAPH)
             bound.broken += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,6 +23,8 @@ from aegisrt.devices.cuda_stream import CudaStream, open_stream
 
 CUDA = "CUDAExecutionProvider"
 _WARNING = 2
+_quiet: list[int] = []
+_quiet_lock = threading.Lock()
 
 
 def preload(ort: Any) -> None:
@@ -39,16 +42,21 @@ def quiet(ort: Any, severity: int) -> Iterator[None]:
     """Let ONNX Runtime's default logger say no more than `severity` while a session is made.
 
     From 1.30 on it warns there of each CUDA session (`No registered plugin EP device found`), whatever the session's
-    own level. The level cannot be read, so what an application had set is replaced by ONNX Runtime's own, warning.
+    own level. The level cannot be read, so what an application had set is replaced by ONNX Runtime's own, warning, when
+    the last of the sessions that are being made is there.
     """
     if severity <= _WARNING:
         yield
         return
-    ort.set_default_logger_severity(severity)
+    with _quiet_lock:
+        _quiet.append(severity)
+        ort.set_default_logger_severity(severity)
     try:
         yield
     finally:
-        ort.set_default_logger_severity(_WARNING)
+        with _quiet_lock:
+            _quiet.remove(severity)
+            ort.set_default_logger_severity(max(_quiet, default=_WARNING))
 
 
 def cuda_settings(options: ONNXOptions, stream: CudaStream, *, graph: bool) -> dict[str, str]:

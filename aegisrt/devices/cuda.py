@@ -39,7 +39,7 @@ class CudaContext:
     It is retained once and kept for the process: other libraries share it. After an error that leaves the device
     unusable, every later use answers that same error. Whether other GPUs go on is the driver's choice: it may count the
     whole process as inconsistent (CUDA_ERROR_ILLEGAL_ADDRESS and its like in
-    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html), and 580.159 does so after a failed assertion.
+    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html), and driver 580.159 does.
 
     A thread that was here once goes on in the capture mode `thread local`. In the default mode, what it does breaks a
     recording of another thread that was begun in that mode, as ONNX Runtime's are, and is refused itself.

@@ -1,5 +1,6 @@
 """ONNX Runtime on a GPU: the binding, on its CPU provider and a fake GPU whose memory is host memory."""
 
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from aegisrt.backends.onnx_options import ONNXOptions  # noqa: E402
 from aegisrt.backends.onnx_providers import CPU, CUDA  # noqa: E402
 from aegisrt.backends.onnx_sessions import CudaSessions, cpu_nodes, cuda_settings, open_on_gpu, quiet  # noqa: E402
 from aegisrt.backends.onnx_signature import session_signature  # noqa: E402
+from aegisrt.backends.onnx_threads import DIRECT  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
 from aegisrt.core.result import ErrorCode, ResultError, fail  # noqa: E402
 from aegisrt.devices.base import Device  # noqa: E402
@@ -249,6 +251,35 @@ def test_a_recording_that_another_thread_breaks_is_tried_again_and_each_call_ans
         assert fake_cuda.captures == {}
     assert (runs.count("broken"), runs.count("recorded")) == (broken, recorded)
     assert sessions.metadata["cuda_graph"].startswith(note)
+
+
+@pytest.mark.parametrize(("graph", "most"), [(True, DIRECT + 1), (False, 30)])
+def test_however_many_threads_call_few_run_a_session_that_records(graph, most, opened):
+    (slot,), _ = opened(DIGITS, cuda_graph=graph)
+    run, threads = slot._session.run_with_iobinding, []
+    slot._session.run_with_iobinding = lambda *given: threads.append(threading.current_thread()) or run(*given)
+    for seed in range(30):
+        value = images(2, seed)
+        with ThreadPoolExecutor(1) as pool:
+            (got,) = pool.submit(slot.call, {"image": value}, ("probabilities",)).result()
+        np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+    assert len(set(threads)) == most
+    slot.close()
+
+
+def test_a_recording_that_onnx_runtime_finds_broken_when_it_ends_it_is_tried_again(opened):
+    (slot,), _ = opened(DIGITS, cuda_graph=True)
+    slot.call({"image": images(2)}, ("probabilities",))
+    run, failures = slot._session.run_with_iobinding, ["CUDA failure 901: operation failed due to a previous error"]
+
+    def ends_badly(binding, options):
+        run(binding, options)
+        if failures:
+            raise RuntimeError(failures.pop())
+
+    slot._session.run_with_iobinding = ends_badly
+    (got,) = slot.call({"image": images(2)}, ("probabilities",))
+    np.testing.assert_allclose(got, plain(DIGITS, image=images(2))[0], rtol=1e-5)
 
 
 def test_a_stream_that_was_closed_meanwhile_is_told(opened):
@@ -532,6 +563,15 @@ def test_onnx_runtime_s_default_logger_is_as_quiet_as_the_session(severity, set_
     with pytest.raises(ValueError, match="refused"), quiet(logger, severity):
         raise ValueError("refused")
     assert logger.set == set_to
+
+
+def test_a_session_that_is_there_does_not_wake_the_logger_while_another_is_made():
+    logger = Logger()
+    with quiet(logger, 4):
+        with quiet(logger, 3):
+            pass
+        assert logger.set[-1] == 4
+    assert logger.set[-1] == 2
 
 
 @pytest.mark.parametrize(("provider", "set_to"), [("CUDAExecutionProvider", [4, 2]), ("CPUExecutionProvider", [])])
