@@ -47,6 +47,7 @@ def test_what_is_not_run_is_what_the_pages_show():
         ("```console\n$ aegisrt --version\naegisrt 0.0.0\n```\n", "and not\naegisrt 0.0.0"),
         ("```sh\nrm -r digits.onnx\n```\n", "not a command that the tests run"),
         ("```python\n1 / 0\n```\n", "ZeroDivisionError"),
+        ("```sh exit=0|1\npython -c 'raise SystemExit(3)'\n```\n", "exits with 3, not 0|1"),
         ("<!-- example: exit=1 -->\n\n    aegisrt --version\n", "exits with 0, not 1"),
         ("```sh\npython -c 'raise SystemExit(3)'\n```\n", "exits with 3, not 0"),
     ],
