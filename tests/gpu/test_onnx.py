@@ -205,10 +205,11 @@ def test_a_recording_of_the_application_s_breaks_no_request_and_none_breaks_it()
             future.result()
 
 
-def test_threads_that_come_and_go_take_no_memory_with_them():
+@pytest.mark.parametrize("graph", [False, True])
+def test_threads_that_come_and_go_take_no_memory_with_them(graph):
     from aegisrt.devices.cuda import cuda_context
 
-    backend = ONNXBackend({"cuda_graph": True}, device="cuda:0")
+    backend = ONNXBackend({"cuda_graph": graph}, device="cuda:0")
     backend.load(DIGITS).unwrap()
 
     def call(seed):
