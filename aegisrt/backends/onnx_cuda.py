@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from aegisrt.backends.onnx_binding import Binding, TensorMemory, owned, size_bytes
+from aegisrt.backends.onnx_bindings import Bindings, Key
 from aegisrt.backends.onnx_options import ONNXOptions
 from aegisrt.backends.onnx_sessions import CudaSessions
 from aegisrt.backends.onnx_threads import FewThreads
@@ -21,7 +22,6 @@ from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_ho
 from aegisrt.devices.cuda_stream import CudaEvent
 
 _NO_GRAPH = "-1"
-_KEPT_SHAPES = 64
 _RECORDINGS_TRIED = 3
 _BROKEN_RECORDING = re.compile(r"CUDA failure 90[0-8]\b")
 """`cudaErrorStreamCapture...`: told where ONNX Runtime itself ends a recording that something has broken."""
@@ -30,9 +30,9 @@ _BROKEN_RECORDING = re.compile(r"CUDA failure 90[0-8]\b")
 class CudaSlot:
     """One instance; serves one call at a time, in any thread.
 
-    Each set of shapes has a binding, made at its first call; the least recently used goes when there are many. With
-    `cuda_graph`, the first `cuda_graph_limit` of them are recorded, each in memory of its own, and stay for good: ONNX
-    Runtime's CUDA provider gives no recording back before its session ends.
+    Each set of shapes has a binding, made at its first call. With `cuda_graph`, the first `cuda_graph_limit` of them
+    are recorded, each in memory of its own, and stay for good: ONNX Runtime's CUDA provider gives no recording back
+    before its session ends.
     """
 
     device_type: ClassVar[str] = "cuda"
@@ -58,11 +58,9 @@ class CudaSlot:
         self._cuda = self._stream.context
         self._done = None if alone else CudaEvent(self._cuda, timing=False)
         self._on_cpu = _on_cpu(self._session)
-        self._shared, self._landing = self._memory(), self._memory()
-        self._bound: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()
-        self._latest: Binding | None = None
+        new_memory = partial(TensorMemory, self._cuda, self.device_type, self._on_cpu)
+        self._bindings, self._landing = Bindings(new_memory), new_memory()
         self._known_shapes = True
-        self._own_memories: list[TensorMemory] = []
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
@@ -73,12 +71,7 @@ class CudaSlot:
         shapes = tuple([value.shape for value in values.values()])
         lent = tuple([name for name, value in values.items() if type(value) is DeviceArray])
         key = (shapes, outputs, lent)
-        bound = self._bound.get(key)
-        if bound is None:
-            bound = self._bind(key, values, outputs)
-        elif bound is not self._latest:
-            self._bound.move_to_end(key)
-        self._latest = bound
+        bound = self._bindings.find(key) or self._bind(key, values, outputs)
         for name, host in bound.fills:
             host[...] = values[name]
         if bound.quick and self._cuda.stays():
@@ -100,24 +93,23 @@ class CudaSlot:
         """Drop the session, then its memory; the stream is `CudaSessions`' to close."""
         if self._few is not None:
             self._few.close()
-        self._bound.clear()
-        self._latest = None
+        self._bindings.clear()
         with self._cuda.unless_lost():
             self._session = None
-        for memory in (self._shared, self._landing, *self._own_memories):
-            memory.free()
+        self._bindings.free()
+        self._landing.free()
         if self._done is not None:
             self._done.close()
 
     # -- binding -----------------------------------------------------------------------------------------------
 
-    def _bind(self, key: tuple[Any, ...], inputs: Mapping[str, Any], outputs: tuple[str, ...]) -> Binding:
+    def _bind(self, key: Key, inputs: Mapping[str, Any], outputs: tuple[str, ...]) -> Binding:
         elsewhere = {name for name in key[2] if name not in self._on_cpu and inputs[name].size}
         here = [(self._specs[name], value.shape) for name, value in inputs.items() if name not in elsewhere]
-        memory = self._memory_for_graph() if not key[2] else self._shared
+        memory = self._memory_for_graph() if not key[2] else self._bindings.shared
         try:
             with self._stream.lock:
-                self._reserve(memory, here)
+                self._bindings.reserve(memory, here)
             io = self._session.io_binding()
             waits = self.waits_in_run and not key[2] and self._options.outputs == "host"
             bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream, waits)
@@ -125,10 +117,9 @@ class CudaSlot:
                 bound.bind_input(spec, shape, memory.place(spec, shape))
             bound.bind_unallocated(outputs)
         except BaseException:
-            self._drop_own(memory)
+            self._bindings.drop(key, memory)
             raise
-        self._bound[key] = bound
-        self._drop_oldest()
+        self._bindings.keep(key, bound)
         return bound
 
     def _bind_known(self, bound: Binding, outputs: tuple[str, ...], shapes: list[tuple[int, ...]]) -> None:
@@ -137,7 +128,7 @@ class CudaSlot:
         specs = [self._specs[name] for name in outputs]
         pairs = list(zip(specs, shapes, strict=True))
         try:
-            if self._reserve(bound.memory, pairs, limit):
+            if self._bindings.reserve(bound.memory, pairs, limit):
                 return
         except ResultError as error:
             if error.error.code is ErrorCode.RESOURCE_EXHAUSTED:
@@ -145,7 +136,7 @@ class CudaSlot:
             raise
         places = [bound.memory.place(spec, shape, direct=size_bytes(spec, shape) <= limit) for spec, shape in pairs]
         bound.bind_outputs(specs, places)
-        if bound.memory is not self._shared:
+        if bound.memory is not self._bindings.shared:
             bound.waits = bound.quick = False
             bound.run_options = self._run_options(str(next(self._graph_ids)))
 
@@ -155,50 +146,16 @@ class CudaSlot:
             self._stream.wait_for_stream(array.stream)
             bound.lend_input(spec, array.shape, array.pointer, array.ordinal)
 
-    def _reserve(
-        self, memory: TensorMemory, tensors: list[tuple[TensorSpec, tuple[int, ...]]], direct_bytes: int = -1
-    ) -> bool:
-        """Make room for tensors; where one has moved, or may have, forget the bindings and return True, or raise."""
-        sizes = [(spec.name, size_bytes(spec, shape)) for spec, shape in tensors]
-        try:
-            moved = [memory.reserve(name, size, direct=size <= direct_bytes) for name, size in sizes]
-        except BaseException:
-            self._forget()
-            raise
-        if any(moved):
-            self._forget()
-        return any(moved)
-
-    def _memory(self) -> TensorMemory:
-        return TensorMemory(self._cuda, self.device_type, self._on_cpu)
-
     def _memory_for_graph(self) -> TensorMemory:
         """Return memory that nothing moves, for a binding that is to be recorded; else what the others share."""
-        limit = self._options.cuda_graph_limit
+        limit, bindings = self._options.cuda_graph_limit, self._bindings
         if not self._graphs or not self._known_shapes:
-            return self._shared
-        if len(self._own_memories) == limit:
+            return bindings.shared
+        if len(bindings.own) == limit:
             reason = f"on for the first {limit} sets of shapes, off for others: cuda_graph_limit is {limit}"
             self._metadata["cuda_graph"] = reason
-            return self._shared
-        self._own_memories.append(self._memory())
-        return self._own_memories[-1]
-
-    def _drop_own(self, memory: TensorMemory) -> None:
-        """Free the memory of a binding that was never recorded, so that another set of shapes may have its place."""
-        if memory is not self._shared:
-            self._own_memories.remove(memory)
-            memory.free()
-
-    def _forget(self) -> None:
-        """Drop the bindings to shared memory: they hold addresses that are no longer right."""
-        for key in [key for key, bound in self._bound.items() if bound.memory is self._shared]:
-            del self._bound[key]
-
-    def _drop_oldest(self) -> None:
-        shared = [key for key, bound in self._bound.items() if bound.memory is self._shared]
-        if len(shared) > _KEPT_SHAPES:
-            del self._bound[shared[0]]
+            return bindings.shared
+        return bindings.add_own()
 
     def _run_options(self, graph: str) -> Any:
         """Return the options of a call; they always name a graph, as `run_with_iobinding` asks for that each time.
@@ -213,7 +170,7 @@ class CudaSlot:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def _run(self, key: tuple[Any, ...], bound: Binding, outputs: tuple[str, ...]) -> Sequence[Any]:
+    def _run(self, key: Key, bound: Binding, outputs: tuple[str, ...]) -> Sequence[Any]:
         handle = self._stream.handle
         self._upload(bound)
         results = bound.results
@@ -226,14 +183,12 @@ class CudaSlot:
             self._session.run_with_iobinding(bound.io, bound.run_options)
         except Exception:
             self._stream.raise_if_lost()
-            if bound.memory is not self._shared:
-                self._bound.pop(key, None)
-                self._drop_own(bound.memory)
+            self._bindings.drop(key, bound.memory)
             raise
         values = bound.io.get_outputs()
         shapes = [tuple(value.shape()) for value in values]
         answer = self._their_results(values, shapes, outputs, handle)
-        if self._known_shapes and not self._on_cpu.intersection(outputs) and self._bound.get(key) is bound:
+        if self._known_shapes and not self._on_cpu.intersection(outputs) and self._bindings.keeps(key, bound):
             self._bind_known(bound, outputs, shapes)
         return answer
 

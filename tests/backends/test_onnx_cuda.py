@@ -12,7 +12,7 @@ ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; r
 pytest.importorskip("onnx", reason="the models of this test are made with the package onnx")
 
 from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
-from aegisrt.backends import onnx, onnx_cuda  # noqa: E402
+from aegisrt.backends import onnx, onnx_bindings, onnx_cuda  # noqa: E402
 from aegisrt.backends.onnx_cuda import CudaSlot  # noqa: E402
 from aegisrt.backends.onnx_options import ONNXOptions  # noqa: E402
 from aegisrt.backends.onnx_providers import CPU, CUDA  # noqa: E402
@@ -106,7 +106,7 @@ def test_memory_of_ours_is_bound_once_the_shapes_are_known(opened):
     (slot,), _ = opened(DIGITS)
     for _ in range(3):
         slot.call({"image": images(2)}, ("probabilities",))
-    (bound,) = slot._bound.values()
+    (bound,) = slot._bindings._bound.values()
     assert [host.shape for host in bound.results] == [(2, 10)]
 
 
@@ -211,7 +211,7 @@ def test_instances_that_share_a_session_do_not_replay_each_other_s_recordings(op
     for slot in slots:
         for _ in range(3):
             slot.call({"image": images(2)}, ("probabilities",))
-    options = [bound.run_options for slot in slots for bound in slot._bound.values()]
+    options = [bound.run_options for slot in slots for bound in slot._bindings._bound.values()]
     assert [each.get_run_config_entry("gpu_graph_id") for each in options] == ["1", "2"]
 
 
@@ -443,11 +443,11 @@ def test_a_large_output_is_copied_and_a_small_one_is_written_over_the_bus(opened
 
 
 def test_the_shapes_not_used_for_longest_are_forgotten(opened, monkeypatch):
-    monkeypatch.setattr(onnx_cuda, "_KEPT_SHAPES", 2)
+    monkeypatch.setattr(onnx_bindings, "_KEPT_SHAPES", 2)
     (slot,), _ = opened(DIGITS)
     for count in (64, 3, 64, 2):
         slot.call({"image": images(count)}, ("probabilities",))
-    assert [shapes for (shapes, _, _) in slot._bound] == [((64, 1, 8, 8),), ((2, 1, 8, 8),)]
+    assert [shapes for (shapes, _, _) in slot._bindings._bound] == [((64, 1, 8, 8),), ((2, 1, 8, 8),)]
 
 
 def test_an_empty_array_on_the_gpu_is_like_one_on_the_host(opened, tmp_path):
@@ -471,7 +471,7 @@ def add(slot, count):
 
 
 def addresses_on_the_gpu(slot):
-    return {upload.args[0] for bound in slot._bound.values() for upload in bound.uploads}
+    return {upload.args[0] for bound in slot._bindings._bound.values() for upload in bound.uploads}
 
 
 def test_where_one_input_found_room_and_the_next_did_not_no_binding_keeps_the_old_address(opened, added, fake_cuda):
@@ -493,10 +493,10 @@ def test_a_request_that_fails_takes_no_recording_s_place(opened, added, fake_cud
     fake_cuda.memory_bytes = 50_000
     with pytest.raises(ResultError, match="out of memory"):
         add(slot, 10_000)
-    assert (slot._bound, fake_cuda.allocations) == ({}, {})
+    assert (slot._bindings._bound, fake_cuda.allocations) == ({}, {})
     for _ in range(3):
         add(slot, 1000)
-    assert [bound.memory for bound in slot._bound.values()] == slot._own_memories
+    assert [bound.memory for bound in slot._bindings._bound.values()] == slot._bindings.own
     assert sessions.metadata["cuda_graph"] == "on"
 
 
@@ -509,7 +509,7 @@ def test_where_there_is_no_room_for_the_outputs_onnx_runtime_s_own_are_answered(
     fake_cuda.memory_bytes *= 2
     for _ in range(3):
         add(slot, 100_000)
-    assert [len(bound.sources) for bound in slot._bound.values()] == [1]
+    assert [len(bound.sources) for bound in slot._bindings._bound.values()] == [1]
 
 
 @pytest.mark.parametrize("calls_before", [0, 3])
