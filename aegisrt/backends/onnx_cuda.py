@@ -84,9 +84,9 @@ class CudaSlot:
                 for name in lent:
                     self._lend(bound, self._specs[name], values[name])
                 return self._run(key, bound, outputs)
-            except BaseException:
+            except BaseException as error:
                 if self._cuda.lost is None:
-                    self._stream.raise_if_lost()  # which waits: this call's memory may be another's after it
+                    self._stream.raise_if_lost(error)  # which waits: this call's memory may be another's after it
                 raise
 
     def close(self) -> None:

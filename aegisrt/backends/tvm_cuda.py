@@ -124,8 +124,9 @@ class CudaSlot:
                     answer = function(*taken)
                     answered = [answer] if self._functions.single else list(answer)
                     return self._own(dict(zip(self._names, answered, strict=True)), wanted)
-                except BaseException:
-                    self._stream.finish()
+                except BaseException as error:
+                    if self._cuda.lost is None:
+                        self._stream.raise_if_lost(error)  # which waits: what the kernels read may go to the next call
                     raise
 
     def close(self) -> None:

@@ -29,15 +29,17 @@ class CudaGraph:
         with stream.lock, stream.context as context:
             driver, graph = context.driver, c_void_p()
             context.check("cuStreamBeginCapture", driver.cuStreamBeginCapture_v2(stream.handle, THREAD_LOCAL_CAPTURE))
-            problem: Exception | None = None
+            problem: BaseException | None = None
             try:
                 work(stream.handle)
-            except Exception as error:  # noqa: BLE001  (a capture must be ended, whatever broke it)
+            except BaseException as error:  # noqa: BLE001  (a capture must be ended, whatever broke it)
                 problem = error
             code = driver.cuStreamEndCapture(stream.handle, byref(graph))
             try:
-                if problem is not None:
+                if isinstance(problem, Exception):
                     raise _refused(problem) from problem
+                if problem is not None:
+                    raise problem
                 if code or not graph.value:
                     raise _refused(ResultError(Error(ErrorCode.INTERNAL, context.driver.text(code))))
                 return cls(context, _instantiate(context, graph.value))

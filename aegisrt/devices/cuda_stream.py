@@ -114,15 +114,16 @@ class CudaStream:
                 context.driver.cuGraphDestroy(graph.value)
         return True
 
-    def raise_if_lost(self) -> None:
+    def raise_if_lost(self, error: BaseException | None = None) -> None:
         """Wait for its work, and raise why the device was lost where it was: the engine's own error may not say so.
 
-        Waiting fails in a recording too, which is no reason to raise.
+        Waiting fails in a recording too, which is no reason to raise. Nor is a loss where `error`, which ended the
+        call, is an interrupt: the caller raises that.
         """
         try:
             self.synchronize()
         except ResultError:
-            if self.context.lost is not None:
+            if self.context.lost is not None and (error is None or isinstance(error, Exception)):
                 raise
 
     def is_done(self) -> bool:

@@ -512,21 +512,24 @@ def test_where_there_is_no_room_for_the_outputs_onnx_runtime_s_own_are_answered(
     assert [len(bound.sources) for bound in slot._bindings._bound.values()] == [1]
 
 
+@pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("calls_before", [0, 3])
-def test_a_call_that_is_broken_off_leaves_nothing_in_flight(calls_before, opened, fake_cuda, monkeypatch):
+def test_a_call_that_is_broken_off_leaves_nothing_in_flight(calls_before, lost, opened, fake_cuda, monkeypatch):
     monkeypatch.setattr(CudaSlot, "direct_output_bytes", 0)
     (slot,), _ = opened(DIGITS)
     for _ in range(calls_before):
         slot.call({"image": images(2)}, ("probabilities",))
-    fake_cuda.finished.clear()
 
     def interrupted():
+        if lost:
+            fake_cuda.fail["cuStreamSynchronize"] = 700
         raise KeyboardInterrupt
 
     slot._wait = interrupted
     with pytest.raises(KeyboardInterrupt):
         slot.call({"image": images(2)}, ("probabilities",))
-    assert fake_cuda.finished == [slot._stream.handle]
+    assert fake_cuda.calls[-1] == "cuStreamSynchronize"
+    assert (cuda_context(0).lost is not None) is lost
 
 
 class RunOptions:

@@ -203,6 +203,22 @@ def test_a_fault_on_the_gpu_is_told_once_and_nothing_is_freed_there(digits, on_f
     assert on_fake_gpu.allocations
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_interrupt_waits_for_the_kernels_and_stays_an_interrupt(lost, digits, on_fake_gpu, monkeypatch):
+    def interrupted(*_):
+        on_fake_gpu.calls.clear()
+        if lost:
+            on_fake_gpu.fail["cuStreamSynchronize"] = 700
+        raise KeyboardInterrupt
+
+    backend = load(digits)
+    monkeypatch.setattr(tvm_cuda.CudaSlot, "_own", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        backend.execute(ExecutionRequest(inputs={"image": images(1)}))
+    assert on_fake_gpu.calls == ["cuStreamSynchronize"]
+    backend.unload()
+
+
 def test_a_device_that_another_library_lost_is_found_out_before_anything_is_freed_there(digits, on_fake_gpu):
     backend = load(digits)
     call(backend, images(1))

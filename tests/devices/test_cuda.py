@@ -240,6 +240,18 @@ def test_work_that_cannot_be_captured_says_why_and_leaves_the_stream_usable(fake
         stream.synchronize()
 
 
+def test_an_interrupt_in_a_capture_ends_it_and_stays_an_interrupt(fake_cuda):
+    with CudaStream("cuda:0") as stream:
+
+        def work(handle):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            CudaGraph.capture(stream, work)
+        stream.synchronize()
+    assert (fake_cuda.captures, fake_cuda.graphs) == ({}, {})
+
+
 def test_what_its_owner_forgot_is_given_back(fake_cuda):
     staged = StagedTensor(cuda_context(0))
     staged.reserve(1000)
