@@ -50,7 +50,7 @@ def quiet(ort: Any, severity: int) -> Iterator[None]:
         return
     with _quiet_lock:
         _quiet.append(severity)
-        ort.set_default_logger_severity(severity)
+        ort.set_default_logger_severity(max(_quiet))
     try:
         yield
     finally:

@@ -572,7 +572,7 @@ def test_a_session_that_is_there_does_not_wake_the_logger_while_another_is_made(
     logger = Logger()
     with quiet(logger, 4):
         with quiet(logger, 3):
-            pass
+            assert logger.set[-1] == 4
         assert logger.set[-1] == 4
     assert logger.set[-1] == 2
 
