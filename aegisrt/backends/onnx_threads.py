@@ -17,39 +17,41 @@ class FewThreads:
     """Lets the first threads that come run a session themselves, and one of its own run it for all others.
 
     For each thread that ever ran such a session, ONNX Runtime keeps libraries' handles, their workspace and recordings
-    until the session ends, also when the thread has ended: 74 MiB each on an H200, with ONNX Runtime 1.31. Thread-safe;
-    one call at a time.
+    until the session ends, also when the thread has ended: 74 MiB each on an H200, with ONNX Runtime 1.31. Thread-safe:
+    calls run one after the other.
     """
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
         """Held by each call: one that an interrupt took its caller from goes on in our thread."""
+        self._choosing = threading.Lock()
         self._direct = 0
         self._here = threading.local()
         self._ours: ThreadPoolExecutor | None = None
 
     def run(self, call: Callable[..., T], *arguments: Any) -> T:
         """Return what a call answers, or raise what it raises."""
-        if self._runs_here():
+        ours = None if hasattr(self._here, "known") else self._choose()
+        if ours is None:
             return self._alone(call, *arguments)
-        if self._ours is None:
-            self._ours = ThreadPoolExecutor(1, "aegisrt-onnx")
-        return self._ours.submit(self._alone, call, *arguments).result()
+        return ours.submit(self._alone, call, *arguments).result()
 
     def close(self) -> None:
-        """End our thread, once its call is done; any number of times."""
+        """End our thread, once its call is done; any number of times. No call may come after it."""
         ours, self._ours = self._ours, None
         if ours is not None:
             ours.shutdown()
 
-    def _runs_here(self) -> bool:
-        if hasattr(self._here, "known"):
-            return True
-        if self._direct == DIRECT:
-            return False
-        self._direct += 1
-        self._here.known = True
-        return True
+    def _choose(self) -> ThreadPoolExecutor | None:
+        """Return what runs the calls of this thread, which is new here; None where that is the thread itself."""
+        with self._choosing:
+            if self._direct < DIRECT:
+                self._direct += 1
+                self._here.known = True
+                return None
+            if self._ours is None:
+                self._ours = ThreadPoolExecutor(1, "aegisrt-onnx")
+            return self._ours
 
     def _alone(self, call: Callable[..., T], *arguments: Any) -> T:
         with self._busy:

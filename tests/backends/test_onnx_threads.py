@@ -17,10 +17,10 @@ def few():
     made.close()
 
 
-def in_new_thread(few, call=threading.current_thread):
+def in_new_thread(few, call=threading.current_thread, *arguments):
     """Return what a call answers that a new thread makes."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(few.run, call).result()
+        return pool.submit(few.run, call, *arguments).result()
 
 
 def test_the_first_threads_run_it_themselves_and_one_of_ours_for_all_others(few):
@@ -39,41 +39,60 @@ def test_a_thread_that_ran_it_goes_on_doing_so(few):
     assert few.run(lambda: threading.current_thread()) is here
 
 
-def test_arguments_and_errors_pass(few):
-    def call(value, *, more):
-        return 1 // value + more
+def test_threads_that_come_at_once_are_no_more_and_their_calls_run_one_after_the_other(few):
+    ran, inside = [], []
 
+    def call():
+        inside.append(1)
+        time.sleep(0.002)
+        assert len(inside) == 1
+        inside.clear()
+        ran.append(threading.current_thread())
+
+    def come():
+        start.wait(30)
+        few.run(call)
+
+    start = threading.Barrier(20)
+    with ThreadPoolExecutor(20) as pool:
+        for future in [pool.submit(come) for _ in range(20)]:
+            future.result()
+    assert len(set(ran)) == DIRECT + 1
+
+
+def test_arguments_and_errors_pass(few):
     for _ in range(DIRECT + 2):
-        assert in_new_thread(few, lambda: call(1, more=2)) == 3
+        assert in_new_thread(few, divmod, 7, 2) == (3, 1)
         with pytest.raises(ZeroDivisionError):
-            in_new_thread(few, lambda: call(0, more=2))
+            in_new_thread(few, divmod, 7, 0)
 
 
 def test_an_interrupt_ends_the_wait_and_the_next_call_waits_for_the_one_that_goes_on(few):
-    steps = []
+    steps, finish, main = [], threading.Event(), threading.get_ident()
+
+    def slow():
+        steps.append("begin")
+        signal.pthread_kill(main, signal.SIGALRM)
+        finish.wait(30)
+        steps.append("end")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     with ThreadPoolExecutor(1) as first:
         first.submit(few.run, lambda: None).result()
         for _ in range(DIRECT):
             in_new_thread(few)
-
-        def slow():
-            steps.append("begin")
-            time.sleep(0.5)
-            steps.append("end")
-
-        def interrupt(*_):
-            raise KeyboardInterrupt
-
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(KeyboardInterrupt):
                 few.run(slow)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        assert steps == ["begin"]
-        first.submit(few.run, lambda: steps.append("next")).result()
+        following = first.submit(few.run, lambda: steps.append("next"))
+        time.sleep(0.1)
+        finish.set()
+        following.result()
     assert steps == ["begin", "end", "next"]
 
 
