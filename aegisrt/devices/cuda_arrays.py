@@ -16,6 +16,8 @@ from aegisrt.devices.cuda_dlpack import read_capsule
 
 LEGACY_STREAM = 1
 """`CU_STREAM_LEGACY`: the default stream, on which libraries that do not say otherwise work."""
+PER_THREAD_STREAM = 2
+"""`CU_STREAM_PER_THREAD`: another stream in each thread."""
 _CUDA = 2
 """`kDLCUDA`."""
 
@@ -103,7 +105,8 @@ def arrays_on(ordinal: int) -> DeviceView:
     """Return the `device_array` of a model on one GPU, which refuses memory of another one: INVALID_ARGUMENT.
 
     Without that a kernel would read an illegal address, and the device would be lost to the process. The view says the
-    model's GPU, where `__cuda_array_interface__` says none.
+    model's GPU, where `__cuda_array_interface__` says none. What this thread's own default stream writes is waited for
+    here, as another thread may run the model.
     """
     context = cuda_context(ordinal)
 
@@ -116,6 +119,10 @@ def arrays_on(ordinal: int) -> DeviceView:
         if other is not None:
             message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
+        if seen.stream == PER_THREAD_STREAM:
+            with context.here():
+                context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(seen.stream))
+            return replace(seen, ordinal=ordinal, stream=None)
         return seen if seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
 
     return view
@@ -163,9 +170,8 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
     kind, ordinal = value.__dlpack_device__()
     if int(kind) != _CUDA:
         return None
-    with cuda_context(
-        int(ordinal)
-    ).here():  # torch exports from the current device only, and asks for that one's streams
+    context = cuda_context(int(ordinal))
+    with context.here():  # torch exports from the current device only, and asks for that one's streams
         try:
             capsule = value.__dlpack__(stream=LEGACY_STREAM)
         except BufferError as error:  # a tensor of torch that requires a gradient

@@ -20,7 +20,7 @@ import pytest
 INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_STATE = 1, 201, 400, 401
 ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED, INVALIDATED = 700, 900, 901
 NO_TIMING = 2
-LEGACY_STREAM = 1
+LEGACY_STREAM, PER_THREAD_STREAM = 1, 2
 
 
 class FakeFunction:
@@ -159,7 +159,8 @@ class FakeCuda:
             return CAPTURE_UNSUPPORTED
         if self.another_library_records and not getattr(self.stacks, "capture_mode", 0):
             return CAPTURE_UNSUPPORTED
-        return self._needs_context() if stream == LEGACY_STREAM else self._known(stream, self.streams)
+        of_the_runtime = stream in (LEGACY_STREAM, PER_THREAD_STREAM)
+        return self._needs_context() if of_the_runtime else self._known(stream, self.streams)
 
     _cuStreamQuery = _cuStreamSynchronize
 

@@ -8,7 +8,7 @@ import pytest
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import DataType, TensorSpec
 from aegisrt.devices.cuda import cuda_context
-from aegisrt.devices.cuda_arrays import LEGACY_STREAM, DeviceArray, arrays_on, device_array
+from aegisrt.devices.cuda_arrays import LEGACY_STREAM, PER_THREAD_STREAM, DeviceArray, arrays_on, device_array
 from aegisrt.devices.cuda_dlpack import read_capsule
 from aegisrt.devices.cuda_memory import DeviceBuffer
 from aegisrt.devices.cuda_stream import CudaStream
@@ -211,6 +211,11 @@ class TestArraysOnAGpu:
 
     def test_what_the_driver_does_not_know_is_left_to_the_engine(self, fake_cuda):
         assert arrays_on(0)(Theirs(), SPEC).pointer == 4096
+
+    def test_the_default_stream_of_the_caller_s_thread_is_waited_for_there(self, fake_cuda, theirs):
+        theirs.__cuda_array_interface__["stream"] = PER_THREAD_STREAM
+        assert arrays_on(0)(theirs, SPEC).stream is None
+        assert fake_cuda.finished == [PER_THREAD_STREAM]
 
     def test_empty_ones_lie_nowhere(self, fake_cuda):
         spec = TensorSpec("x", DataType.FP32, (0, 3))
