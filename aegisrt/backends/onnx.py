@@ -120,9 +120,10 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
         return CudaSessions(opened, self.device, self.stream, self.options.cuda_graph, metadata)
 
     def _session(self, ort: Any, path: Path, asked: Chosen, *, falls_back: bool = True) -> Any:
-        """Return a session, on the CPU where the options allow it.
+        """Return a session; on the CPU where it does not load on the GPU and `falls_back` and the options allow that.
 
-        One that was to be recorded is first tried without, and an instance is where the first one is: `falls_back`.
+        It may not where the session is to be recorded, which is tried without a recording first, nor for the instances
+        after the first, which all run where that one does.
         """
         ours = self.options if falls_back else self.options.model_copy(update={"fallback": "forbid"})
         options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in asked)

@@ -207,7 +207,7 @@ class CudaSlot:
                 raise
             self._known_shapes, bound.results, bound.quick = False, None, False
             bound.run_options = self._run_options(_NO_GRAPH)
-            self._without_graphs("the shape of an output changes while the inputs' stay")
+            self._note_no_recording("the shape of an output changes while the inputs' stay")
             return False
         return True
 
@@ -226,7 +226,7 @@ class CudaSlot:
             bound.broken += 1
             if bound.broken == _RECORDINGS_TRIED:
                 bound.run_options = plain
-                self._without_graphs(f"other threads' work on the GPU broke the recording {bound.broken} times")
+                self._note_no_recording(f"other threads' work on the GPU broke the recording {bound.broken} times")
             self._session.run_with_iobinding(bound.io, plain)
 
     def _own_results(self, bound: Binding, results: list[Array], outputs: tuple[str, ...], handle: int) -> list[Any]:
@@ -277,7 +277,8 @@ class CudaSlot:
             self._done.record(self._stream.handle)
             self._done.synchronize()
 
-    def _without_graphs(self, reason: str) -> None:
+    def _note_no_recording(self, reason: str) -> None:
+        """Say in the metadata why a binding runs without one."""
         if self._graphs:
             self._metadata["cuda_graph"] = f"off: {reason}"
 

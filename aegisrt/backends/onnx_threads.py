@@ -14,7 +14,7 @@ DIRECT = 4
 
 
 class FewThreads:
-    """Lets the first threads that come run a session themselves, and one of its own run it for all others.
+    """Lets the first threads that come run a session themselves; the calls of all others run in one thread of ours.
 
     For each thread that ever ran such a session, ONNX Runtime keeps libraries' handles, their workspace and recordings
     until the session ends, also when the thread has ended: 74 MiB each on an H200, with ONNX Runtime 1.31. Thread-safe:

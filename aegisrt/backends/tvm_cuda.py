@@ -147,8 +147,6 @@ class CudaSlot:
         if self._owns_stream:
             self._stream.close()
 
-    # -- inputs ------------------------------------------------------------------------------------------------
-
     @contextmanager
     def _on_gpu(self) -> Iterator[None]:
         """Hold the device, with its context current, and let TVM work on this instance's stream."""
@@ -160,6 +158,8 @@ class CudaSlot:
             except BaseException:
                 _forget_error()
                 raise
+
+    # -- inputs ------------------------------------------------------------------------------------------------
 
     def _stage(self, name: str, size_bytes: int) -> StagedTensor:
         staged = self._staged.get(name)

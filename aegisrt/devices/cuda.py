@@ -21,13 +21,12 @@ PYCUDA = Requirement("pycuda.driver", ("pycuda",), "cuda")
 
 _LOST_WORDS = ("illegal", "misaligned", "uncorrectable", "device-side assert")
 """In pycuda's text of an error after which the device is lost; it does not give the number."""
-
-
 _NOTHING = nullcontext()
 
 
 class _Thread(threading.local):
     records_apart = False
+    """Whether this thread is in the capture mode `thread local`."""
 
 
 _thread = _Thread()
@@ -94,7 +93,7 @@ class CudaContext:
 
     def unless_lost(self) -> AbstractContextManager[Any]:
         """Return this context, or one that does nothing where the device is lost: for what releases things."""
-        return nullcontext() if self.lost is not None else self
+        return _NOTHING if self.lost is not None else self
 
     def check(self, name: str, code: int) -> None:
         """Return None for success; raise what a driver's result code means, and remember one that is for good."""
