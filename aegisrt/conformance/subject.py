@@ -64,7 +64,7 @@ class Subject:
 
     def building(self, name: str) -> None:
         """Tell that the check is about to build a model itself: a build has time of its own, beside the check's."""
-        self._supply.announce(name)
+        self._supply.building(name)
 
     def inputs(self, name: str, seed: int = 0, /, **dims: int) -> dict[str, Array]:
         """Return inputs of a reference model; other seeds give other values."""

@@ -46,7 +46,7 @@ class Supply:
             return self._built(name)
         raise Skipped(f"declares no model for `{name}`")
 
-    def announce(self, name: str) -> None:
+    def building(self, name: str) -> None:
         """Tell that a model is about to be built, which may take `build_limit_s`."""
         self._announce(f"building {name}")
 
@@ -73,7 +73,7 @@ class Supply:
         return file
 
     def _build(self, name: str, file: Path, refusal: Path) -> None:
-        self.announce(name)
+        self.building(name)
         file.parent.mkdir(parents=True)
         result = self._target.make().build(MODELS / f"{name}.onnx", file)
         if isinstance(result, Err):

@@ -61,6 +61,11 @@ class BuildsSlowly(Builder):
         super()._build(source, target)
 
 
+class BuildsForever(Builder):
+    def _build(self, source, target):
+        time.sleep(3600)
+
+
 class NotInstalled(MockBackend):
     requirement = Requirement("no_such_engine", ("no-such-engine",), "mock")
 
