@@ -267,3 +267,27 @@ def test_a_tensor_that_cannot_grow_is_as_it_was(refused, fake_cuda):
     assert list(fake_cuda.allocations) == [staged.pointer]
     assert staged.reserve(5000)
     assert list(fake_cuda.allocations) == [staged.pointer]
+
+
+def interrupted(fake_cuda, wanted):
+    """Interrupt the next call of this name, once it has done its work."""
+
+    def watch(name, work):
+        made = work()
+        if name == wanted:
+            fake_cuda.watch = lambda name, work: work()
+            raise KeyboardInterrupt
+        return made
+
+    fake_cuda.watch = watch
+
+
+def test_a_tensor_whose_release_was_interrupted_gives_nothing_back_twice(fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    interrupted(fake_cuda, "DeviceAllocation.free")
+    with pytest.raises(KeyboardInterrupt):
+        staged.free()
+    staged.free()
+    pool = staging_pool(cuda_context(0))
+    assert pool.take(1000) is not pool.take(1000)
