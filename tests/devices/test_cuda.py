@@ -291,3 +291,17 @@ def test_a_tensor_whose_release_was_interrupted_gives_nothing_back_twice(fake_cu
     staged.free()
     pool = staging_pool(cuda_context(0))
     assert pool.take(1000) is not pool.take(1000)
+
+
+@pytest.mark.parametrize(
+    "at", ["cuStreamBeginCapture_v2", "cuMemcpyHtoDAsync_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"]
+)
+def test_a_recording_that_is_interrupted_leaves_the_stream_usable(at, fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    with CudaStream("cuda:0") as stream:
+        interrupted(fake_cuda, at)
+        with pytest.raises(KeyboardInterrupt):
+            CudaGraph.capture(stream, lambda handle: staged.to_device(4, handle))
+        assert (fake_cuda.captures, fake_cuda.graphs) == ({}, {})
+        stream.synchronize()
