@@ -38,7 +38,7 @@ class CudaGraph:
                     problem = error
                 code = driver.cuStreamEndCapture(stream.handle, byref(graph))
                 if problem is not None:
-                    raise _refused(problem) from problem
+                    raise problem if context.lost is not None else _refused(problem) from problem
                 if code or not graph.value:
                     raise _refused(ResultError(Error(ErrorCode.INTERNAL, context.driver.text(code))))
                 return cls(context, _instantiate(context, graph.value))

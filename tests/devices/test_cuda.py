@@ -305,3 +305,12 @@ def test_a_recording_that_is_interrupted_leaves_the_stream_usable(at, fake_cuda)
             CudaGraph.capture(stream, lambda handle: staged.to_device(4, handle))
         assert (fake_cuda.captures, fake_cuda.graphs) == ({}, {})
         stream.synchronize()
+
+
+def test_a_device_that_is_lost_in_a_recording_is_told_as_lost(fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    with CudaStream("cuda:0") as stream:
+        fake_cuda.fail["cuMemcpyHtoDAsync_v2"] = 700
+        error = error_of(CudaGraph.capture, stream, lambda handle: staged.to_device(4, handle))
+        assert error.code is ErrorCode.UNAVAILABLE
