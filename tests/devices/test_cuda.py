@@ -314,3 +314,11 @@ def test_a_device_that_is_lost_in_a_recording_is_told_as_lost(fake_cuda):
         fake_cuda.fail["cuMemcpyHtoDAsync_v2"] = 700
         error = error_of(CudaGraph.capture, stream, lambda handle: staged.to_device(4, handle))
         assert error.code is ErrorCode.UNAVAILABLE
+
+
+def test_a_stream_whose_close_is_interrupted_as_it_waits_is_destroyed(fake_cuda):
+    stream = CudaStream("cuda:0")
+    interrupted(fake_cuda, "cuStreamSynchronize")
+    with pytest.raises(KeyboardInterrupt):
+        stream.close()
+    assert fake_cuda.streams == {}
