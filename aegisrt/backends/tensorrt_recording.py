@@ -41,7 +41,11 @@ class Recording:
             stream.finish()
             self._graph = CudaGraph.capture(stream, lambda _: call.enqueue(self._context, stream))
         except BaseException:
-            self._context.close()
+            try:
+                if stream.context.lost is None:
+                    stream.raise_if_lost()  # which waits: the context may not go before
+            finally:
+                self._context.close()
             raise
         self._stream = stream
         self._views = [view for _, view in call.inputs]

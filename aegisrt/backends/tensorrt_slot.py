@@ -72,32 +72,36 @@ class Slot:
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
-        key = self._key(inputs, outputs)
-        call = self._calls.get(key)
-        if call is None:
-            call = self._prepare(key, inputs, outputs)
-        elif call is not self._newest:
-            self._calls.move_to_end(key)
-        self._newest = call
-        recording = call.recording
-        if recording is not None and recording.replays and self._replays:
-            values = recording.replay(inputs.values())
-            if values is not None:
-                return values
-        lent = call.stage(inputs)
-        stream = self._stream
-        with stream.lock, self._cuda.here():
-            if recording is not None and not lent:
-                recording.launch(stream.handle)
-            else:
-                self._run(call, lent)
-            if self._done is None:
-                stream.finish()
-            else:
-                self._done.record(stream.handle)
-        if self._done is not None:
-            self._done.synchronize()
-        return self._results(call, outputs)
+        try:
+            key = self._key(inputs, outputs)
+            call = self._calls.get(key)
+            if call is None:
+                call = self._prepare(key, inputs, outputs)
+            elif call is not self._newest:
+                self._calls.move_to_end(key)
+            self._newest = call
+            recording = call.recording
+            if recording is not None and recording.replays and self._replays:
+                values = recording.replay(inputs.values())
+                if values is not None:
+                    return values
+            lent = call.stage(inputs)
+            stream = self._stream
+            with stream.lock, self._cuda.here():
+                if recording is not None and not lent:
+                    recording.launch(stream.handle)
+                else:
+                    self._run(call, lent)
+                if self._done is None:
+                    stream.finish()
+                else:
+                    self._done.record(stream.handle)
+            if self._done is not None:
+                self._done.synchronize()
+            return self._results(call, outputs)
+        except BaseException:
+            self._break_off()
+            raise
 
     def bytes_held(self) -> int:
         """Return the memory on the GPU that this instance holds beside the engine's weights."""
@@ -264,6 +268,11 @@ class Slot:
                 call.recording.close()
         self._calls.clear()
         self._newest = self._current = None
+
+    def _break_off(self) -> None:
+        """Wait for what a call has put on the stream: its memory may be another's after it."""
+        if self._cuda.lost is None:
+            self._stream.raise_if_lost()
 
 
 def refuse_disagreement(signature: Signature, shapes: dict[str, Shape]) -> None:

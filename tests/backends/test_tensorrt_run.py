@@ -655,3 +655,52 @@ def test_an_engine_for_ampere_and_later_loads_on_later_gpus(here, fits, trt, fak
     monkeypatch.setattr("aegisrt.backends.tensorrt._capability", lambda ordinal: here)
     loaded = TensorRTBackend().load(path)
     assert loaded.is_ok() is fits
+
+
+WIDE = {"inputs": {"x": ("FLOAT", [-1, 300])}, "outputs": {"y": ("FLOAT", [-1, 300])}}
+WIDE_SPANS = [{"x": ([1, 300], [4, 300], [8, 300])}]
+
+
+def wide(count, start=0):
+    return np.arange(start, start + count * 300, dtype=np.float32).reshape(count, 300)
+
+
+def interrupted(fake_cuda, backend, value, at, number=1):
+    """Make a call that is interrupted right after the so many-th of these calls of the driver or of TensorRT."""
+    left = [number]
+
+    def watch(name, work):
+        made = work()
+        left[0] -= name == at
+        if name == at and left[0] == 0:
+            fake_cuda.watch = lambda name, work: work()
+            raise KeyboardInterrupt
+        return made
+
+    fake_cuda.watch = watch
+    with pytest.raises(KeyboardInterrupt):
+        run(backend, value)
+    fake_cuda.watch = lambda name, work: work()
+
+
+@pytest.mark.parametrize("calls_before", [0, 1, 3])
+@pytest.mark.parametrize("at", ["cuMemcpyDtoHAsync_v2", "execute_async_v3", "cuGraphLaunch"])
+def test_a_call_that_is_interrupted_leaves_nothing_in_flight(at, calls_before, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt)).unwrap()
+    for _ in range(calls_before):
+        run(backend, rows(2))
+    if (at == "cuGraphLaunch") is (calls_before != 3):
+        return
+    interrupted(fake_cuda, backend, rows(2), at)
+    assert fake_cuda.in_flight == []
+    assert trt.destroyed_in_use == []
+
+
+def test_a_call_that_fails_halfway_leaves_nothing_in_flight(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    fake_cuda.fail["cuMemcpyDtoHAsync_v2"] = 2
+    request = ExecutionRequest(inputs={"x": rows(2)})
+    assert backend.execute(request).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+    assert fake_cuda.in_flight == []
