@@ -56,6 +56,11 @@ class ShapedContext:
         for output in self.late.values():
             output.free()
 
+    def forget(self) -> None:
+        """Take nothing for told: whether the last thing was is not known after an interrupt."""
+        self._told.clear()
+        self._profile = self._context.active_optimization_profile
+
     def claim_profile(self, stream: int) -> None:
         """Select the first profile where the engine needs one, for shapes or for sizes, and TensorRT selected none."""
         needs_one = bool(self._dynamic) or any(item.is_input and item.on_host for item in self._engine.tensors)

@@ -270,7 +270,9 @@ class Slot:
         self._newest = self._current = None
 
     def _break_off(self) -> None:
-        """Wait for what a call has put on the stream: its memory may be another's after it."""
+        """Wait for what a call has put on the stream: its memory may be another's after it. Tell the next one all."""
+        self._current = None
+        self._context.forget()
         if self._cuda.lost is None:
             self._stream.raise_if_lost()
 

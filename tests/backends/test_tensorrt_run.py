@@ -704,3 +704,21 @@ def test_a_call_that_fails_halfway_leaves_nothing_in_flight(trt, fake_cuda, tmp_
     request = ExecutionRequest(inputs={"x": rows(2)})
     assert backend.execute(request).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
     assert fake_cuda.in_flight == []
+
+
+def test_a_call_after_one_that_was_interrupted_reads_no_memory_of_that_one_s_caller(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    run(backend, rows(2))
+    lent = on_device(fake_cuda, rows(2, start=50))
+    interrupted(fake_cuda, backend, lent, "set_tensor_address")
+    np.testing.assert_array_equal(run(backend, rows(2, start=7))["y"], rows(2, start=7) * 2)
+
+
+def test_the_profile_is_known_after_an_interrupt_of_its_selection(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt, profiles=[PROFILE, {"x": ([9, 3], [16, 3], [32, 3])}])).unwrap()
+    run(backend, rows(2))
+    interrupted(fake_cuda, backend, rows(12), SELECT[trt.is_old].rpartition(".")[2])
+    for count in (3, 12):
+        np.testing.assert_array_equal(run(backend, rows(count))["y"], rows(count) * 2)
