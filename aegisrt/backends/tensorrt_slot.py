@@ -181,7 +181,12 @@ class Slot:
         return known
 
     def _reserve(self, buffers: TensorBuffers, size_bytes: int) -> None:
-        if buffers.reserve(size_bytes):
+        try:
+            moved = buffers.reserve(size_bytes)
+        except BaseException:
+            self._forget()  # it may have moved all the same
+            raise
+        if moved:
             self._forget()
         self._context.point(buffers.tensor.name, buffers.pointer)
 

@@ -722,3 +722,13 @@ def test_the_profile_is_known_after_an_interrupt_of_its_selection(trt, fake_cuda
     interrupted(fake_cuda, backend, rows(12), SELECT[trt.is_old].rpartition(".")[2])
     for count in (3, 12):
         np.testing.assert_array_equal(run(backend, rows(count))["y"], rows(count) * 2)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_buffer_whose_growth_was_interrupted_is_used_by_nobody_at_its_old_address(graph, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": graph})
+    backend.load(write(tmp_path, trt, **WIDE, profiles=WIDE_SPANS)).unwrap()
+    for _ in range(3):
+        run(backend, wide(1))
+    interrupted(fake_cuda, backend, wide(8), "DeviceAllocation.free")
+    np.testing.assert_array_equal(run(backend, wide(1, start=5))["y"], wide(1, start=5) * 2)
