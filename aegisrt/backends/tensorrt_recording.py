@@ -73,5 +73,7 @@ class Recording:
 
     def close(self) -> None:
         """Destroy graph and context, in this order; the stream must be done with it."""
-        self._graph.close()
-        self._context.close()
+        try:
+            self._graph.close()
+        finally:
+            self._context.close()

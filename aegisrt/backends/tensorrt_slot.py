@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from math import prod
 from typing import Any
 
@@ -112,19 +113,22 @@ class Slot:
 
     def close(self) -> None:
         """Destroy recordings and execution context, in this order, and give back memory and stream."""
-        self._forget()
-        self._context.close()
-        if self._scratch is not None:
-            self._scratch.free()
-        for buffers in self._tensors.values():
-            buffers.free()
-        self._close_stream()
+        with ExitStack() as rest:  # each of them, in the reverse order, even where another one fails
+            rest.callback(self._close_stream)
+            for buffers in self._tensors.values():
+                rest.callback(buffers.free)
+            if self._scratch is not None:
+                rest.callback(self._scratch.free)
+            rest.callback(self._context.close)
+            rest.callback(self._forget)
 
     def _close_stream(self) -> None:
-        if self._done is not None:
-            self._done.close()
-        if self._owns_stream:
-            self._stream.close()
+        try:
+            if self._done is not None:
+                self._done.close()
+        finally:
+            if self._owns_stream:
+                self._stream.close()
 
     # -- preparing a call --------------------------------------------------------------------------------------
 
@@ -268,11 +272,12 @@ class Slot:
 
     def _forget(self) -> None:
         """Drop what knows addresses that are no longer right."""
-        for call in self._calls.values():
-            if call.recording is not None:
-                call.recording.close()
-        self._calls.clear()
-        self._newest = self._current = None
+        with ExitStack() as recordings:  # each of them, even where another one fails
+            for call in self._calls.values():
+                if call.recording is not None:
+                    recordings.callback(call.recording.close)
+            self._calls.clear()
+            self._newest = self._current = None
 
     def _break_off(self) -> None:
         """Wait for what a call has put on the stream: its memory may be another's after it. Tell the next one all."""

@@ -732,3 +732,41 @@ def test_a_buffer_whose_growth_was_interrupted_is_used_by_nobody_at_its_old_addr
         run(backend, wide(1))
     interrupted(fake_cuda, backend, wide(8), "DeviceAllocation.free")
     np.testing.assert_array_equal(run(backend, wide(1, start=5))["y"], wide(1, start=5) * 2)
+
+
+def refused(fake_cuda, at):
+    """Let the driver do its next call of this name and answer an error, as it does for work that failed before."""
+
+    def watch(name, work):
+        made = work()
+        if name != at:
+            return made
+        fake_cuda.watch = lambda name, work: work()
+        return 2
+
+    fake_cuda.watch = watch
+
+
+@pytest.mark.parametrize("at", ["cuGraphExecDestroy", "cuEventDestroy_v2", "cuStreamDestroy_v2"])
+def test_an_unload_goes_on_after_something_could_not_be_destroyed(at, trt, fake_cuda, tmp_path):
+    stream = CudaStream("cuda:0") if at.startswith("cuEvent") else None
+    backend = TensorRTBackend({"cuda_graph": True}, stream=stream)
+    backend.load(write(tmp_path, trt)).unwrap()
+    for count in (1, 1, 2, 2):
+        run(backend, rows(count))
+    refused(fake_cuda, at)
+    assert backend.unload().is_err()
+    assert (fake_cuda.allocations, fake_cuda.executables, fake_cuda.events) == ({}, {}, {})
+    assert list(fake_cuda.streams) == ([stream.handle] if stream else [])
+    assert trt.destroyed == ["IExecutionContext"] * 3 + ["ICudaEngine", "Runtime"]
+
+
+def test_recordings_that_could_not_be_destroyed_are_not_launched_again(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt, **WIDE, profiles=WIDE_SPANS)).unwrap()
+    for _ in range(3):
+        run(backend, wide(1))
+    refused(fake_cuda, "cuGraphExecDestroy")
+    assert backend.execute(ExecutionRequest(inputs={"x": wide(8)})).is_err()
+    for count in (1, 8, 1):
+        np.testing.assert_array_equal(run(backend, wide(count))["y"], wide(count) * 2)
