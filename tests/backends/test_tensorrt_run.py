@@ -770,3 +770,30 @@ def test_recordings_that_could_not_be_destroyed_are_not_launched_again(trt, fake
     assert backend.execute(ExecutionRequest(inputs={"x": wide(8)})).is_err()
     for count in (1, 8, 1):
         np.testing.assert_array_equal(run(backend, wide(count))["y"], wide(count) * 2)
+
+
+def late_engine(folder, trt):
+    outputs = {"y": ("INT32", [2, -1])}
+    return write(folder, trt, inputs=WIDE["inputs"], outputs=outputs, profiles=WIDE_SPANS, operation="nonzero")
+
+
+@pytest.mark.parametrize("at", ["mem_alloc", "DeviceAllocation.free"])
+def test_an_interrupt_in_an_output_allocator_is_told_and_the_instance_goes_on(at, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(late_engine(tmp_path, trt)).unwrap()
+    run(backend, wide(1))
+    run(backend, np.zeros((8, 300), np.float32))
+    interrupted(fake_cuda, backend, wide(8), at)
+    for count in (1, 8):
+        np.testing.assert_array_equal(run(backend, wide(count))["y"], np.argwhere(wide(count)).T)
+
+
+def test_an_output_whose_shape_was_not_told_is_not_answered_in_that_of_the_call_before(trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(late_engine(tmp_path, trt)).unwrap()
+    run(backend, wide(2))
+    (output,) = backend._loaded.slots[0]._context._allocators
+    monkeypatch.setattr(type(output), "notify_shape", lambda *arguments: None)
+    error = backend.execute(ExecutionRequest(inputs={"x": wide(1)})).unwrap_err()
+    assert error.code is ErrorCode.INTERNAL
+    assert "told no shape" in error.message
