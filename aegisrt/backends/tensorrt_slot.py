@@ -177,8 +177,10 @@ class Slot:
                 continue
             shape = None if name in self._context.late else self._context.shape(buffers.tensor.name)
             if shape is None:
-                if self._context.allocate_late(name) and self._graphs:
-                    self._without_graphs(f"the shape of output `{name}` is known only after each call")
+                if self._context.allocate_late(name):
+                    self._forget()
+                    if self._graphs:
+                        self._without_graphs(f"the shape of output `{name}` is known only after each call")
                 continue
             self._reserve(buffers, prod(shape) * buffers.dtype.itemsize)
             known[name] = shape

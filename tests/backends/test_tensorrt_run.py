@@ -797,3 +797,12 @@ def test_an_output_whose_shape_was_not_told_is_not_answered_in_that_of_the_call_
     error = backend.execute(ExecutionRequest(inputs={"x": wide(1)})).unwrap_err()
     assert error.code is ErrorCode.INTERNAL
     assert "told no shape" in error.message
+
+
+def test_an_output_that_gets_an_allocator_is_read_there_for_earlier_shapes_too(trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+    monkeypatch.setattr(trt.module.IExecutionContext, "get_tensor_shape", lambda self, name: (-1, 3))
+    for count in (3, 2, 3):
+        np.testing.assert_array_equal(run(backend, rows(count, 9))["y"], rows(count, 9) * 2)
