@@ -806,3 +806,9 @@ def test_an_output_that_gets_an_allocator_is_read_there_for_earlier_shapes_too(t
     monkeypatch.setattr(trt.module.IExecutionContext, "get_tensor_shape", lambda self, name: (-1, 3))
     for count in (3, 2, 3):
         np.testing.assert_array_equal(run(backend, rows(count, 9))["y"], rows(count, 9) * 2)
+
+
+def test_a_file_that_is_refused_as_the_device_was_lost_elsewhere_is_not_damaged(trt, fake_cuda, tmp_path):
+    trt.refuse["deserialize_cuda_engine"] = (None, "Cuda Runtime (an illegal memory access was encountered)")
+    fake_cuda.fail["mem_alloc"] = "LaunchError"
+    assert TensorRTBackend().load(write(tmp_path, trt)).unwrap_err().code is ErrorCode.UNAVAILABLE
