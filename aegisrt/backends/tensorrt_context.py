@@ -56,6 +56,11 @@ class ShapedContext:
         for output in self.late.values():
             output.free()
 
+    def forget(self) -> None:
+        """Take nothing for told: whether the last thing was is not known after an interrupt."""
+        self._told.clear()
+        self._profile = self._context.active_optimization_profile
+
     def claim_profile(self, stream: int) -> None:
         """Select the first profile where the engine needs one, for shapes or for sizes, and TensorRT selected none."""
         needs_one = bool(self._dynamic) or any(item.is_input and item.on_host for item in self._engine.tensors)
@@ -139,17 +144,18 @@ class ShapedContext:
 
     def execute(self, stream: int) -> list[str] | None:
         """Enqueue the kernels; return None, or the lines that TensorRT logged where it refused."""
+        for output in self.late.values():
+            output.shape = output.problem = None
         mark = self._engine.library.log.mark
         if self._context.execute_async_v3(stream):
             return None
         return self._engine.library.log.since(mark)
 
-    def refused(self, lines: list[str]) -> ResultError:
+    def refused(self, lines: list[str]) -> BaseException:
         """Return why `execute` was refused."""
         for output in self.late.values():
-            problem, output.problem = output.problem, None
-            if problem is not None:
-                return problem
+            if output.problem is not None:
+                return output.problem
         return self.failed("failed while executing", lines)
 
     def failed(self, what: str, lines: list[str]) -> ResultError:

@@ -17,6 +17,7 @@ from aegisrt.backends.tensorrt_options import InputRange
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 from aegisrt.devices.cuda import CudaContext
+from aegisrt.devices.cuda_memory import DeviceBuffer
 
 _DTYPES = {
     "FLOAT": DataType.FP32, "HALF": DataType.FP16, "BF16": DataType.BF16, "INT8": DataType.INT8,
@@ -147,8 +148,18 @@ def open_engine(
         engine = runtime.deserialize_cuda_engine(content)
         if engine is None:
             del runtime
+            _raise_if_lost(context)
             raise _refused(library, path, built_with, lines)
     return Engine(library, context, runtime, engine, len(content))
+
+
+def _raise_if_lost(context: CudaContext) -> None:
+    """Raise why the device was lost, where it was: TensorRT then refuses every file."""
+    try:
+        DeviceBuffer(context, 0).free()
+    except ResultError:
+        if context.lost is not None:
+            raise
 
 
 def _refused(library: TensorRT, path: Path, built_with: str, lines: list[str]) -> ResultError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from aegisrt.core.result import ResultError
 from aegisrt.devices.cuda import CudaContext
 from aegisrt.devices.cuda_memory import DeviceBuffer
 
@@ -19,9 +18,9 @@ class DynamicOutput:
         self._context = context
         self._buffer: DeviceBuffer | None = None
         self.shape: tuple[int, ...] | None = None
-        """What the last call answered; None until then."""
-        self.problem: ResultError | None = None
-        """Why memory could not be had; TensorRT only learns that it could not."""
+        """What the last call answered; None where it did not."""
+        self.problem: BaseException | None = None
+        """Why the last call could not have memory; TensorRT only learns that it could not."""
 
     @property
     def pointer(self) -> int:
@@ -39,16 +38,16 @@ class DynamicOutput:
             try:
                 self.free()
                 self._buffer = DeviceBuffer(self._context, size_bytes)
-            except ResultError as failure:
+            except BaseException as failure:  # noqa: BLE001  (the bindings would print it and go on)
                 self.problem = failure
                 return 0
         return self._buffer.pointer
 
     def free(self) -> None:
         """Give the memory back."""
-        if self._buffer is not None:
-            self._buffer.free()
-        self._buffer = None
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            buffer.free()
 
 
 def new_allocator(module: Any, output: DynamicOutput) -> Any:

@@ -41,7 +41,11 @@ class Recording:
             stream.finish()
             self._graph = CudaGraph.capture(stream, lambda _: call.enqueue(self._context, stream))
         except BaseException:
-            self._context.close()
+            try:
+                if stream.context.lost is None:
+                    stream.raise_if_lost()  # which waits: the context may not go before
+            finally:
+                self._context.close()
             raise
         self._stream = stream
         self._views = [view for _, view in call.inputs]
@@ -69,5 +73,7 @@ class Recording:
 
     def close(self) -> None:
         """Destroy graph and context, in this order; the stream must be done with it."""
-        self._graph.close()
-        self._context.close()
+        try:
+            self._graph.close()
+        finally:
+            self._context.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from math import prod
 from typing import Any
 
@@ -72,32 +73,36 @@ class Slot:
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
-        key = self._key(inputs, outputs)
-        call = self._calls.get(key)
-        if call is None:
-            call = self._prepare(key, inputs, outputs)
-        elif call is not self._newest:
-            self._calls.move_to_end(key)
-        self._newest = call
-        recording = call.recording
-        if recording is not None and recording.replays and self._replays:
-            values = recording.replay(inputs.values())
-            if values is not None:
-                return values
-        lent = call.stage(inputs)
-        stream = self._stream
-        with stream.lock, self._cuda.here():
-            if recording is not None and not lent:
-                recording.launch(stream.handle)
-            else:
-                self._run(call, lent)
-            if self._done is None:
-                stream.finish()
-            else:
-                self._done.record(stream.handle)
-        if self._done is not None:
-            self._done.synchronize()
-        return self._results(call, outputs)
+        try:
+            key = self._key(inputs, outputs)
+            call = self._calls.get(key)
+            if call is None:
+                call = self._prepare(key, inputs, outputs)
+            elif call is not self._newest:
+                self._calls.move_to_end(key)
+            self._newest = call
+            recording = call.recording
+            if recording is not None and recording.replays and self._replays:
+                values = recording.replay(inputs.values())
+                if values is not None:
+                    return values
+            lent = call.stage(inputs)
+            stream = self._stream
+            with stream.lock, self._cuda.here():
+                if recording is not None and not lent:
+                    recording.launch(stream.handle)
+                else:
+                    self._run(call, lent)
+                if self._done is None:
+                    stream.finish()
+                else:
+                    self._done.record(stream.handle)
+            if self._done is not None:
+                self._done.synchronize()
+            return self._results(call, outputs)
+        except BaseException as error:
+            self._break_off(error)
+            raise
 
     def bytes_held(self) -> int:
         """Return the memory on the GPU that this instance holds beside the engine's weights."""
@@ -108,19 +113,22 @@ class Slot:
 
     def close(self) -> None:
         """Destroy recordings and execution context, in this order, and give back memory and stream."""
-        self._forget()
-        self._context.close()
-        if self._scratch is not None:
-            self._scratch.free()
-        for buffers in self._tensors.values():
-            buffers.free()
-        self._close_stream()
+        with ExitStack() as rest:  # each of them, in the reverse order, even where another one fails
+            rest.callback(self._close_stream)
+            for buffers in self._tensors.values():
+                rest.callback(buffers.free)
+            if self._scratch is not None:
+                rest.callback(self._scratch.free)
+            rest.callback(self._context.close)
+            rest.callback(self._forget)
 
     def _close_stream(self) -> None:
-        if self._done is not None:
-            self._done.close()
-        if self._owns_stream:
-            self._stream.close()
+        try:
+            if self._done is not None:
+                self._done.close()
+        finally:
+            if self._owns_stream:
+                self._stream.close()
 
     # -- preparing a call --------------------------------------------------------------------------------------
 
@@ -169,15 +177,22 @@ class Slot:
                 continue
             shape = None if name in self._context.late else self._context.shape(buffers.tensor.name)
             if shape is None:
-                if self._context.allocate_late(name) and self._graphs:
-                    self._without_graphs(f"the shape of output `{name}` is known only after each call")
+                if self._context.allocate_late(name):
+                    self._forget()
+                    if self._graphs:
+                        self._without_graphs(f"the shape of output `{name}` is known only after each call")
                 continue
             self._reserve(buffers, prod(shape) * buffers.dtype.itemsize)
             known[name] = shape
         return known
 
     def _reserve(self, buffers: TensorBuffers, size_bytes: int) -> None:
-        if buffers.reserve(size_bytes):
+        try:
+            moved = buffers.reserve(size_bytes)
+        except BaseException:
+            self._forget()  # it may have moved all the same
+            raise
+        if moved:
             self._forget()
         self._context.point(buffers.tensor.name, buffers.pointer)
 
@@ -259,11 +274,19 @@ class Slot:
 
     def _forget(self) -> None:
         """Drop what knows addresses that are no longer right."""
-        for call in self._calls.values():
-            if call.recording is not None:
-                call.recording.close()
-        self._calls.clear()
-        self._newest = self._current = None
+        with ExitStack() as recordings:  # each of them, even where another one fails
+            for call in self._calls.values():
+                if call.recording is not None:
+                    recordings.callback(call.recording.close)
+            self._calls.clear()
+            self._newest = self._current = None
+
+    def _break_off(self, error: BaseException) -> None:
+        """Wait for what a call has put on the stream: its memory may be another's after it. Tell the next one all."""
+        self._current = None
+        self._context.forget()
+        if self._cuda.lost is None:
+            self._stream.raise_if_lost(error)
 
 
 def refuse_disagreement(signature: Signature, shapes: dict[str, Shape]) -> None:

@@ -28,21 +28,25 @@ class CudaGraph:
         """
         with stream.lock, stream.context as context:
             driver, graph = context.driver, c_void_p()
-            context.check("cuStreamBeginCapture", driver.cuStreamBeginCapture_v2(stream.handle, THREAD_LOCAL_CAPTURE))
-            problem: BaseException | None = None
+            problem: Exception | None = None
             try:
-                work(stream.handle)
-            except BaseException as error:  # noqa: BLE001  (a capture must be ended, whatever broke it)
-                problem = error
-            code = driver.cuStreamEndCapture(stream.handle, byref(graph))
-            try:
-                if isinstance(problem, Exception):
-                    raise _refused(problem) from problem
+                code = driver.cuStreamBeginCapture_v2(stream.handle, THREAD_LOCAL_CAPTURE)
+                context.check("cuStreamBeginCapture", code)
+                try:
+                    work(stream.handle)
+                except Exception as error:  # noqa: BLE001  (a capture must be ended, whatever broke it)
+                    problem = error
+                code = driver.cuStreamEndCapture(stream.handle, byref(graph))
                 if problem is not None:
-                    raise problem
+                    raise problem if context.lost is not None else _refused(problem) from problem
                 if code or not graph.value:
                     raise _refused(ResultError(Error(ErrorCode.INTERNAL, context.driver.text(code))))
                 return cls(context, _instantiate(context, graph.value))
+            except Exception:
+                raise
+            except BaseException:
+                stream.drop_recording()
+                raise
             finally:
                 if graph.value:
                     driver.cuGraphDestroy(graph.value)

@@ -80,12 +80,13 @@ class StagedTensor:
 
     def free(self) -> None:
         """Give all of it back; any number of times."""
-        if self._pinned is not None:
-            self._pool.give_back(self._pinned)
-        if self._device is not None:
-            self._device.free()
-        self._pinned = self._device = None
+        pinned, device = self._pinned, self._device
+        self._pinned = self._device = None  # first: nothing may go back to the pool twice
         self.pointer = 0
+        if pinned is not None:
+            self._pool.give_back(pinned)
+        if device is not None:
+            device.free()
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to

@@ -157,8 +157,10 @@ class CudaStream:
             handle, self.handle = self.handle, 0
         if handle and self.context.lost is None:
             with self.context as context:
-                context.driver.cuStreamSynchronize(handle)
-                context.check("cuStreamDestroy", context.driver.cuStreamDestroy_v2(handle))
+                try:
+                    context.driver.cuStreamSynchronize(handle)
+                finally:
+                    context.check("cuStreamDestroy", context.driver.cuStreamDestroy_v2(handle))
 
     def __enter__(self) -> CudaStream:
         return self

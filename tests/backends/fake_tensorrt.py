@@ -54,6 +54,7 @@ class FakeTensorRT:
         self.cuda = cuda
         self.calls = []
         self.destroyed = []
+        self.destroyed_in_use = []
         self.refuse = {}
         """What a method answers instead, with the line it logs, by its name: once each."""
         self.logger = None
@@ -115,8 +116,7 @@ def _restricted(fake, module, class_name, surface, behaviour):
         if not surface["properties"].get(name):
             raise AttributeError(f"{class_name} of {fake.family} {module.__version__} has no writable `{name}`")
         fake.calls.append((f"{class_name}.{name}=", (value,)))
-        self._set(name, value)
-        object.__setattr__(self, f"_set_{name}", value)
+        fake.cuda.watch(f"{name}=", lambda: (self._set(name, value), object.__setattr__(self, f"_set_{name}", value)))
 
     def look_up(self, name):
         if name in surface["properties"]:
@@ -166,7 +166,7 @@ def _method(fake, name, overloads, behaviour, *, bound=True):
             answer, text = fake.refuse.pop(name)
             fake.log(text)
             return answer
-        return behaviour(*arguments, **named)
+        return fake.cuda.watch(name, lambda: behaviour(*arguments, **named))
 
     return call
 

@@ -5,6 +5,7 @@ TensorRT 8 profile 0 goes to the first context alone. A recording fails right af
 not be launched once its context was told anything, or is gone.
 """
 
+import contextlib
 import ctypes
 import json
 import threading
@@ -133,6 +134,8 @@ class IExecutionContext(Plain):
 
     def _die(self):
         self._told[0] += 1
+        if self._fake.cuda.in_flight:
+            self._fake.destroyed_in_use.append("IExecutionContext")
         if self._profile in self._engine._taken:
             self._engine._taken.remove(self._profile)
 
@@ -325,7 +328,12 @@ class IExecutionContext(Plain):
         """Return where an output goes that has an allocator, whatever address was told beside it; 0 for nowhere."""
         allocator, old = self._allocators[name], self._fake.is_old
         arguments = (name, self._addresses.get(name, 0), max(size, 1), ALIGNMENT)
-        target = allocator.reallocate_output(*arguments) if old else allocator.reallocate_output_async(*arguments, 0)
+        reallocate = allocator.reallocate_output if old else allocator.reallocate_output_async
+        try:
+            target = reallocate(*arguments, *(() if old else (0,)))
+        except BaseException:  # noqa: BLE001  (the bindings print it, and TensorRT is told of no memory)
+            target = 0
         if target:
-            allocator.notify_shape(name, shape)
+            with contextlib.suppress(BaseException):  # printed too
+                allocator.notify_shape(name, shape)
         return target

@@ -655,3 +655,160 @@ def test_an_engine_for_ampere_and_later_loads_on_later_gpus(here, fits, trt, fak
     monkeypatch.setattr("aegisrt.backends.tensorrt._capability", lambda ordinal: here)
     loaded = TensorRTBackend().load(path)
     assert loaded.is_ok() is fits
+
+
+WIDE = {"inputs": {"x": ("FLOAT", [-1, 300])}, "outputs": {"y": ("FLOAT", [-1, 300])}}
+WIDE_SPANS = [{"x": ([1, 300], [4, 300], [8, 300])}]
+
+
+def wide(count, start=0):
+    return np.arange(start, start + count * 300, dtype=np.float32).reshape(count, 300)
+
+
+def interrupted(fake_cuda, backend, value, at, number=1):
+    """Make a call that is interrupted right after the so many-th of these calls of the driver or of TensorRT."""
+    left = [number]
+
+    def watch(name, work):
+        made = work()
+        left[0] -= name == at
+        if name == at and left[0] == 0:
+            fake_cuda.watch = lambda name, work: work()
+            raise KeyboardInterrupt
+        return made
+
+    fake_cuda.watch = watch
+    with pytest.raises(KeyboardInterrupt):
+        run(backend, value)
+    fake_cuda.watch = lambda name, work: work()
+
+
+@pytest.mark.parametrize("calls_before", [0, 1, 3])
+@pytest.mark.parametrize("at", ["cuMemcpyDtoHAsync_v2", "execute_async_v3", "cuGraphLaunch"])
+def test_a_call_that_is_interrupted_leaves_nothing_in_flight(at, calls_before, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt)).unwrap()
+    for _ in range(calls_before):
+        run(backend, rows(2))
+    if (at == "cuGraphLaunch") is (calls_before != 3):
+        return
+    interrupted(fake_cuda, backend, rows(2), at)
+    assert fake_cuda.in_flight == []
+    assert trt.destroyed_in_use == []
+
+
+def test_a_call_that_fails_halfway_leaves_nothing_in_flight(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    fake_cuda.fail["cuMemcpyDtoHAsync_v2"] = 2
+    request = ExecutionRequest(inputs={"x": rows(2)})
+    assert backend.execute(request).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+    assert fake_cuda.in_flight == []
+
+
+def test_a_call_after_one_that_was_interrupted_reads_no_memory_of_that_one_s_caller(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    run(backend, rows(2))
+    lent = on_device(fake_cuda, rows(2, start=50))
+    interrupted(fake_cuda, backend, lent, "set_tensor_address")
+    np.testing.assert_array_equal(run(backend, rows(2, start=7))["y"], rows(2, start=7) * 2)
+
+
+def test_the_profile_is_known_after_an_interrupt_of_its_selection(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt, profiles=[PROFILE, {"x": ([9, 3], [16, 3], [32, 3])}])).unwrap()
+    run(backend, rows(2))
+    interrupted(fake_cuda, backend, rows(12), SELECT[trt.is_old].rpartition(".")[2])
+    for count in (3, 12):
+        np.testing.assert_array_equal(run(backend, rows(count))["y"], rows(count) * 2)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_buffer_whose_growth_was_interrupted_is_used_by_nobody_at_its_old_address(graph, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": graph})
+    backend.load(write(tmp_path, trt, **WIDE, profiles=WIDE_SPANS)).unwrap()
+    for _ in range(3):
+        run(backend, wide(1))
+    interrupted(fake_cuda, backend, wide(8), "DeviceAllocation.free")
+    np.testing.assert_array_equal(run(backend, wide(1, start=5))["y"], wide(1, start=5) * 2)
+
+
+def refused(fake_cuda, at):
+    """Let the driver do its next call of this name and answer an error, as it does for work that failed before."""
+
+    def watch(name, work):
+        made = work()
+        if name != at:
+            return made
+        fake_cuda.watch = lambda name, work: work()
+        return 2
+
+    fake_cuda.watch = watch
+
+
+@pytest.mark.parametrize("at", ["cuGraphExecDestroy", "cuEventDestroy_v2", "cuStreamDestroy_v2"])
+def test_an_unload_goes_on_after_something_could_not_be_destroyed(at, trt, fake_cuda, tmp_path):
+    stream = CudaStream("cuda:0") if at.startswith("cuEvent") else None
+    backend = TensorRTBackend({"cuda_graph": True}, stream=stream)
+    backend.load(write(tmp_path, trt)).unwrap()
+    for count in (1, 1, 2, 2):
+        run(backend, rows(count))
+    refused(fake_cuda, at)
+    assert backend.unload().is_err()
+    assert (fake_cuda.allocations, fake_cuda.executables, fake_cuda.events) == ({}, {}, {})
+    assert list(fake_cuda.streams) == ([stream.handle] if stream else [])
+    assert trt.destroyed == ["IExecutionContext"] * 3 + ["ICudaEngine", "Runtime"]
+
+
+def test_recordings_that_could_not_be_destroyed_are_not_launched_again(trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"cuda_graph": True})
+    backend.load(write(tmp_path, trt, **WIDE, profiles=WIDE_SPANS)).unwrap()
+    for _ in range(3):
+        run(backend, wide(1))
+    refused(fake_cuda, "cuGraphExecDestroy")
+    assert backend.execute(ExecutionRequest(inputs={"x": wide(8)})).is_err()
+    for count in (1, 8, 1):
+        np.testing.assert_array_equal(run(backend, wide(count))["y"], wide(count) * 2)
+
+
+def late_engine(folder, trt):
+    outputs = {"y": ("INT32", [2, -1])}
+    return write(folder, trt, inputs=WIDE["inputs"], outputs=outputs, profiles=WIDE_SPANS, operation="nonzero")
+
+
+@pytest.mark.parametrize("at", ["mem_alloc", "DeviceAllocation.free"])
+def test_an_interrupt_in_an_output_allocator_is_told_and_the_instance_goes_on(at, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend()
+    backend.load(late_engine(tmp_path, trt)).unwrap()
+    run(backend, wide(1))
+    run(backend, np.zeros((8, 300), np.float32))
+    interrupted(fake_cuda, backend, wide(8), at)
+    for count in (1, 8):
+        np.testing.assert_array_equal(run(backend, wide(count))["y"], np.argwhere(wide(count)).T)
+
+
+def test_an_output_whose_shape_was_not_told_is_not_answered_in_that_of_the_call_before(trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(late_engine(tmp_path, trt)).unwrap()
+    run(backend, wide(2))
+    (output,) = backend._loaded.slots[0]._context._allocators
+    monkeypatch.setattr(type(output), "notify_shape", lambda *arguments: None)
+    error = backend.execute(ExecutionRequest(inputs={"x": wide(1)})).unwrap_err()
+    assert error.code is ErrorCode.INTERNAL
+    assert "told no shape" in error.message
+
+
+def test_an_output_that_gets_an_allocator_is_read_there_for_earlier_shapes_too(trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(write(tmp_path, trt)).unwrap()
+    np.testing.assert_array_equal(run(backend, rows(2))["y"], rows(2) * 2)
+    monkeypatch.setattr(trt.module.IExecutionContext, "get_tensor_shape", lambda self, name: (-1, 3))
+    for count in (3, 2, 3):
+        np.testing.assert_array_equal(run(backend, rows(count, 9))["y"], rows(count, 9) * 2)
+
+
+def test_a_file_that_is_refused_as_the_device_was_lost_elsewhere_is_not_damaged(trt, fake_cuda, tmp_path):
+    trt.refuse["deserialize_cuda_engine"] = (None, "Cuda Runtime (an illegal memory access was encountered)")
+    fake_cuda.fail["mem_alloc"] = "LaunchError"
+    assert TensorRTBackend().load(write(tmp_path, trt)).unwrap_err().code is ErrorCode.UNAVAILABLE

@@ -65,6 +65,12 @@ class FakeCuda:
         self.graphs = {}
         self.executables = {}
         self.captures = {}
+        self.enqueued, self.waited = {}, {}
+        """How much was put on each stream, and how much of that was waited for."""
+        self.marks = {}
+        """Stream and what was put on it before, by the event that was recorded there."""
+        self.watch = lambda name, work: work()
+        """Does each call of the driver, of pycuda and of an engine, or what a test does in its place."""
         self.another_library_records = False
         """Whether another thread has a capture of mode `global`: threads of that mode, the default, may not wait."""
         self.stacks = threading.local()
@@ -84,6 +90,7 @@ class FakeCuda:
                 self.calls.append(name)
                 if name in self.fail:
                     return self.fail.pop(name)
+                return self.watch(name, lambda: handler(self, *arguments) or 0)
             return handler(self, *arguments) or 0
 
         function = FakeFunction(call)
@@ -150,10 +157,13 @@ class FakeCuda:
 
     def _cuStreamDestroy_v2(self, stream):
         self.contexts.pop(stream, None)
+        self.enqueued.pop(stream, None)
+        self.waited.pop(stream, None)
         return 0 if self.streams.pop(stream, None) is not None else INVALID_HANDLE
 
     def _cuStreamSynchronize(self, stream):
         self.finished.append(stream)
+        self.waited[stream] = self.enqueued.get(stream, 0)
         if stream in self.captures:
             self.captures[stream] = None
             return CAPTURE_UNSUPPORTED
@@ -198,9 +208,12 @@ class FakeCuda:
         if self.contexts[event] != (self.stack[-1] if stream == LEGACY_STREAM else self.contexts.get(stream)):
             return INVALID_HANDLE
         self.events[event] = perf_counter()
+        self.marks[event] = stream, self.enqueued.get(stream, 0)
         return 0
 
     def _cuEventSynchronize(self, event):
+        stream, mark = self.marks.get(event, (0, 0))
+        self.waited[stream] = max(self.waited.get(stream, 0), mark)
         return self._known(event, self.events)
 
     _cuEventQuery = _cuEventSynchronize
@@ -213,6 +226,7 @@ class FakeCuda:
 
     def _cuEventDestroy_v2(self, event):
         self.contexts.pop(event, None)
+        self.marks.pop(event, None)
         return 0 if self.events.pop(event, None) is not None else INVALID_HANDLE
 
     def _cuMemcpyHtoDAsync_v2(self, target, source, size, stream):
@@ -232,6 +246,7 @@ class FakeCuda:
     def _cuGraphLaunch(self, executable, stream):
         if executable not in self.executables:
             return INVALID_HANDLE
+        self.enqueued[stream] = self.enqueued.get(stream, 0) + 1
         for work in self.executables[executable]:
             work()
         return self._needs_context()
@@ -251,6 +266,7 @@ class FakeCuda:
                 return INVALIDATED
             self.captures[stream].append(work)
         else:
+            self.enqueued[stream] = self.enqueued.get(stream, 0) + 1
             work()
         return self._needs_context()
 
@@ -264,6 +280,11 @@ class FakeCuda:
     def holds(self, address, size=1):
         """Return whether these bytes lie in one allocation that was not freed."""
         return any(start <= address and address + size <= start + len(held) for start, held in self.allocations.items())
+
+    @property
+    def in_flight(self):
+        """Return the streams with work that nobody has waited for."""
+        return [stream for stream, count in self.enqueued.items() if count > self.waited.get(stream, 0)]
 
     @property
     def used_bytes(self):
@@ -323,6 +344,9 @@ class FakeCuda:
 
             def free(self):
                 check()
+                cuda.watch("DeviceAllocation.free", self._free)
+
+            def _free(self):
                 del cuda.allocations[self.address]
 
         class HostAllocation:
@@ -333,6 +357,9 @@ class FakeCuda:
 
             def free(self):
                 check()
+                cuda.watch("HostAllocation.free", self._free)
+
+            def _free(self):
                 del cuda.pinned[self.memory.ctypes.data]
 
         def check():
@@ -345,13 +372,13 @@ class FakeCuda:
                 raise getattr(module, cuda.fail.pop("mem_alloc"))("cuMemAlloc failed: it was told to")
             if cuda.used_bytes + size > cuda.memory_bytes:
                 raise module.MemoryError("cuMemAlloc failed: out of memory")
-            return DeviceAllocation(size)
+            return cuda.watch("mem_alloc", lambda: DeviceAllocation(size))
 
         def pagelocked_empty(shape, dtype, order="C", mem_flags=0):
             check()
             if "pagelocked_empty" in cuda.fail:
                 raise getattr(module, cuda.fail.pop("pagelocked_empty"))("cuMemHostAlloc failed: it was told to")
-            return np.asarray(HostAllocation(shape))
+            return cuda.watch("pagelocked_empty", lambda: np.asarray(HostAllocation(shape)))
 
         module.Error = Error
         for name in ("MemoryError", "LogicError", "LaunchError", "RuntimeError"):

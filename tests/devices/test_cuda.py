@@ -279,3 +279,58 @@ def test_a_tensor_that_cannot_grow_is_as_it_was(refused, fake_cuda):
     assert list(fake_cuda.allocations) == [staged.pointer]
     assert staged.reserve(5000)
     assert list(fake_cuda.allocations) == [staged.pointer]
+
+
+def interrupted(fake_cuda, wanted):
+    """Interrupt the next call of this name, once it has done its work."""
+
+    def watch(name, work):
+        made = work()
+        if name == wanted:
+            fake_cuda.watch = lambda name, work: work()
+            raise KeyboardInterrupt
+        return made
+
+    fake_cuda.watch = watch
+
+
+def test_a_tensor_whose_release_was_interrupted_gives_nothing_back_twice(fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    interrupted(fake_cuda, "DeviceAllocation.free")
+    with pytest.raises(KeyboardInterrupt):
+        staged.free()
+    staged.free()
+    pool = staging_pool(cuda_context(0))
+    assert pool.take(1000) is not pool.take(1000)
+
+
+@pytest.mark.parametrize(
+    "at", ["cuStreamBeginCapture_v2", "cuMemcpyHtoDAsync_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"]
+)
+def test_a_recording_that_is_interrupted_leaves_the_stream_usable(at, fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    with CudaStream("cuda:0") as stream:
+        interrupted(fake_cuda, at)
+        with pytest.raises(KeyboardInterrupt):
+            CudaGraph.capture(stream, lambda handle: staged.to_device(4, handle))
+        assert (fake_cuda.captures, fake_cuda.graphs) == ({}, {})
+        stream.synchronize()
+
+
+def test_a_device_that_is_lost_in_a_recording_is_told_as_lost(fake_cuda):
+    staged = StagedTensor(cuda_context(0))
+    staged.reserve(1000)
+    with CudaStream("cuda:0") as stream:
+        fake_cuda.fail["cuMemcpyHtoDAsync_v2"] = 700
+        error = error_of(CudaGraph.capture, stream, lambda handle: staged.to_device(4, handle))
+        assert error.code is ErrorCode.UNAVAILABLE
+
+
+def test_a_stream_whose_close_is_interrupted_as_it_waits_is_destroyed(fake_cuda):
+    stream = CudaStream("cuda:0")
+    interrupted(fake_cuda, "cuStreamSynchronize")
+    with pytest.raises(KeyboardInterrupt):
+        stream.close()
+    assert fake_cuda.streams == {}
