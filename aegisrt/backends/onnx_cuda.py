@@ -85,8 +85,7 @@ class CudaSlot:
                     self._lend(bound, self._specs[name], values[name])
                 return self._run(key, bound, outputs)
             except BaseException as error:
-                if self._cuda.lost is None:
-                    self._stream.raise_if_lost(error)  # which waits: this call's memory may be another's after it
+                self._stream.break_off(error)
                 raise
 
     def close(self) -> None:

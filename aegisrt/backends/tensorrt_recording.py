@@ -40,10 +40,9 @@ class Recording:
             call.enqueue(self._context, stream)
             stream.finish()
             self._graph = CudaGraph.capture(stream, lambda _: call.enqueue(self._context, stream))
-        except BaseException:
+        except BaseException as error:
             try:
-                if stream.context.lost is None:
-                    stream.raise_if_lost()  # which waits: the context may not go before
+                stream.break_off(error)  # which waits: the context may not go before
             finally:
                 self._context.close()
             raise

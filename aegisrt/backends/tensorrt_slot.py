@@ -282,11 +282,10 @@ class Slot:
             self._newest = self._current = None
 
     def _break_off(self, error: BaseException) -> None:
-        """Wait for what a call has put on the stream: its memory may be another's after it. Tell the next one all."""
+        """Let the next call tell the context all anew, and wait for what this one has put on the stream."""
         self._current = None
         self._context.forget()
-        if self._cuda.lost is None:
-            self._stream.raise_if_lost(error)
+        self._stream.break_off(error)
 
 
 def refuse_disagreement(signature: Signature, shapes: dict[str, Shape]) -> None:

@@ -125,8 +125,7 @@ class CudaSlot:
                     answered = [answer] if self._functions.single else list(answer)
                     return self._own(dict(zip(self._names, answered, strict=True)), wanted)
                 except BaseException as error:
-                    if self._cuda.lost is None:
-                        self._stream.raise_if_lost(error)  # which waits: what the kernels read may go to the next call
+                    self._stream.break_off(error)
                     raise
 
     def close(self) -> None:

@@ -114,17 +114,28 @@ class CudaStream:
                 context.driver.cuGraphDestroy(graph.value)
         return True
 
-    def raise_if_lost(self, error: BaseException | None = None) -> None:
+    def raise_if_lost(self) -> None:
         """Wait for its work, and raise why the device was lost where it was: the engine's own error may not say so.
 
-        Waiting fails in a recording too, which is no reason to raise. Nor is a loss where `error`, which ended the
-        call, is an interrupt: the caller raises that.
+        Waiting fails in a recording too, which is no reason to raise.
         """
         try:
             self.synchronize()
         except ResultError:
-            if self.context.lost is not None and (error is None or isinstance(error, Exception)):
+            if self.context.lost is not None:
                 raise
+
+    def break_off(self, error: BaseException) -> None:
+        """Wait for what a call that `error` ends has put on it: the memory of that call may be another's afterwards.
+
+        Raises the loss of the device where only waiting tells of it, unless `error` is an interrupt.
+        """
+        if self.context.lost is None:
+            try:
+                self.raise_if_lost()
+            except ResultError:
+                if isinstance(error, Exception):
+                    raise
 
     def is_done(self) -> bool:
         """Return whether all work in it is done, without waiting."""

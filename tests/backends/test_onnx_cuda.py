@@ -290,14 +290,15 @@ def test_a_stream_that_was_closed_meanwhile_is_told(opened):
         slot.call({"image": images(2)}, ("probabilities",))
 
 
+def meet_an_illegal_address(binding, options):
+    """Raise what ONNX Runtime's `run_with_iobinding` then does."""
+    raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+
+
 def test_a_broken_recording_of_a_lost_device_is_the_loss(opened, fake_cuda):
     (slot,), _ = opened(DIGITS, cuda_graph=True)
     slot.call({"image": images(2)}, ("probabilities",))
-
-    def run(binding, options):
-        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
-
-    slot._session.run_with_iobinding = run
+    slot._session.run_with_iobinding = meet_an_illegal_address
     fake_cuda.fail["cuStreamIsCapturing"] = 700
     with pytest.raises(ResultError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
         slot.call({"image": images(2)}, ("probabilities",))
@@ -400,11 +401,7 @@ def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_
     (slot,), _ = opened(DIGITS)
     for _ in range(calls_before):
         slot.call({"image": images(2)}, ("probabilities",))
-
-    def run(binding, options):
-        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
-
-    slot._session.run_with_iobinding = run
+    slot._session.run_with_iobinding = meet_an_illegal_address
     fake_cuda.fail["cuStreamSynchronize"] = 700
     with pytest.raises(ResultError, match="the CUDA driver answered CUDA_ERROR_ILLEGAL_ADDRESS"):
         slot.call({"image": images(2)}, ("probabilities",))
