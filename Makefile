@@ -79,11 +79,11 @@ schemas: .venv-cpu/installed  ## write again what is made from the code: schemas
 	.venv-cpu/bin/python -m tests.docs.diagram
 
 bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in one run
-	.venv-cpu/bin/python -m aegisrt.bench.startup
-	.venv-cpu/bin/python -m aegisrt.bench.dispatch
-	.venv-cpu/bin/python -m aegisrt.bench.dispatch --rounds 300 --model "$$(.venv-cpu/bin/python -m tests.models.real_models magika)"
-	.venv-cpu/bin/python -m tests.backends.measure_tvm_overhead
-	.venv-cpu/bin/python -m aegisrt.bench.serving
+	.venv-cpu/bin/python -m aegisrt.bench.own.startup
+	.venv-cpu/bin/python -m aegisrt.bench.own.dispatch
+	.venv-cpu/bin/python -m aegisrt.bench.own.dispatch --rounds 300 --model "$$(.venv-cpu/bin/python -m tests.models.real_models magika)"
+	.venv-cpu/bin/python -m tests.measuring.tvm_overhead
+	.venv-cpu/bin/python -m aegisrt.bench.own.queueing
 
 clean:
 	rm -rf .venv .venv-cpu .venv-unit .venv-lint .venv-cell

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from aegisrt.backends.base import RuntimeBackend
+    from aegisrt.backends.base.backend import RuntimeBackend
     from aegisrt.backends.mock import MockBackend
-    from aegisrt.backends.onnx import ONNXBackend
-    from aegisrt.backends.tensorrt import TensorRTBackend
-    from aegisrt.backends.tvm import TVMBackend
+    from aegisrt.backends.onnx.backend import ONNXBackend
+    from aegisrt.backends.tensorrt.backend import TensorRTBackend
+    from aegisrt.backends.tvm.backend import TVMBackend
     from aegisrt.core.capabilities import Capabilities
     from aegisrt.core.options import BackendOptions
     from aegisrt.core.request import ExecutionRequest, ExecutionResult
     from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
     from aegisrt.core.tensor import DataType, Signature, TensorSpec
     from aegisrt.deployment import deploy
-    from aegisrt.devices.cuda_stream import CudaStream
+    from aegisrt.devices.cuda.stream import CudaStream
     from aegisrt.manifest.schema import Manifest
     from aegisrt.runtime.context import ExecutionContext
 
@@ -35,14 +35,14 @@ _HOME = {
     "Error": "aegisrt.core.result",
     "ErrorCode": "aegisrt.core.result",
     "ResultError": "aegisrt.core.result",
-    "RuntimeBackend": "aegisrt.backends.base",
+    "RuntimeBackend": "aegisrt.backends.base.backend",
     "Capabilities": "aegisrt.core.capabilities",
     "BackendOptions": "aegisrt.core.options",
     "MockBackend": "aegisrt.backends.mock",
-    "ONNXBackend": "aegisrt.backends.onnx",
-    "TVMBackend": "aegisrt.backends.tvm",
-    "TensorRTBackend": "aegisrt.backends.tensorrt",
-    "CudaStream": "aegisrt.devices.cuda_stream",
+    "ONNXBackend": "aegisrt.backends.onnx.backend",
+    "TVMBackend": "aegisrt.backends.tvm.backend",
+    "TensorRTBackend": "aegisrt.backends.tensorrt.backend",
+    "CudaStream": "aegisrt.devices.cuda.stream",
     "DataType": "aegisrt.core.tensor",
     "Signature": "aegisrt.core.tensor",
     "TensorSpec": "aegisrt.core.tensor",

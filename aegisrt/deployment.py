@@ -13,13 +13,13 @@ from aegisrt.core.result import Err, Ok, Result
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.check import check_graph
 from aegisrt.graph.nodes import Graph
-from aegisrt.manifest.compose import compose
+from aegisrt.manifest.check.validate import manifest_error, validate
+from aegisrt.manifest.compose.compose import compose
 from aegisrt.manifest.composition import Composition, composed_before, escaped
 from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import Manifest
-from aegisrt.manifest.validate import manifest_error, validate
+from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
-from aegisrt.runtime.factory import build_backends
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.artifacts.cache import ArtifactCache, Policy
-from aegisrt.artifacts.entry import Entry
-from aegisrt.backends.base import RuntimeBackend
-from aegisrt.backends.model_file import readable_file
-from aegisrt.backends.source import source_of
+from aegisrt.artifacts.entry import CacheEntry
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.files.readable import readable_file
+from aegisrt.backends.files.source import source_of
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
 from aegisrt.core.sidecar import artifact_key
 
@@ -54,7 +54,7 @@ def engine_file(
         key = artifact_key(source_of(readable_file(source)), recipe.value)
         suffix = backend.capabilities.formats[0]
         path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, tell=progress)
-        if not built and backend.outdated(Entry(path.parent).sidecar().metadata):
+        if not built and backend.outdated(CacheEntry(path.parent).sidecar().metadata):
             path, built = cache.get(key, suffix, make, force=True, tell=progress)
     except ResultError as failure:
         return Err(failure.error)

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from filelock import FileLock, Timeout
 
-from aegisrt.artifacts.entry import STEM, Entry
+from aegisrt.artifacts.entry import STEM, CacheEntry
 from aegisrt.artifacts.location import cache_root, make_private
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
@@ -73,14 +73,14 @@ class ArtifactCache:
         if folder.parent != self._entries.resolve():
             return False
         make_private(self.root)
-        return Entry(folder).damage() is None and Entry(folder).file() == path.resolve()
+        return CacheEntry(folder).damage() is None and CacheEntry(folder).file() == path.resolve()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """Return the entries, the one last used first; damaged ones too."""
-        found = [Entry(path) for path in self._folders() if len(path.name) == _KEY_LENGTH]
-        return sorted(found, key=Entry.last_used_s, reverse=True)
+        found = [CacheEntry(path) for path in self._folders() if len(path.name) == _KEY_LENGTH]
+        return sorted(found, key=CacheEntry.last_used_s, reverse=True)
 
-    def prune(self, *, max_bytes: int | None = None, max_age_s: float | None = None) -> list[Entry]:
+    def prune(self, *, max_bytes: int | None = None, max_age_s: float | None = None) -> list[CacheEntry]:
         """Return the entries that were deleted: damaged ones, those not used for `max_age_s`, then the least
         recently used ones until the rest has at most `max_bytes`. What a builder works on stays.
         """
@@ -103,7 +103,7 @@ class ArtifactCache:
             yield from (path for path in self._entries.iterdir() if path.is_dir())
 
     def _verified(self, key: str, on_damage: Policy) -> Path | None:
-        entry = Entry(self._entries / key)
+        entry = CacheEntry(self._entries / key)
         if not entry.folder.is_dir():
             return None
         try:
@@ -117,18 +117,18 @@ class ArtifactCache:
         return file
 
     def _build(self, key: str, suffix: str, make: Callable[[Path], None]) -> Path:
-        entry, building = Entry(self._entries / key), self._building(key)
+        entry, building = CacheEntry(self._entries / key), self._building(key)
         _keep_records(entry.folder, building)
         file = building / f"{STEM}{suffix}"
         try:
             make(file)
-            made = Entry(building).file()
+            made = CacheEntry(building).file()
         except ResultError as problem:
             raise ResultError(self._with_log(problem, file, key)) from problem
         self._publish(building, entry.folder)
         return entry.folder / made.name if entry.damage() is None else self._refuse(entry)
 
-    def _refuse(self, entry: Entry) -> Path:
+    def _refuse(self, entry: CacheEntry) -> Path:
         """Raise for a fresh entry that is not what its key says: its source changed while it was built."""
         problem = entry.damage()
         self._remove(entry.folder)
@@ -175,7 +175,7 @@ class ArtifactCache:
         finally:
             lock.release()
 
-    def _delete(self, entry: Entry) -> bool:
+    def _delete(self, entry: CacheEntry) -> bool:
         self._locks.mkdir(exist_ok=True)
         try:
             with FileLock(self._locks / f"{entry.key}.lock", timeout=0):

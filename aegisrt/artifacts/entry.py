@@ -1,4 +1,4 @@
-"""`Entry`: one engine file in the cache, and whether it is still what was built."""
+"""`CacheEntry`: one engine file in the cache, and whether it is still what was built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEM = "model"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """A folder of the cache, named by the key of the file in it."""
 
     folder: Path

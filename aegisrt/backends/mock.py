@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 from pydantic import Field, ValidationError
 
-from aegisrt.backends.base import RuntimeBackend
-from aegisrt.backends.model_file import known_format
-from aegisrt.backends.onnx_file import read_onnx
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.files.readable import known_format
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.options import BackendOptions, StrictModel
 from aegisrt.core.result import ErrorCode, fail

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, create_model
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import did_you_mean
@@ -19,7 +19,7 @@ GROUP = "aegisrt.backends"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BackendEntry:
     """One known backend kind; its module is imported on use."""
 
     kind: str
@@ -29,14 +29,14 @@ class Entry:
     """The installed distribution that declares it."""
 
 
-def entries() -> Result[dict[str, Entry]]:
+def entries() -> Result[dict[str, BackendEntry]]:
     """Return the known kinds, sorted; ALREADY_EXISTS where two distributions claim one, naming both."""
     return collect(_declared())
 
 
-def collect(declared: Iterable[Entry]) -> Result[dict[str, Entry]]:
+def collect(declared: Iterable[BackendEntry]) -> Result[dict[str, BackendEntry]]:
     """Return entries by kind; one distribution that is found twice (a checkout and its install) is one."""
-    known: dict[str, Entry] = {}
+    known: dict[str, BackendEntry] = {}
     for entry in declared:
         other = known.setdefault(entry.kind, entry)
         if other.distribution != entry.distribution:
@@ -91,14 +91,14 @@ def _any_options(kind: str) -> type[BackendOptions]:
 
 
 @cache
-def _declared() -> tuple[Entry, ...]:
+def _declared() -> tuple[BackendEntry, ...]:
     return tuple(
-        Entry(point.name, point.value, point.dist.name if point.dist else "?")
+        BackendEntry(point.name, point.value, point.dist.name if point.dist else "?")
         for point in importlib.metadata.entry_points(group=GROUP)
     )
 
 
-def _imported(entry: Entry) -> Result[type[RuntimeBackend[Any]]]:
+def _imported(entry: BackendEntry) -> Result[type[RuntimeBackend[Any]]]:
     point = importlib.metadata.EntryPoint(entry.kind, entry.target, GROUP)
     whose = f"backend `{entry.kind}` of `{entry.distribution}`"
     try:

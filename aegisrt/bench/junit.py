@@ -9,11 +9,11 @@ from xml.etree import ElementTree as Xml
 from aegisrt.bench.environment import environment
 
 if TYPE_CHECKING:
-    from aegisrt.bench.report import Report
+    from aegisrt.bench.report import BenchReport
     from aegisrt.bench.summary import Summary
 
 
-def junit_xml(report: Report) -> bytes:
+def junit_xml(report: BenchReport) -> bytes:
     """Return the document: one test case, which fails where a request was not answered; numbers are properties."""
     failed = sum(report.ours.errors.values())
     totals = {"tests": "1", "failures": str(int(failed > 0)), "errors": "0", "time": f"{report.load.seconds:.3f}"}
@@ -31,7 +31,7 @@ def junit_xml(report: Report) -> bytes:
     return bytes(Xml.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _numbers(report: Report) -> Iterator[tuple[str, object]]:
+def _numbers(report: BenchReport) -> Iterator[tuple[str, object]]:
     yield from environment().items()
     yield from _of(report.ours, "")
     if report.bare is not None:

@@ -17,7 +17,7 @@ Call: TypeAlias = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TimedCalls:
     """The times of one call, in nanoseconds, in the order in which they were taken."""
 
     name: str
@@ -34,7 +34,7 @@ class Sample:
         return (quantiles(self.times_ns, n=100)[98] if len(self.times_ns) > 1 else self.times_ns[0]) / 1e3
 
 
-def interleaved(calls: Mapping[str, Call], rounds: int, warmup: int = 200) -> dict[str, Sample]:
+def interleaved(calls: Mapping[str, Call], rounds: int, warmup: int = 200) -> dict[str, TimedCalls]:
     """Return the times of each call by name; every round takes all calls once, in an order of its own.
 
     The order is shuffled (seeded), because a call leaves the caches to the next one. The garbage collector is off
@@ -53,7 +53,7 @@ def interleaved(calls: Mapping[str, Call], rounds: int, warmup: int = 200) -> di
                 started = perf_counter_ns()
                 call()
                 times.append(perf_counter_ns() - started)
-    return {name: Sample(name, tuple(times)) for name, times in taken.items()}
+    return {name: TimedCalls(name, tuple(times)) for name, times in taken.items()}
 
 
 @contextmanager

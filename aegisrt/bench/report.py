@@ -27,7 +27,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchReport:
     """One scenario's outcome."""
 
     scenario: Scenario
@@ -57,7 +57,7 @@ class Report:
 
 def benchmark(
     context: ExecutionContext, model: str, scenario: Scenario, load: Load, progress: Progress = silent
-) -> Report:
+) -> BenchReport:
     """Return what a scenario measured; `server` without a rate takes half of what `offline` reaches in a short run."""
     workload = Workload.of(context, model, load.rows)
     if scenario == "server" and load.qps is None:
@@ -69,15 +69,17 @@ def benchmark(
     return report
 
 
-def _measured(workload: Workload, model: str, scenario: Scenario, load: Load, progress: Progress = silent) -> Report:
+def _measured(
+    workload: Workload, model: str, scenario: Scenario, load: Load, progress: Progress = silent
+) -> BenchReport:
     run = Run(workload, load.seconds, load.against_bare, load.qps, progress)
     run.measure(scenario)
     backend = workload.context.graph.manifest.models[model].backend
     bare = run.bare.summary() if load.against_bare else None
-    return Report(scenario, model, backend, load, run.ours.summary(), bare)
+    return BenchReport(scenario, model, backend, load, run.ours.summary(), bare)
 
 
-def sweep(context: ExecutionContext, model: str, load: Load, progress: Progress = silent) -> list[Report]:
+def sweep(context: ExecutionContext, model: str, load: Load, progress: Progress = silent) -> list[BenchReport]:
     """Return the `server` scenario at several shares of the offline throughput, each for the load's seconds."""
     workload = Workload.of(context, model, load.rows)
     capacity = _capacity(workload, load.seconds)

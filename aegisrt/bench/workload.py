@@ -9,9 +9,9 @@ from itertools import cycle
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, Signature
-from aegisrt.runtime.batch import count_rows
+from aegisrt.runtime.building.sample import read_sample, zeros
 from aegisrt.runtime.context import ExecutionContext
-from aegisrt.runtime.sample import read_sample, zeros
+from aegisrt.runtime.scheduling.batch import count_rows
 
 _MOST = 64
 """Distinct requests; they are sent in turn."""

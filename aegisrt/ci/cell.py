@@ -14,17 +14,17 @@ from aegisrt.ci.check import check_cell, check_overrides
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import Err, Ok, Result
-from aegisrt.manifest.compose import compose
-from aegisrt.manifest.json_values import json_values
-from aegisrt.manifest.library import Library
-from aegisrt.manifest.locate import Locator
-from aegisrt.manifest.pydantic_errors import explain_errors
-from aegisrt.manifest.validate import manifest_error
+from aegisrt.manifest.check.json_values import json_values
+from aegisrt.manifest.check.locate import Locator
+from aegisrt.manifest.check.pydantic_errors import explain_errors
+from aegisrt.manifest.check.validate import manifest_error
+from aegisrt.manifest.compose.compose import compose
+from aegisrt.manifest.compose.library import ConfigLibrary
 
 GROUP = "ci"
 
 
-class _Root(StrictModel):
+class _CellRoot(StrictModel):
     ci: CellOptions
 
 
@@ -42,7 +42,7 @@ class Cell:
 
 
 def read_cell(
-    name: str, own: Sequence[str], deployment: Sequence[str], library: Library, config_dir: Path | str | None
+    name: str, own: Sequence[str], deployment: Sequence[str], library: ConfigLibrary, config_dir: Path | str | None
 ) -> Result[Cell]:
     """Return the cell of the file `name`, valid; else an error whose `diagnostics` are all that is wrong with it.
 
@@ -65,7 +65,7 @@ def read_cell(
 def _validated(composed: dict[str, Any], locator: Locator) -> CellOptions | None:
     values, emptied = json_values({GROUP: composed.get(GROUP, {})}, locator)
     try:
-        return _Root.model_validate_json(json.dumps(values)).ci
+        return _CellRoot.model_validate_json(json.dumps(values)).ci
     except ValidationError as error:
-        explain_errors(error, _Root, {}, emptied, locator)
+        explain_errors(error, _CellRoot, {}, emptied, locator)
         return None

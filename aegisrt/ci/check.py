@@ -11,18 +11,18 @@ from aegisrt.backends.registry import backend_class, entries
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.result import Err, ResultError
+from aegisrt.core.suggest import did_you_mean, listed, quoted
 from aegisrt.deployment import resolve
 from aegisrt.devices.base import Device
-from aegisrt.manifest.defaults import unknown_option
-from aegisrt.manifest.kinds import near_kind
-from aegisrt.manifest.library import Library
-from aegisrt.manifest.locate import Locator
-from aegisrt.manifest.suggest import did_you_mean, listed, quoted
+from aegisrt.manifest.check.kinds import near_kind
+from aegisrt.manifest.check.locate import Locator
+from aegisrt.manifest.compose.defaults import unknown_option
+from aegisrt.manifest.compose.library import ConfigLibrary
 
 _AT = "ci"
 
 
-def check_cell(options: CellOptions, library: Library, locator: Locator) -> None:
+def check_cell(options: CellOptions, library: ConfigLibrary, locator: Locator) -> None:
     """Tell `locator` of each backend, device, extra and profile that is unknown, and of a runner without its gate."""
     _check_backend(options, locator)
     _check_extras(options.extras, locator)

@@ -13,9 +13,9 @@ from aegisrt.ci.words import Words, sorted_words
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Ok, Result
+from aegisrt.core.suggest import quoted
+from aegisrt.manifest.compose.library import ConfigLibrary, shown
 from aegisrt.manifest.composition import composition_error
-from aegisrt.manifest.library import Library, shown
-from aegisrt.manifest.suggest import quoted
 
 EVENTS = ("pull_request", "push", "schedule", "workflow_dispatch")
 Runner = Literal["hosted", "self-hosted"]
@@ -43,7 +43,7 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MatrixEntry:
     """One job of the matrix."""
 
     name: str
@@ -60,7 +60,7 @@ class Entry:
 
 def make_matrix(
     overrides: Sequence[str] = (), *, multirun: bool = False, config_dir: Path | str | None = None
-) -> Result[list[Entry]]:
+) -> Result[list[MatrixEntry]]:
     """Return every cell's entries, by file name; with `multirun`, those of every combination of a sweep.
 
     `ci=NAME` leaves one cell, `ci.FIELD=VALUE` changes each, and any other override is one of the packaged demo. An
@@ -70,9 +70,9 @@ def make_matrix(
     if isinstance(words, Err):
         return words
     folders = [*([Path(config_dir)] if config_dir is not None else []), configs_dir()]
-    library = Library(folders)
+    library = ConfigLibrary(folders)
     found = [*_passed_over(folders)]
-    entries: list[Entry] = []
+    entries: list[MatrixEntry] = []
     for one in words.value:
         for name in one.chosen or library.options(GROUP):
             cell = read_cell(name, one.own, one.deployment, library, config_dir)
@@ -84,12 +84,12 @@ def make_matrix(
     return Err(composition_error(found, "the CI matrix")) if found else Ok(entries)
 
 
-def _entries(cell: Cell, words: Words) -> list[Entry]:
+def _entries(cell: Cell, words: Words) -> list[MatrixEntry]:
     versions = cell.options.versions
     made = []
     for version in versions:
         apart = [*([version] if len(versions) > 1 else []), *words.swept]
-        made.append(Entry(f"{cell.file} ({', '.join(apart)})" if apart else cell.file, cell, version))
+        made.append(MatrixEntry(f"{cell.file} ({', '.join(apart)})" if apart else cell.file, cell, version))
     return made
 
 
@@ -101,9 +101,9 @@ def _passed_over(folders: Iterable[Path]) -> Iterable[Diagnostic]:
         yield Diagnostic("ignored-file", message, place, hint=f"rename it to `{file.stem}.yaml`")
 
 
-def _twice(entries: Iterable[Entry]) -> Iterable[Diagnostic]:
+def _twice(entries: Iterable[MatrixEntry]) -> Iterable[Diagnostic]:
     """Yield what is wrong with a cell that does what another does."""
-    seen: dict[str, Entry] = {}
+    seen: dict[str, MatrixEntry] = {}
     for entry in entries:
         does = {key: value for key, value in entry.to_json().items() if key not in ("name", "cell", "timeout_minutes")}
         first = seen.setdefault(repr(does), entry)

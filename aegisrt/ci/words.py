@@ -9,10 +9,10 @@ from aegisrt.ci.cell import GROUP
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.result import Err, Ok, Result
-from aegisrt.manifest.compose import expand_sweep
+from aegisrt.manifest.compose.compose import expand_sweep
+from aegisrt.manifest.compose.fields import TOP
+from aegisrt.manifest.compose.overrides import place_in
 from aegisrt.manifest.composition import composition_error
-from aegisrt.manifest.fields import TOP
-from aegisrt.manifest.overrides import place_in
 
 
 @dataclass(frozen=True, slots=True)

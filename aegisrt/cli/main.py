@@ -87,13 +87,13 @@ def _answered(words: list[str]) -> int:
         sys.stdout.write(f"aegisrt {__version__}\n")
         return 0
     if words[0] == "__complete":
-        from aegisrt.cli.complete import main as complete
+        from aegisrt.cli.completion.complete import main as complete
 
         return complete(words[1:], VERBS)
     verb, *rest = _verb_first(words)
     if verb not in VERBS:
         return _usage_error(f"`{verb}` is not a verb", _meant(verb), words)
-    code: int = importlib.import_module(f"aegisrt.cli.{verb.replace('-', '_')}").main(rest)
+    code: int = importlib.import_module(f"aegisrt.cli.verbs.{verb.replace('-', '_')}").main(rest)
     return code
 
 

@@ -26,13 +26,13 @@ def print_error(error: Error, format: str) -> int:  # noqa: A002
     """Print an error, and return the exit code: 2 for what a manifest or a command line says, else 1."""
     code = 2 if error.diagnostics else 1
     if error.diagnostics and format == "github":
-        from aegisrt.manifest.report import render_github
+        from aegisrt.manifest.diagnostics.report import render_github
 
         sys.stdout.write(render_github(error.diagnostics))
     elif format == "json":
         print_json({"ok": False, "error": error_json(error)})
     elif error.diagnostics:
-        from aegisrt.manifest.report import render_text
+        from aegisrt.manifest.diagnostics.report import render_text
 
         sys.stderr.write(render_text(error.diagnostics, color=wants_color(sys.stderr)))
     else:

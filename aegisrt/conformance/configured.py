@@ -11,17 +11,17 @@ from pydantic import ValidationError
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import Err, Ok, Result
-from aegisrt.manifest.compose import compose
-from aegisrt.manifest.json_values import json_values
-from aegisrt.manifest.locate import Locator
-from aegisrt.manifest.pydantic_errors import explain_errors
-from aegisrt.manifest.validate import manifest_error
+from aegisrt.manifest.check.json_values import json_values
+from aegisrt.manifest.check.locate import Locator
+from aegisrt.manifest.check.pydantic_errors import explain_errors
+from aegisrt.manifest.check.validate import manifest_error
+from aegisrt.manifest.compose.compose import compose
 
 GROUP = "conformance"
 DEFAULT = "full"
 
 
-class _Root(StrictModel):
+class _OptionsRoot(StrictModel):
     conformance: ConformanceOptions
 
 
@@ -38,8 +38,8 @@ def configured(overrides: Sequence[str], *, config_dir: Path | str | None = None
     locator = Locator(composed.value.origins, "the command line")
     values, emptied = json_values({GROUP: composed.value.values.get(GROUP, {})}, locator)
     try:
-        root = _Root.model_validate_json(json.dumps(values))
+        root = _OptionsRoot.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        explain_errors(error, _Root, {}, emptied, locator)
+        explain_errors(error, _OptionsRoot, {}, emptied, locator)
         return Err(manifest_error(locator.found, "the command line"))
     return Err(manifest_error(locator.found, "the command line")) if locator.found else Ok(root.conformance)

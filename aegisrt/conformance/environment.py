@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 import aegisrt
-from aegisrt.conformance.report import Environment
+from aegisrt.conformance.report import ReportEnvironment
 from aegisrt.conformance.target import Target
 from aegisrt.devices.base import Device
 from aegisrt.devices.discover import discover
 
 
-def environment(target: Target) -> Environment:
+def environment(target: Target) -> ReportEnvironment:
     """Return where and on what the kit runs; loads no engine."""
-    return Environment(
+    return ReportEnvironment(
         aegisrt=aegisrt.__version__,
         python=platform.python_version(),
         numpy=np.__version__,

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
-from aegisrt.conformance.junit import junit_xml
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.reports.junit import junit_xml
 
 
 class Status(StrEnum):
@@ -45,7 +45,7 @@ class CheckResult(StrictModel):
     """How long it took."""
 
 
-class Environment(StrictModel):
+class ReportEnvironment(StrictModel):
     """Where a run took place."""
 
     aegisrt: str
@@ -79,7 +79,7 @@ class Counts(StrictModel):
 class Report(StrictModel):
     """All results of a run, in the order in which the checks ran."""
 
-    environment: Environment
+    environment: ReportEnvironment
     """Where it ran."""
     results: tuple[CheckResult, ...]
     """One entry for each check, backend and device."""
@@ -87,7 +87,7 @@ class Report(StrictModel):
     """Results by status."""
 
     @classmethod
-    def of(cls, environment: Environment, results: list[CheckResult]) -> Report:
+    def of(cls, environment: ReportEnvironment, results: list[CheckResult]) -> Report:
         """Return the report of `results`, counted."""
         counts = Counter(result.status.value for result in results)
         return cls(environment=environment, results=tuple(results), counts=Counts(**counts))

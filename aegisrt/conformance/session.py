@@ -12,12 +12,12 @@ from time import perf_counter_ns
 from types import TracebackType
 
 from aegisrt.conformance.check import Check
-from aegisrt.conformance.judge import Judge, Outcome
 from aegisrt.conformance.options import ConformanceOptions
-from aegisrt.conformance.probe import PROBE
+from aegisrt.conformance.processes.judge import Judge, Outcome
+from aegisrt.conformance.processes.probe import PROBE
+from aegisrt.conformance.processes.worker import JudgeProcess
 from aegisrt.conformance.report import CheckResult, Status
 from aegisrt.conformance.target import Target
-from aegisrt.conformance.worker import Worker
 from aegisrt.conformance.xfails import Xfails
 
 _NO_FORK = "needs a process of its own, and this system cannot fork"
@@ -36,7 +36,7 @@ class Session:
         self._xfails = xfails
         self._folder = Path(tempfile.mkdtemp(prefix="aegisrt-conformance-"))
         self._folder.chmod(0o755)
-        self._worker: Worker | None = None
+        self._worker: JudgeProcess | None = None
         self._judge: Judge | None = None
         self._here = _NO_FORK if sys.platform == "win32" else target.not_importable()
         self._absent = _absent(target)
@@ -81,19 +81,19 @@ class Session:
         if self._here:
             return Outcome(Status.SKIPPED, self._here) if check.isolated else self._in_thread(check)
         if check.isolated:
-            worker = Worker(self.target, self._settings, self._folder)
+            worker = JudgeProcess(self.target, self._settings, self._folder)
             try:
                 return worker.run(check)
             finally:
                 worker.close()
         return self._living_worker().run(check)
 
-    def _living_worker(self) -> Worker:
+    def _living_worker(self) -> JudgeProcess:
         if self._worker is not None and not self._worker.alive:
             self._worker.close()
             self._worker = None
         if self._worker is None:
-            self._worker = Worker(self.target, self._settings, self._folder)
+            self._worker = JudgeProcess(self.target, self._settings, self._folder)
         return self._worker
 
     def _in_thread(self, check: Check) -> Outcome:

@@ -10,10 +10,10 @@ from time import perf_counter_ns
 from typing import Any
 
 from aegisrt.conformance import verdict
-from aegisrt.conformance.compare import difference
 from aegisrt.conformance.options import ConformanceOptions
-from aegisrt.conformance.reference import REFERENCES, SLOW_SIDES, Reference
-from aegisrt.conformance.supply import Supply, undeclared
+from aegisrt.conformance.references.compare import difference
+from aegisrt.conformance.references.models import REFERENCES, SLOW_SIDES, Reference
+from aegisrt.conformance.references.supply import Supply, undeclared
 from aegisrt.conformance.target import Backend, Target
 from aegisrt.conformance.verdict import Skipped
 from aegisrt.core.capabilities import Capabilities

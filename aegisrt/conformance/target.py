@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.devices.base import Device
-from aegisrt.manifest.base import option_sets
+from aegisrt.manifest.compose.base import option_sets
 
 Backend = RuntimeBackend[Any]
 

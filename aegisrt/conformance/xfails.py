@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from aegisrt.conformance.check import all_checks
-from aegisrt.conformance.judge import Outcome
+from aegisrt.conformance.processes.judge import Outcome
 from aegisrt.conformance.report import Status
 from aegisrt.conformance.target import Target
 from aegisrt.core.options import StrictModel

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.core.result import ResultError
-from aegisrt.devices.cuda_driver import CudaDriver, cuda_driver, installed_driver
+from aegisrt.devices.cuda.driver import CudaDriver, cuda_driver, installed_driver
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aegisrt.artifacts.location import VARIABLE
-from aegisrt.doctor.check import Check, Status
-from aegisrt.doctor.environment import Environment
+from aegisrt.doctor.check import DoctorCheck, Status
+from aegisrt.doctor.environment import MachineFacts
 
 _WANTED = {
     "hydra-core": ((1, 3), (1, 4), "hydra-core>=1.3.2,<1.4"),
@@ -17,35 +17,35 @@ _WANTED = {
 _LITTLE_BYTES = 2**30
 
 
-def packages(env: Environment) -> Iterator[Check]:
+def packages(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield the packages whose version does not fit, which pip leaves behind after a forced install."""
     wrong = False
     for name, (low, high, wanted) in _WANTED.items():
         version = env.packages.get(name)
         if version is None or not low <= tuple(map(int, version.split(".")[:2])) < high:
             wrong = True
-            yield Check(
+            yield DoctorCheck(
                 "packages", "fail", f"{name} is {version or 'missing'}, not {wanted}", f"pip install '{wanted}'"
             )
     if not wrong:
-        yield Check("packages", "ok", f"aegisrt {env.packages.get('aegisrt', '?')} with what it needs")
+        yield DoctorCheck("packages", "ok", f"aegisrt {env.packages.get('aegisrt', '?')} with what it needs")
 
 
-def cache(env: Environment) -> Iterator[Check]:
+def cache(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield whether engine files can be built into the cache, and trusted when they are loaded from it."""
     facts = env.cache
     if facts.in_the_way is not None:
         detail = f"the cache {facts.path} cannot be a folder: {facts.in_the_way} is a file"
-        yield Check("cache", "fail", detail, f"export {VARIABLE}=$HOME/.cache/aegisrt, or another folder")
+        yield DoctorCheck("cache", "fail", detail, f"export {VARIABLE}=$HOME/.cache/aegisrt, or another folder")
     elif not facts.writable:
         fix = f"sudo chown -R $(id -un) {facts.path}; or set {VARIABLE} to a folder of your own"
-        yield Check("cache", "fail", f"the cache {facts.path} cannot be written", fix)
+        yield DoctorCheck("cache", "fail", f"the cache {facts.path} cannot be written", fix)
     elif not facts.private:
         detail = f"others can write to the cache {facts.path}, from which native code is loaded"
-        yield Check("cache", "fail", detail, f"chmod go-w {facts.path}")
+        yield DoctorCheck("cache", "fail", detail, f"chmod go-w {facts.path}")
     else:
-        yield Check("cache", "ok", facts.path)
+        yield DoctorCheck("cache", "ok", facts.path)
     if facts.free_bytes < _LITTLE_BYTES:
         detail = f"the disk of the cache {facts.path} has {facts.free_bytes / 2**20:.0f} MiB left"
         status: Status = "fail" if facts.free_bytes < _LITTLE_BYTES // 10 else "warn"
-        yield Check("disk", status, detail, "aegisrt artifacts prune; or set " + VARIABLE + " to a larger disk")
+        yield DoctorCheck("disk", status, detail, "aegisrt artifacts prune; or set " + VARIABLE + " to a larger disk")

@@ -1,4 +1,4 @@
-"""`Check`: one finding of the doctor."""
+"""`DoctorCheck`: one finding of the doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Status = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DoctorCheck:
     """What was looked at, how it is, and what to do."""
 
     id: str

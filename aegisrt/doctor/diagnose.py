@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aegisrt.doctor import base_checks, engine_checks, gpu_checks
-from aegisrt.doctor.check import Check
-from aegisrt.doctor.environment import Environment
+from aegisrt.doctor.check import DoctorCheck
+from aegisrt.doctor.environment import MachineFacts
 
 CHECKS = (
     base_checks.packages,
@@ -22,6 +22,6 @@ CHECKS = (
 )
 
 
-def diagnose(env: Environment) -> tuple[Check, ...]:
+def diagnose(env: MachineFacts) -> tuple[DoctorCheck, ...]:
     """Return all findings, in the order in which to mend them."""
     return tuple(found for check in CHECKS for found in check(env))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aegisrt.doctor.check import Check, Status
-from aegisrt.doctor.environment import Environment
+from aegisrt.doctor.check import DoctorCheck, Status
+from aegisrt.doctor.environment import MachineFacts
 
 _ORT_CPU = "pip install 'aegisrt[onnx]'"
 _ORT_GPU = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-cache-dir 'aegisrt[onnx-gpu]'"
@@ -25,101 +25,109 @@ _TRT_PAIRS = tuple(
 _RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
-def onnxruntime(env: Environment) -> Iterator[Check]:
+def onnxruntime(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield which ONNX Runtime is here; two of them overwrite each other's files."""
     plain, gpu = env.packages.get("onnxruntime"), env.packages.get("onnxruntime-gpu")
     if plain and gpu:
         detail = f"onnxruntime {plain} and onnxruntime-gpu {gpu} are both installed, in one folder: one is overwritten"
-        yield Check("onnxruntime", "fail", detail, _ORT_GPU)
+        yield DoctorCheck("onnxruntime", "fail", detail, _ORT_GPU)
         return
     version = plain or gpu
     if version is None:
-        yield Check("onnxruntime", "warn", "ONNX Runtime is not installed", _ORT_CPU)
+        yield DoctorCheck("onnxruntime", "warn", "ONNX Runtime is not installed", _ORT_CPU)
     elif "onnx" in env.broken:
         fix = f"pip install --force-reinstall --no-cache-dir onnxruntime{'-gpu' if gpu else ''}"
-        yield Check("onnxruntime", "fail", f"onnxruntime {version} does not import: {env.broken['onnx']}", fix)
+        yield DoctorCheck("onnxruntime", "fail", f"onnxruntime {version} does not import: {env.broken['onnx']}", fix)
     elif _numbers(version) < _ORT_OLDEST:
         fix = f"pip install --upgrade onnxruntime{'-gpu' if gpu else ''}"
-        yield Check("onnxruntime", "fail", f"onnxruntime {version} is older than 1.26", fix)
+        yield DoctorCheck("onnxruntime", "fail", f"onnxruntime {version} is older than 1.26", fix)
     elif env.has_gpu and plain:
-        yield Check("onnxruntime", "warn", f"onnxruntime {version} runs on the CPU alone; there is a GPU", _ORT_GPU)
+        yield DoctorCheck(
+            "onnxruntime", "warn", f"onnxruntime {version} runs on the CPU alone; there is a GPU", _ORT_GPU
+        )
     else:
-        yield Check("onnxruntime", "ok", f"onnxruntime{'-gpu' if gpu else ''} {version}: {', '.join(env.providers)}")
+        yield DoctorCheck(
+            "onnxruntime", "ok", f"onnxruntime{'-gpu' if gpu else ''} {version}: {', '.join(env.providers)}"
+        )
 
 
-def onnxruntime_libraries(env: Environment) -> Iterator[Check]:
+def onnxruntime_libraries(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield which libraries ONNX Runtime's GPU providers miss: without them it runs on the CPU without a word."""
     for provider, missing in env.provider_misses.items():
         absent = [name for name in missing if name != "libcuda.so.1"]
         if not absent:
-            yield Check(f"onnxruntime-{_short(provider)}", "ok", f"`{provider}` finds its libraries")
+            yield DoctorCheck(f"onnxruntime-{_short(provider)}", "ok", f"`{provider}` finds its libraries")
             continue
         tensorrt = provider == "TensorrtExecutionProvider"
         detail = f"`{provider}` misses {', '.join(absent)}"
         detail += "; backend `tensorrt` does not need it" if tensorrt else ""
         status: Status = "fail" if env.has_gpu and not tensorrt else "warn"
-        yield Check(f"onnxruntime-{_short(provider)}", status, detail, _install(absent))
+        yield DoctorCheck(f"onnxruntime-{_short(provider)}", status, detail, _install(absent))
 
 
-def tvm(env: Environment) -> Iterator[Check]:
+def tvm(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield whether TVM has the FFI package that it was made with, and what compiles."""
     version, ffi = env.packages.get("apache-tvm"), env.packages.get("apache-tvm-ffi")
     if version is None:
         return
     if ffi != _TVM_FFI:
         detail = f"apache-tvm {version} is beside apache-tvm-ffi {ffi}, with which it crashes or does not import"
-        yield Check("tvm", "fail", detail, f"pip install 'apache-tvm-ffi=={_TVM_FFI}'")
+        yield DoctorCheck("tvm", "fail", detail, f"pip install 'apache-tvm-ffi=={_TVM_FFI}'")
     elif "tvm" in env.broken:
         detail = f"apache-tvm {version} does not import: {env.broken['tvm']}"
-        yield Check("tvm", "fail", detail, "pip install --force-reinstall --no-cache-dir 'aegisrt[tvm]'")
+        yield DoctorCheck("tvm", "fail", detail, "pip install --force-reinstall --no-cache-dir 'aegisrt[tvm]'")
     else:
-        yield Check("tvm", "ok", f"apache-tvm {version}, apache-tvm-ffi {ffi}")
+        yield DoctorCheck("tvm", "ok", f"apache-tvm {version}, apache-tvm-ffi {ffi}")
     if "c++" not in env.tools:
-        yield Check("compiler", "fail", "there is no C++ compiler, and TVM links with one", "apt-get install -y g++")
+        yield DoctorCheck(
+            "compiler", "fail", "there is no C++ compiler, and TVM links with one", "apt-get install -y g++"
+        )
 
 
-def onnx_package(env: Environment) -> Iterator[Check]:
+def onnx_package(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield whether the package `onnx` is beside the engines that read models with it."""
     wants = [name for name in ("apache-tvm", "tensorrt", "tensorrt_cu13_bindings", "tensorrt_rtx_cu13_bindings")
              if name in env.packages]  # fmt: skip
     if wants and "onnx" not in env.packages:
-        yield Check("onnx-package", "fail", f"{', '.join(wants)} need the package `onnx` to build", "pip install onnx")
+        yield DoctorCheck(
+            "onnx-package", "fail", f"{', '.join(wants)} need the package `onnx` to build", "pip install onnx"
+        )
     if "ml_dtypes" not in env.packages and (
         wants or "onnxruntime" in env.packages or "onnxruntime-gpu" in env.packages
     ):
-        yield Check("ml-dtypes", "warn", "without ml_dtypes, BF16 tensors are refused", "pip install ml_dtypes")
+        yield DoctorCheck("ml-dtypes", "warn", "without ml_dtypes, BF16 tensors are refused", "pip install ml_dtypes")
 
 
-def tensorrt(env: Environment) -> Iterator[Check]:
+def tensorrt(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield which distributions of TensorRT are here, and whether each is whole."""
     for bindings, libraries in _TRT_PAIRS:
         version, own = env.packages.get(bindings), env.packages.get(libraries)
         name = bindings.partition("_cu")[0]
         if version and own and version != own:
             detail = f"{bindings} {version} is beside {libraries} {own}"
-            yield Check("tensorrt-versions", "fail", detail, f"pip install '{libraries}=={version}'")
+            yield DoctorCheck("tensorrt-versions", "fail", detail, f"pip install '{libraries}=={version}'")
         elif version and own is None and name not in env.packages:
             fix = f"pip install '{libraries}=={version}'"
-            yield Check("tensorrt-libraries", "fail", f"{bindings} {version} is here without {libraries}", fix)
+            yield DoctorCheck("tensorrt-libraries", "fail", f"{bindings} {version} is here without {libraries}", fix)
     found = [f"{name} {env.packages[name]}" for name in env.packages if _is_distribution(name)]
     if "tensorrt" in env.broken:
         fix = "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'"
-        yield Check("tensorrt", "fail", f"TensorRT does not import: {env.broken['tensorrt']}", fix)
+        yield DoctorCheck("tensorrt", "fail", f"TensorRT does not import: {env.broken['tensorrt']}", fix)
     elif found:
         yield from _distributions(env, found)
 
 
-def _distributions(env: Environment, found: list[str]) -> Iterator[Check]:
+def _distributions(env: MachineFacts, found: list[str]) -> Iterator[DoctorCheck]:
     full = env.packages.get("tensorrt") or env.packages.get("tensorrt_cu13_bindings")
     if full is not None and _numbers(full) < _TRT_OLDEST:
         fix = "pip install --upgrade 'aegisrt[tensorrt]'"
-        yield Check("tensorrt", "fail", f"tensorrt {full} is older than 8.6", fix)
+        yield DoctorCheck("tensorrt", "fail", f"tensorrt {full} is older than 8.6", fix)
         return
-    yield Check("tensorrt", "ok", ", ".join(found))
+    yield DoctorCheck("tensorrt", "ok", ", ".join(found))
     strange = [gpu.compute_capability for gpu in env.gpus if gpu.compute_capability not in _RTX_CAPABILITIES]
     if full is None and any("rtx" in name for name in found) and strange:
         detail = f"TensorRT for RTX does not run on compute capability {strange[0]}"
-        yield Check("tensorrt-gpu", "fail", detail, "pip install 'aegisrt[tensorrt]'")
+        yield DoctorCheck("tensorrt-gpu", "fail", detail, "pip install 'aegisrt[tensorrt]'")
 
 
 def _is_distribution(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""`Environment`: the facts of one machine that the checks judge, as plain data; `examine` finds them out."""
+"""`MachineFacts`: the facts of one machine that the checks judge, as plain data; `examine` finds them out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aegisrt.artifacts.location import cache_root
-from aegisrt.backends.onnx_telemetry import NO_TELEMETRY
+from aegisrt.backends.onnxruntime import NO_TELEMETRY
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.result import Error, Ok, ResultError
-from aegisrt.devices.cuda_driver import cuda_driver, installed_driver
+from aegisrt.devices.cuda.driver import cuda_driver, installed_driver
 from aegisrt.devices.discover import Found, discover
 from aegisrt.doctor.libraries import missing_libraries
 
@@ -46,7 +46,7 @@ class CacheFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class MachineFacts:
     """One machine, seen from one Python environment."""
 
     packages: dict[str, str] = field(default_factory=dict)
@@ -80,12 +80,12 @@ class Environment:
         return any(gpu.available for gpu in self.gpus)
 
 
-def examine() -> Environment:
+def examine() -> MachineFacts:
     """Return the facts of this machine; imports the installed engines, to see whether they do."""
     error, cuda = _driver()
     gpus = tuple(found for found in discover() if found.kind == "cuda" and found.id != "cuda")
     providers = _providers()
-    return Environment(
+    return MachineFacts(
         packages=_packages(),
         broken=_broken(),
         driver=installed_driver(),

@@ -4,52 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aegisrt.doctor.check import Check
-from aegisrt.doctor.environment import Environment
+from aegisrt.doctor.check import DoctorCheck
+from aegisrt.doctor.environment import MachineFacts
 
 _PYCUDA = "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt[cuda]'"
 _NEEDS_CUDA = 13
 """The major CUDA version of the engines' current packages."""
 
 
-def driver(env: Environment) -> Iterator[Check]:
+def driver(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield how the NVIDIA driver is; a machine without one is fine for the CPU."""
     error = env.driver_error
     if error is None:
-        yield Check("driver", "ok", f"NVIDIA driver {env.driver or '?'}, up to CUDA {env.driver_cuda}")
+        yield DoctorCheck("driver", "ok", f"NVIDIA driver {env.driver or '?'}, up to CUDA {env.driver_cuda}")
     elif env.driver is None and error.cause and "libcuda.so.1" in error.cause:
-        yield Check("driver", "warn", f"{error.message}; models run on the CPU alone", error.hint)
+        yield DoctorCheck("driver", "warn", f"{error.message}; models run on the CPU alone", error.hint)
     else:
         detail = f"the NVIDIA driver {env.driver} is loaded, and does not work: " if env.driver else ""
-        yield Check("driver", "fail", f"{detail}{error.message}", error.hint)
+        yield DoctorCheck("driver", "fail", f"{detail}{error.message}", error.hint)
 
 
-def gpus(env: Environment) -> Iterator[Check]:
+def gpus(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield each GPU, or why there is none where there is a driver."""
     if env.driver_error is not None:
         return
     if not env.gpus and env.visible_devices is not None:
         detail = f"the driver works, and CUDA_VISIBLE_DEVICES={env.visible_devices!r} hides every GPU"
-        yield Check("gpu", "fail", detail, "unset CUDA_VISIBLE_DEVICES")
+        yield DoctorCheck("gpu", "fail", detail, "unset CUDA_VISIBLE_DEVICES")
     elif not env.gpus:
-        yield Check("gpu", "fail", "the driver works and sees no GPU", "nvidia-smi; in a container: --gpus all")
+        yield DoctorCheck("gpu", "fail", "the driver works and sees no GPU", "nvidia-smi; in a container: --gpus all")
     for gpu in env.gpus:
         if gpu.available:
             memory = f"{(gpu.memory_bytes or 0) / 2**30:.0f} GiB"
-            yield Check("gpu", "ok", f"{gpu.id}: {gpu.name}, {memory}, compute capability {gpu.compute_capability}")
+            yield DoctorCheck(
+                "gpu", "ok", f"{gpu.id}: {gpu.name}, {memory}, compute capability {gpu.compute_capability}"
+            )
         else:
-            yield Check("gpu", "fail", f"{gpu.id}: {gpu.reason}", "nvidia-smi; a GPU that is lost needs a reset")
+            yield DoctorCheck("gpu", "fail", f"{gpu.id}: {gpu.reason}", "nvidia-smi; a GPU that is lost needs a reset")
 
 
-def device_files(env: Environment) -> Iterator[Check]:
+def device_files(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield the GPUs' files that this user may not open."""
     if env.refused_devices:
         names = ", ".join(env.refused_devices)
         fix = f"sudo chmod a+rw {' '.join(env.refused_devices)}"
-        yield Check("device-files", "fail", f"this user may not open {names}", fix)
+        yield DoctorCheck("device-files", "fail", f"this user may not open {names}", fix)
 
 
-def cuda_version(env: Environment) -> Iterator[Check]:
+def cuda_version(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield whether the driver serves the CUDA version that the engines are built with."""
     if env.driver_cuda is None or int(env.driver_cuda.split(".")[0]) >= _NEEDS_CUDA:
         return
@@ -58,21 +60,23 @@ def cuda_version(env: Environment) -> Iterator[Check]:
     ]
     if wants:
         detail = f"{', '.join(wants)} need CUDA {_NEEDS_CUDA}, and the driver serves up to {env.driver_cuda}"
-        yield Check("cuda-version", "fail", detail, "update the NVIDIA driver to 580 or later")
+        yield DoctorCheck("cuda-version", "fail", detail, "update the NVIDIA driver to 580 or later")
 
 
-def pycuda(env: Environment) -> Iterator[Check]:
+def pycuda(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield whether pycuda, which streams and device memory need, is there and imports."""
     version = env.packages.get("pycuda")
     if version is None:
         if env.has_gpu:
             toolkit = "nvcc" in env.tools
             fix = _PYCUDA if toolkit else f"apt-get install -y cuda-toolkit-{_NEEDS_CUDA}-0 && {_PYCUDA}"
-            yield Check("pycuda", "fail", "pycuda is not installed, and backends on `cuda` devices need it", fix)
+            yield DoctorCheck("pycuda", "fail", "pycuda is not installed, and backends on `cuda` devices need it", fix)
     elif env.pycuda_error and env.driver_error is None:
         detail = f"pycuda {version} does not import: {env.pycuda_error}"
-        yield Check("pycuda", "fail", detail, "pip install --force-reinstall --no-cache-dir --no-binary pycuda pycuda")
+        yield DoctorCheck(
+            "pycuda", "fail", detail, "pip install --force-reinstall --no-cache-dir --no-binary pycuda pycuda"
+        )
     elif env.driver_error is None:
-        yield Check("pycuda", "ok", f"pycuda {version}")
+        yield DoctorCheck("pycuda", "ok", f"pycuda {version}")
     else:
-        yield Check("pycuda", "warn", f"pycuda {version} is installed, and needs a driver", "see `driver`")
+        yield DoctorCheck("pycuda", "warn", f"pycuda {version} is installed, and needs a driver", "see `driver`")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.options import BackendOptions, StrictModel
 from aegisrt.core.result import Err

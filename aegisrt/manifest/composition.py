@@ -8,11 +8,11 @@ from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.result import Error, ErrorCode
+from aegisrt.manifest.check.validate import manifest_error
 from aegisrt.manifest.origin import KeyPath, Origin
+from aegisrt.manifest.read.source import MAPPING_NAME
+from aegisrt.manifest.read.tree import Tree, from_plain
 from aegisrt.manifest.schema import Manifest
-from aegisrt.manifest.source import MAPPING_NAME
-from aegisrt.manifest.tree import Tree, from_plain
-from aegisrt.manifest.validate import manifest_error
 
 _DEFAULT = Origin("default")
 _BEFORE_INTERPOLATION = re.compile(r"(\\*)\$\{")

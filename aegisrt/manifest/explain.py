@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.suggest import did_you_mean, listed
 from aegisrt.manifest.composition import Composition
 from aegisrt.manifest.origin import KeyPath, Origin
 from aegisrt.manifest.schema import Manifest
-from aegisrt.manifest.suggest import did_you_mean, listed
 
 
 def explain(

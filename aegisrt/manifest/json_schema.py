@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from aegisrt.core.options import BackendOptions
 from aegisrt.devices.options import DeviceOptions, StreamOptions
+from aegisrt.manifest.check.validate import manifest_type
 from aegisrt.manifest.schema import ModelOptions
-from aegisrt.manifest.validate import manifest_type
 
 Schema: TypeAlias = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

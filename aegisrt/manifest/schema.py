@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from aegisrt.core.options import BackendOptions, Name, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import DeviceOptions, StreamOptions
-from aegisrt.manifest.serving import BatchingOptions, QueueOptions
+from aegisrt.manifest.queueing import BatchingOptions, QueueOptions
 
 BackendT = TypeVar("BackendT", bound=BackendOptions)
 

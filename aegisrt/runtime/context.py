@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-from aegisrt.backends.base import RuntimeBackend, not_a_request
+from aegisrt.backends.base.backend import RuntimeBackend, not_a_request
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.tensor import Signature, did_you_mean
 from aegisrt.graph.nodes import Graph
-from aegisrt.runtime.deadlines import DeadlineWatch
 from aegisrt.runtime.metrics import ModelMetrics
+from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
 from aegisrt.runtime.served import ServedModel, wait_s
 
 

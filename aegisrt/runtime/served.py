@@ -8,22 +8,22 @@ from concurrent.futures import Future
 from time import perf_counter_ns
 from typing import Any, TypeAlias
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.deadline import deadline_ns, left_s
 from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
+from aegisrt.manifest.queueing import BatchingOptions
 from aegisrt.manifest.schema import ModelOptions
-from aegisrt.manifest.serving import BatchingOptions
-from aegisrt.runtime.batch import batch_key, count_rows, equal_rows, refuse_oversized
-from aegisrt.runtime.batch_worker import BatchWorker
-from aegisrt.runtime.deadlines import DeadlineWatch
-from aegisrt.runtime.forming import BatchRule
 from aegisrt.runtime.metrics import OK, ModelMetrics, Recorder
-from aegisrt.runtime.pending import Answers, Pending
-from aegisrt.runtime.queue import Put, RequestQueue
-from aegisrt.runtime.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
-from aegisrt.runtime.workers import Workers
+from aegisrt.runtime.scheduling.batch import batch_key, count_rows, equal_rows, refuse_oversized
+from aegisrt.runtime.scheduling.batch_rule import BatchRule
+from aegisrt.runtime.scheduling.batch_worker import BatchWorker
+from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
+from aegisrt.runtime.scheduling.pending import Answers, Pending
+from aegisrt.runtime.scheduling.queue import Put, RequestQueue
+from aegisrt.runtime.scheduling.threads import WorkerThreads
+from aegisrt.runtime.scheduling.worker import LATE_IN_ENGINE, LATE_IN_QUEUE, Worker
 
 Answer: TypeAlias = Result[ExecutionResult]
 _MOMENT_S = 1.0
@@ -49,7 +49,7 @@ class ServedModel:
         self._recorder = Recorder()
         self._queue = RequestQueue(backend.instances, options.queue.max_queue_size, BatchRule.of(options.batching))
         self._answers = Answers(self._withdraw)
-        self._workers = Workers(name, backend.instances, self._worker().work)
+        self._workers = WorkerThreads(name, backend.instances, self._worker().work)
         self._timeout_ms = options.queue.default_timeout_ms
         self._is_plain = self._batching is None and self._timeout_ms is None
         """Whether a request that asks for nothing special needs nothing done before it is queued."""

@@ -17,7 +17,7 @@ from aegisrt.artifacts.cache import ArtifactCache
 from aegisrt.artifacts.location import cache_root
 from aegisrt.core.result import Err, ErrorCode
 from aegisrt.core.sidecar import read_sidecar, sidecar_path
-from tests.artifacts.fake_builder import SIGNATURE, FakeBackend
+from tests.fakes.builder import SIGNATURE, FakeBackend
 
 
 @pytest.fixture

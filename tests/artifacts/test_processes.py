@@ -14,7 +14,7 @@ import pytest
 
 from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
-from tests.artifacts.fake_builder import FakeBackend
+from tests.fakes.builder import FakeBackend
 
 KILLS = int(os.environ.get("AEGISRT_TEST_KILLS", "20"))
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def start(source: Path, root: Path, step_ms: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.artifacts.fake_builder", str(source), str(root), str(step_ms)]
+    command = [sys.executable, "-m", "tests.fakes.builder", str(source), str(root), str(step_ms)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
 
 

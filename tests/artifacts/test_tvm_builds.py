@@ -17,7 +17,7 @@ import pytest
 from aegisrt import ExecutionRequest, TVMBackend
 from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
-from aegisrt.artifacts.entry import Entry
+from aegisrt.artifacts.entry import CacheEntry
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import sidecar_path
 from tests.long import long
@@ -128,7 +128,7 @@ def test_200_kills_at_random_moments_leave_a_usable_cache(source, tmp_path):
 def test_500_damaged_bytes_are_all_found_before_anything_is_loaded(source, tmp_path):
     cache = ArtifactCache(tmp_path / "cache")
     file = build(source, cache)
-    chosen, entry = random.Random(7), Entry(file.parent)
+    chosen, entry = random.Random(7), CacheEntry(file.parent)
     for _ in range(DAMAGES):
         path = chosen.choice((file, sidecar_path(file)))
         whole = path.read_bytes()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec

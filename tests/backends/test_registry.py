@@ -7,7 +7,7 @@ import pytest
 
 from aegisrt.backends import registry
 from aegisrt.backends.mock import MockBackend, MockOptions
-from aegisrt.backends.registry import Entry, backend_class, collect, entries, options_by_kind
+from aegisrt.backends.registry import BackendEntry, backend_class, collect, entries, options_by_kind
 from aegisrt.core.result import ErrorCode
 
 
@@ -15,7 +15,7 @@ from aegisrt.core.result import ErrorCode
 def declare(monkeypatch):
     """Return a function that puts entries in place of the installed ones."""
 
-    def put(*declared: Entry) -> None:
+    def put(*declared: BackendEntry) -> None:
         monkeypatch.setattr(registry, "_declared", lambda: declared)
 
     return put
@@ -50,7 +50,7 @@ def test_an_unknown_kind_gets_a_suggestion():
 
 
 def test_two_distributions_that_claim_one_kind_are_both_named():
-    error = collect([Entry("x", "a:A", "first"), Entry("x", "b:B", "second")]).unwrap_err()
+    error = collect([BackendEntry("x", "a:A", "first"), BackendEntry("x", "b:B", "second")]).unwrap_err()
     assert error.code is ErrorCode.ALREADY_EXISTS
     for word in ("`x`", "`first`", "`second`", "a:A", "b:B"):
         assert word in error.message
@@ -58,17 +58,17 @@ def test_two_distributions_that_claim_one_kind_are_both_named():
 
 
 def test_a_clash_is_told_wherever_kinds_are_asked_for(declare):
-    declare(Entry("mock", "a:A", "first"), Entry("mock", "b:B", "second"))
+    declare(BackendEntry("mock", "a:A", "first"), BackendEntry("mock", "b:B", "second"))
     for answer in (entries(), backend_class("mock"), backend_class("other"), options_by_kind()):
         assert answer.unwrap_err().code is ErrorCode.ALREADY_EXISTS
 
 
 def test_one_distribution_that_is_found_twice_is_one():
-    assert list(collect([Entry("x", "a:A", "one"), Entry("x", "a:A", "one")]).unwrap()) == ["x"]
+    assert list(collect([BackendEntry("x", "a:A", "one"), BackendEntry("x", "a:A", "one")]).unwrap()) == ["x"]
 
 
 def test_a_module_that_does_not_import(declare):
-    declare(Entry("x", "no_such_module_at_all:X", "theirs"))
+    declare(BackendEntry("x", "no_such_module_at_all:X", "theirs"))
     error = backend_class("x").unwrap_err()
     assert error.code is ErrorCode.UNAVAILABLE
     assert "`theirs`" in error.message
@@ -76,27 +76,30 @@ def test_a_module_that_does_not_import(declare):
 
 
 def test_a_class_that_does_not_exist(declare, module):
-    declare(Entry("x", f"{module.__name__}:X", "theirs"))
+    declare(BackendEntry("x", f"{module.__name__}:X", "theirs"))
     assert backend_class("x").unwrap_err().code is ErrorCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("thing", [object(), dict, lambda: None])
 def test_an_entry_point_that_is_no_backend(declare, module, thing):
     module.X = thing
-    declare(Entry("x", f"{module.__name__}:X", "theirs"))
+    declare(BackendEntry("x", f"{module.__name__}:X", "theirs"))
     assert backend_class("x").unwrap_err().code is ErrorCode.INVALID_ARGUMENT
 
 
 def test_the_entry_points_name_must_be_the_kind(declare, module):
     module.X = MockBackend
-    declare(Entry("x", f"{module.__name__}:X", "theirs"))
+    declare(BackendEntry("x", f"{module.__name__}:X", "theirs"))
     error = backend_class("x").unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert "kind `mock`" in error.message
 
 
 def test_options_of_each_kind(declare):
-    declare(Entry("mock", "aegisrt.backends.mock:MockBackend", "aegisrt"), Entry("x", "no_such_module:X", "theirs"))
+    declare(
+        BackendEntry("mock", "aegisrt.backends.mock:MockBackend", "aegisrt"),
+        BackendEntry("x", "no_such_module:X", "theirs"),
+    )
     options = options_by_kind().unwrap()
     assert options["mock"] is MockOptions
     assert options["x"].parse({"anything": 1}).kind == "x"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from aegisrt.bench.measure import Sample, interleaved
+from aegisrt.bench.measure import TimedCalls, interleaved
 
 
 def test_every_round_takes_every_call_once():
@@ -42,7 +42,7 @@ def test_the_garbage_collector_is_off_meanwhile_and_then_as_before(enabled):
 
 
 def test_statistics_are_in_microseconds():
-    sample = Sample("a", tuple(range(1000, 101_000, 1000)))
+    sample = TimedCalls("a", tuple(range(1000, 101_000, 1000)))
     assert sample.median_us == 50.5
     assert 99 <= sample.p99_us <= 100
-    assert Sample("a", (3000,)).p99_us == 3
+    assert TimedCalls("a", (3000,)).p99_us == 3

@@ -94,7 +94,7 @@ def test_an_interrupt(after_s, tmp_path):
 
 def examples(verb: str) -> list[str]:
     """Return the commands that a verb's help shows."""
-    parser, _ = parser_of(importlib.import_module(f"aegisrt.cli.{verb.replace('-', '_')}").main)
+    parser, _ = parser_of(importlib.import_module(f"aegisrt.cli.verbs.{verb.replace('-', '_')}").main)
     return [line.strip() for line in parser.description.splitlines() if line.startswith("    aegisrt ")]
 
 
@@ -104,7 +104,7 @@ def test_the_help_of_each_verb_shows_examples_that_parse(verb):
     of_verb = [words for words in shown if words[1] == verb]
     assert of_verb or verb == "completion", "give an example"
     for words in shown:
-        parser, takes_key = parser_of(importlib.import_module(f"aegisrt.cli.{words[1].replace('-', '_')}").main)
+        parser, takes_key = parser_of(importlib.import_module(f"aegisrt.cli.verbs.{words[1].replace('-', '_')}").main)
         parsed = parser.parse_intermixed_args(words[2:])
         assert takes_key or all("=" in word or word.endswith(".yaml") for word in parsed.words), words
 

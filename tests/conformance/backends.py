@@ -9,9 +9,9 @@ import sys
 import time
 from dataclasses import replace
 
+from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.mock import MockBackend
-from aegisrt.backends.onnx_file import read_onnx
-from aegisrt.conformance.supply import MODELS
+from aegisrt.conformance.references.supply import MODELS
 from aegisrt.core.optional import Requirement
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import DataType

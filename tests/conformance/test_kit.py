@@ -154,7 +154,7 @@ def test_a_run_leaves_no_files_and_no_processes(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run("mock", checks=["lifecycle.*", "model-files.truncated"])
     assert not list(tmp_path.iterdir())
-    server = aegisrt.conformance.zygote.zygote()._process.pid
+    server = aegisrt.conformance.processes.zygote.zygote()._process.pid
     children = Path(f"/proc/{server}/task/{server}/children")
     if children.exists():
         assert not children.read_text().split()

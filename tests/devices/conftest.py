@@ -1,3 +1,3 @@
-from tests.devices.fake_cuda import fake_cuda
+from tests.fakes.cuda import fake_cuda
 
 __all__ = ["fake_cuda"]

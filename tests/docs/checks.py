@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from aegisrt.conformance.check import Check, all_checks
-from aegisrt.conformance.compare import ACCUMULATED, ELEMENTWISE
+from aegisrt.conformance.references.compare import ACCUMULATED, ELEMENTWISE
 
 WIDTH = 120
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.ci.options import CellOptions
 from aegisrt.cli.main import usage
@@ -22,8 +22,8 @@ from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
+from aegisrt.manifest.queueing import BatchingOptions, QueueOptions
 from aegisrt.manifest.schema import Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions
-from aegisrt.manifest.serving import BatchingOptions, QueueOptions
 from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
 

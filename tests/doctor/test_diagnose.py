@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from aegisrt.core.result import Error, ErrorCode
-from aegisrt.devices.cuda_driver import driver_error
+from aegisrt.devices.cuda.driver import driver_error
 from aegisrt.devices.discover import Found
 from aegisrt.doctor.diagnose import diagnose
-from aegisrt.doctor.environment import CacheFacts, Environment
+from aegisrt.doctor.environment import CacheFacts, MachineFacts
 
 BASE = {
     "aegisrt": "0.1.0", "numpy": "2.4.6", "pydantic": "2.14.3", "hydra-core": "1.3.8", "omegaconf": "2.3.1",
@@ -20,7 +20,7 @@ ENGINES = {
     "pycuda": "2026.1",
 }  # fmt: skip
 H200 = Found("cuda:0", "cuda", "NVIDIA H200", "9.0", 2**37, driver="580.95.05, CUDA 13.0")
-GPU = Environment(
+GPU = MachineFacts(
     packages=BASE | ENGINES,
     driver="580.95.05",
     driver_cuda="13.0",
@@ -36,7 +36,7 @@ NO_DRIVER = Error(
     "install it",
     cause="libcuda.so.1: no",
 )
-CPU = Environment(
+CPU = MachineFacts(
     packages=BASE | {"onnxruntime": "1.31.1"},
     driver_error=NO_DRIVER,
     providers=("CPUExecutionProvider",),

@@ -18,9 +18,9 @@ part tests python3 -m pytest -m gpu tests/gpu -q -p no:cacheprovider
 part conformance-onnx python3 -m aegisrt conformance --backend onnx --device cuda --report "$out/onnx.json"
 part conformance-tvm python3 -m aegisrt conformance --backend tvm --device cuda --report "$out/tvm.json"
 part conformance-tensorrt python3 -m aegisrt conformance --backend tensorrt --device cuda --report "$out/tensorrt.json"
-part measure python3 -m tests.gpu.measure configs/model/digits.onnx ${MODELS:-}
-part measure-tensorrt python3 -m tests.gpu.measure_tensorrt configs/model/digits.onnx
-part measure-tvm python3 -m tests.gpu.measure_tvm configs/model/digits.onnx
-part profile python3 -m tests.gpu.profile_onnx ${MODELS:-} configs/model/digits.onnx
+part measure python3 -m tests.measuring.gpu configs/model/digits.onnx ${MODELS:-}
+part measure-tensorrt python3 -m tests.measuring.gpu_tensorrt configs/model/digits.onnx
+part measure-tvm python3 -m tests.measuring.gpu_tvm configs/model/digits.onnx
+part profile python3 -m tests.measuring.gpu_profile_onnx ${MODELS:-} configs/model/digits.onnx
 part sanitizer python3 -m tests.gpu.sanitize "$out/sanitizer"
 cat "$out/summary.txt"

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 
 from aegisrt import CudaStream, ExecutionRequest, ONNXBackend
-from aegisrt.conformance.reference import REFERENCES
-from aegisrt.conformance.supply import MODELS
-from aegisrt.devices.cuda import cuda_context
-from aegisrt.devices.cuda_graph import CudaGraph
-from aegisrt.devices.cuda_memory import DeviceBuffer, copy_on_device, copy_to_device, copy_to_host, staging_pool
-from aegisrt.devices.cuda_staged import StagedTensor
+from aegisrt.conformance.references.models import REFERENCES
+from aegisrt.conformance.references.supply import MODELS
+from aegisrt.devices.cuda.context import cuda_context
+from aegisrt.devices.cuda.graph import CudaGraph
+from aegisrt.devices.cuda.memory import DeviceBuffer, copy_on_device, copy_to_device, copy_to_host, staging_pool
+from aegisrt.devices.cuda.staged import StagedTensor
 
 SIZES = (1, 7, 512, 4096, 1 << 20)
 

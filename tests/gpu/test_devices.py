@@ -18,7 +18,7 @@ CYCLES = 100_000_000
 @pytest.fixture
 def context():
     pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
-    from aegisrt.devices.cuda import cuda_context
+    from aegisrt.devices.cuda.context import cuda_context
 
     return cuda_context(0)
 
@@ -78,7 +78,7 @@ def test_two_streams_overlap_and_one_does_not(context, torch):
 
 
 def test_staging_overlaps_with_compute(context, torch):
-    from aegisrt.devices.cuda_memory import DeviceBuffer, copy_to_device, staging_pool
+    from aegisrt.devices.cuda.memory import DeviceBuffer, copy_to_device, staging_pool
 
     size = 256 * 2**20
     with CudaStream("cuda:0") as compute, CudaStream("cuda:0") as copies, context:
@@ -102,7 +102,7 @@ def test_priorities_differ(context):
 
 
 def test_copies_in_threads(context):
-    from aegisrt.devices.cuda_memory import DeviceBuffer, copy_to_device, copy_to_host, staging_pool
+    from aegisrt.devices.cuda.memory import DeviceBuffer, copy_to_device, copy_to_host, staging_pool
 
     wrong = []
 
@@ -135,7 +135,7 @@ def test_copies_in_threads(context):
 
 
 def test_device_memory_is_flat(context):
-    from aegisrt.devices.cuda_memory import DeviceBuffer
+    from aegisrt.devices.cuda.memory import DeviceBuffer
 
     def cycle():
         with CudaStream("cuda:0") as stream:
@@ -152,7 +152,7 @@ def test_device_memory_is_flat(context):
 
 def test_out_of_memory_is_told_and_the_context_goes_on(context):
     from aegisrt.core.result import ErrorCode, ResultError
-    from aegisrt.devices.cuda_memory import DeviceBuffer
+    from aegisrt.devices.cuda.memory import DeviceBuffer
 
     with pytest.raises(ResultError) as caught:
         DeviceBuffer(context, 2**45)
@@ -161,8 +161,8 @@ def test_out_of_memory_is_told_and_the_context_goes_on(context):
 
 
 def test_a_graph_of_copies_replays(context):
-    from aegisrt.devices.cuda_graph import CudaGraph
-    from aegisrt.devices.cuda_memory import DeviceBuffer, copy_to_device, copy_to_host, staging_pool
+    from aegisrt.devices.cuda.graph import CudaGraph
+    from aegisrt.devices.cuda.memory import DeviceBuffer, copy_to_device, copy_to_host, staging_pool
 
     value = np.arange(1000, dtype=np.float32)
     with CudaStream("cuda:0") as stream, context:
@@ -185,7 +185,7 @@ def test_a_graph_of_copies_replays(context):
 
 def test_a_graph_of_torch_kernels_on_our_stream(context, torch):
     """What other libraries enqueue on the stream is captured too: one primary context for all."""
-    from aegisrt.devices.cuda_graph import CudaGraph
+    from aegisrt.devices.cuda.graph import CudaGraph
 
     x = torch.ones(1000, device="cuda")
     with CudaStream("cuda:0") as stream:
@@ -208,8 +208,8 @@ def test_a_graph_of_torch_kernels_on_our_stream(context, torch):
 
 def test_work_that_cannot_be_captured_is_told(context, torch):
     from aegisrt.core.result import ErrorCode, ResultError
-    from aegisrt.devices.cuda_graph import CudaGraph
-    from aegisrt.devices.cuda_memory import DeviceBuffer
+    from aegisrt.devices.cuda.graph import CudaGraph
+    from aegisrt.devices.cuda.memory import DeviceBuffer
 
     with CudaStream("cuda:0") as stream:
         with pytest.raises(ResultError) as caught:
@@ -221,8 +221,8 @@ def test_work_that_cannot_be_captured_is_told(context, torch):
 
 def test_arrays_go_to_torch_without_a_copy(context, torch):
     from aegisrt.core.tensor import DataType, TensorSpec
-    from aegisrt.devices.cuda_arrays import DeviceArray, device_array
-    from aegisrt.devices.cuda_memory import DeviceBuffer
+    from aegisrt.devices.cuda.arrays import DeviceArray, device_array
+    from aegisrt.devices.cuda.memory import DeviceBuffer
 
     tensor = torch.arange(12, dtype=torch.float32, device="cuda").reshape(3, 4)
     seen = device_array(tensor, TensorSpec("x", DataType.FP32, (3, 4)))

@@ -131,7 +131,7 @@ ISOLATED = """
 import json
 import numpy as np
 from aegisrt import ExecutionRequest
-from aegisrt.backends.isolated import isolated
+from aegisrt.backends.isolation.backend import isolated
 from aegisrt.core.resources import configs_dir
 from tests.gpu.losing import LOSE, Losing
 

@@ -207,7 +207,7 @@ def test_a_recording_of_the_application_s_breaks_no_request_and_none_breaks_it()
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_threads_that_come_and_go_take_no_memory_with_them(graph):
-    from aegisrt.devices.cuda import cuda_context
+    from aegisrt.devices.cuda.context import cuda_context
 
     backend = ONNXBackend({"cuda_graph": graph}, device="cuda:0")
     backend.load(DIGITS).unwrap()
@@ -228,7 +228,7 @@ def test_threads_that_come_and_go_take_no_memory_with_them(graph):
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_device_memory_is_flat_over_200_cycles(graph):
-    from aegisrt.devices.cuda import cuda_context
+    from aegisrt.devices.cuda.context import cuda_context
 
     def cycle():
         backend = ONNXBackend({"cuda_graph": graph}, device="cuda:0")

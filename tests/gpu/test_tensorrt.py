@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
 
 from aegisrt import ExecutionRequest, TensorRTBackend
-from aegisrt.backends.tensorrt_library import installed
+from aegisrt.backends.tensorrt.distribution import installed
 from aegisrt.core.resources import configs_dir
 
 BUILDER = next((name for name in ("tensorrt", "tensorrt_rtx") if name in installed()), None)
@@ -76,7 +76,7 @@ def test_instances_in_threads(engine, digits):
 
 
 def test_device_memory_is_flat_over_200_cycles(engine, digits):
-    from aegisrt.devices.cuda import cuda_context
+    from aegisrt.devices.cuda.context import cuda_context
 
     def cycle():
         backend = TensorRTBackend({"cuda_graph": True})

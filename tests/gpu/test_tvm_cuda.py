@@ -12,9 +12,9 @@ from aegisrt import ExecutionRequest, TVMBackend, deploy
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import read_sidecar
-from aegisrt.devices.cuda import cuda_context
-from aegisrt.devices.cuda_arrays import DeviceArray
-from aegisrt.devices.cuda_memory import DeviceBuffer
+from aegisrt.devices.cuda.arrays import DeviceArray
+from aegisrt.devices.cuda.context import cuda_context
+from aegisrt.devices.cuda.memory import DeviceBuffer
 from aegisrt.devices.options import StreamOptions
 
 pytestmark = [pytest.mark.gpu, pytest.mark.engine("tvm")]

@@ -11,7 +11,7 @@ ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 from aegisrt import CudaStream, ErrorCode, ExecutionRequest, ONNXBackend, TVMBackend, deploy  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
-from aegisrt.devices.cuda import cuda_context  # noqa: E402
+from aegisrt.devices.cuda.context import cuda_context  # noqa: E402
 from aegisrt.devices.options import StreamOptions  # noqa: E402
 
 pytestmark = [

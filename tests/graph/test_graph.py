@@ -6,7 +6,7 @@ from aegisrt.backends.registry import options_by_kind
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.render import to_mermaid, to_text
-from aegisrt.manifest.validate import manifest_type
+from aegisrt.manifest.check.validate import manifest_type
 from tests.runtime.models import affine, manifest
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from aegisrt.backends.mock import MockOptions
-from aegisrt.backends.onnx_options import ONNXOptions
+from aegisrt.backends.onnx.options import ONNXOptions
 from aegisrt.core.options import BackendOptions
-from aegisrt.manifest.compose import compose
+from aegisrt.manifest.compose.compose import compose
 
 KINDS = {"mock": MockOptions, "onnx": ONNXOptions}
 MODEL = "models:\n  digits: {path: digits.onnx, backend: onnx}\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from aegisrt.backends.mock import MockOptions
-from aegisrt.backends.onnx_options import ONNXOptions
-from aegisrt.manifest.compose import compose
-from aegisrt.manifest.report import render_github, render_text, to_json
-from aegisrt.manifest.validate import validate
+from aegisrt.backends.onnx.options import ONNXOptions
+from aegisrt.manifest.check.validate import validate
+from aegisrt.manifest.compose.compose import compose
+from aegisrt.manifest.diagnostics.report import render_github, render_text, to_json
 from tests.manifest.corpus_cases import read_cases
 from tests.manifest.yaml_composition import TensorRTLike
 

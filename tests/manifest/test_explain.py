@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aegisrt.core.result import ErrorCode
+from aegisrt.manifest.check.validate import validate
 from aegisrt.manifest.explain import explain
-from aegisrt.manifest.validate import validate
 from tests.manifest.composing import KINDS, MODEL, composed
 
 

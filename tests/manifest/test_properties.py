@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from aegisrt.core.result import ErrorCode
-from aegisrt.manifest.compose import compose
-from aegisrt.manifest.report import render_github, render_text, to_json
+from aegisrt.manifest.check.validate import validate
+from aegisrt.manifest.compose.compose import compose
+from aegisrt.manifest.diagnostics.report import render_github, render_text, to_json
+from aegisrt.manifest.diagnostics.snippet import read_lines
 from aegisrt.manifest.schema import Manifest
-from aegisrt.manifest.snippet import read_lines
-from aegisrt.manifest.validate import validate
 from tests.manifest.mutations import GOOD, broken_manifests, mappings, overrides
 from tests.manifest.test_corpus import KINDS, diagnostics_of
 

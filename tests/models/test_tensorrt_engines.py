@@ -7,9 +7,9 @@ import pytest
 
 import aegisrt.conformance
 from aegisrt import TensorRTBackend
-from aegisrt.backends import tensorrt_library
-from aegisrt.backends.onnx_file import read_onnx
-from aegisrt.backends.tensorrt_plan import read_header
+from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.tensorrt import distribution as tensorrt_library
+from aegisrt.backends.tensorrt.plan import read_header
 from aegisrt.cli.main import main
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import read_sidecar

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 LARGEST_WHEEL_BYTES = 4_000_000
 NEEDED = [
     "aegisrt/py.typed",
-    "aegisrt/cli/completion.bash",
+    "aegisrt/cli/completion/completion.bash",
     "aegisrt/conformance/xfails.toml",
     "aegisrt/conformance/models/affine.onnx",
     "aegisrt/_configs/config.yaml",

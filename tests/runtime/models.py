@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from aegisrt.backends.registry import options_by_kind
+from aegisrt.manifest.check.validate import manifest_type
 from aegisrt.manifest.schema import Manifest
-from aegisrt.manifest.validate import manifest_type
 
 
 def affine(folder: Path, name: str = "affine", scale: float = 2.0) -> Path:

@@ -10,8 +10,8 @@ import pytest
 from aegisrt import Err, ErrorCode, ExecutionRequest, Ok
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
+from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
-from aegisrt.runtime.factory import build_backends
 from tests.runtime.models import affine, manifest
 from tests.runtime.serving import until
 

@@ -9,8 +9,8 @@ import numpy as np
 from aegisrt import ErrorCode, ExecutionRequest
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
+from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
-from aegisrt.runtime.factory import build_backends
 from tests.runtime.models import affine, manifest
 from tests.runtime.serving import until
 

@@ -9,8 +9,8 @@ from aegisrt.core.timing import StepTimes
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
 from aegisrt.runtime import prometheus
+from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
-from aegisrt.runtime.factory import build_backends
 from aegisrt.runtime.metrics import Recorder
 from tests.runtime.models import affine, manifest
 

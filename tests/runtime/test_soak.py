@@ -18,8 +18,8 @@ import pytest
 from aegisrt import ErrorCode, ExecutionRequest
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
+from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
-from aegisrt.runtime.factory import build_backends
 from tests.long import long
 from tests.runtime.models import affine, manifest
 
@@ -104,7 +104,7 @@ def deployed(folder: Path) -> ExecutionContext:
     raw = json.loads(declared.model_dump_json(serialize_as_any=True))
     raw["backends"]["flaky"] = flaky
     from aegisrt.backends.registry import options_by_kind
-    from aegisrt.manifest.validate import manifest_type
+    from aegisrt.manifest.check.validate import manifest_type
 
     whole = manifest_type(options_by_kind().unwrap()).model_validate_json(json.dumps(raw))
     graph = build_graph(whole)

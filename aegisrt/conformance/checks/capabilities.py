@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares, declares_some
-from aegisrt.conformance.reference import REFERENCES
+from aegisrt.conformance.references.models import REFERENCES
+from aegisrt.conformance.references.supply import NotBuilt
 from aegisrt.conformance.subject import Subject
-from aegisrt.conformance.supply import NotBuilt
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, ErrorCode, Result, ResultError
@@ -170,7 +170,7 @@ def undeclared_build(subject: Subject) -> None:
 )
 def build(subject: Subject) -> None:
     """`build` makes a file that loads and answers rightly, also over an old one; a bad source leaves no file."""
-    from aegisrt.conformance.supply import MODELS
+    from aegisrt.conformance.references.supply import MODELS
 
     target = subject.scratch / f"affine{subject.can.formats[0]}"
     for name in ("affine", "affine-other"):

@@ -10,8 +10,8 @@ from time import perf_counter_ns
 
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares
-from aegisrt.conformance.compare import difference
-from aegisrt.conformance.reference import REFERENCES
+from aegisrt.conformance.references.compare import difference
+from aegisrt.conformance.references.models import REFERENCES
 from aegisrt.conformance.subject import Subject
 from aegisrt.conformance.target import Backend
 from aegisrt.core.request import ExecutionRequest, ExecutionResult

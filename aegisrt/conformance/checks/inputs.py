@@ -9,7 +9,7 @@ import numpy as np
 
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares
-from aegisrt.conformance.reference import REFERENCES
+from aegisrt.conformance.references.models import REFERENCES
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ErrorCode

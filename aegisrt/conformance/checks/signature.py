@@ -8,7 +8,7 @@ import numpy as np
 
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares
-from aegisrt.conformance.reference import REFERENCES
+from aegisrt.conformance.references.models import REFERENCES
 from aegisrt.conformance.subject import Subject
 from aegisrt.conformance.target import Backend
 from aegisrt.core.tensor import Signature, TensorSpec, shape_text

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from aegisrt.backends.base import Availability
+from aegisrt.backends.base.backend import Availability
 from aegisrt.backends.mock import MockBackend, MockOptions
 from aegisrt.core.result import Ok
 from aegisrt.core.tensor import DataType

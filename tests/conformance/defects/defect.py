@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
 
 declared: list[Defect] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aegisrt.backends.mock import MockBackend
-from aegisrt.conformance.convnet import CHANNELS, CLASSES, SIDE, weights
+from aegisrt.conformance.references.convnet import CHANNELS, CLASSES, SIDE, weights
 from tests.conformance.defects.defect import defect
 from tests.conformance.defects.seams import Altering
 from tests.conformance.defects.sound import SoundBackend

@@ -14,11 +14,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from aegisrt.backends.base import RuntimeBackend
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.files.readable import known_format
 from aegisrt.backends.mock import MockBackend
-from aegisrt.backends.model_file import known_format
-from aegisrt.conformance.reference import REFERENCES, Power
-from aegisrt.conformance.supply import MODELS
+from aegisrt.conformance.references.models import REFERENCES, PowerReference
+from aegisrt.conformance.references.supply import MODELS
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ErrorCode, fail
@@ -87,7 +87,7 @@ class SoundBackend(RuntimeBackend):
         return engine.signature
 
     def _execute(self, slot, inputs, outputs):
-        if any(isinstance(operation, Power) for operation in slot.operations.values()):
+        if any(isinstance(operation, PowerReference) for operation in slot.operations.values()):
             time.sleep(0.06)
         with np.errstate(all="ignore"):
             goldens = slot.goldens(inputs)

@@ -1,0 +1,181 @@
+"""`RuntimeBackend`: one loaded model on one engine.
+
+A template method class. The public calls hold the contract once: state, checks, time, deadlines, errors as Results.
+
+    description.py  what a kind of backend says of itself
+    hooks.py        what an engine's file writes
+    lifecycle.py    load, replace, unload
+    base.py         a call; and building, memory
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from aegisrt.backends.base.description import Availability, OptionsT
+from aegisrt.backends.base.failures import not_a_request, not_loaded
+from aegisrt.backends.base.lifecycle import Lifecycle, Names
+from aegisrt.backends.base.loaded import Loaded
+from aegisrt.backends.base.undeclared import refuse_empty
+from aegisrt.backends.files.readable import readable_file
+from aegisrt.core.deadline import deadline_ns, late
+from aegisrt.core.priority import priority_level
+from aegisrt.core.request import ExecutionRequest, ExecutionResult
+from aegisrt.core.result import Err, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.tensor import Array
+from aegisrt.core.timing import step_times
+
+__all__ = ["Availability", "Names", "RuntimeBackend", "not_a_request"]
+
+
+class RuntimeBackend(Lifecycle[OptionsT]):
+    """One loaded model. Public calls are thread-safe and answer a Result, whatever a user or an engine does wrong.
+
+    `load` of a loaded backend replaces the model: the old one serves until the new one is ready, and stays if that
+    fails. `unload` waits for the calls that are running. At most `instances` calls run at once, the others wait.
+    """
+
+    def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
+        """Return the outputs of one call, and where its time went.
+
+        NOT_LOADED, INVALID_ARGUMENT (inputs, outputs, timeout), DEADLINE_EXCEEDED, or the engine's own error.
+        """
+        entered = perf_counter_ns()
+        if not isinstance(request, ExecutionRequest):
+            return not_a_request(request)
+        used = None
+        try:
+            with self._gate:
+                loaded = self._loaded
+                if loaded is None:
+                    return not_loaded(self._model)
+                loaded.users += 1
+                used = loaded  # no signal is handled between these two
+            return self._run(loaded, request, entered)
+        except ResultError as known:
+            return Err(known.error)
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "executing the model"))
+        except BaseException:
+            if used is not None:
+                used.interrupted = True
+            raise
+        finally:
+            if used is not None:
+                with self._gate:
+                    used.users -= 1
+                    if used.interrupted and not used.users:
+                        used.free_all()
+                    if used is not self._loaded and not used.users:
+                        self._idle.notify_all()
+
+    def check(self, request: ExecutionRequest) -> Result[dict[str, Array]]:
+        """Return a request's inputs as the engine would be given them; the errors of `execute` before the engine."""
+        loaded = self._loaded
+        if loaded is None:
+            return not_loaded(self._model)
+        try:
+            inputs, _ = self._checked(loaded, request)
+            return Ok(inputs)
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "checking a request"))
+
+    def bare(self, request: ExecutionRequest) -> Result[Callable[[], Sequence[Any]]]:
+        """Return the engine's own call of a request, with its inputs checked once and nothing of ours around it.
+
+        For measuring: it uses the first instance without asking, so no other call of this backend may run meanwhile.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            return not_loaded(self._model)
+        try:
+            inputs, wanted = self._checked(loaded, request)
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "checking a request"))
+        return Ok(partial(self._execute, loaded.slots[0], inputs, wanted))
+
+    def build(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        progress: Callable[[str], None] | None = None,
+    ) -> Result[None]:
+        """Return Ok when `target` holds an engine file made from `source`; UNIMPLEMENTED where nothing is built.
+
+        `progress` is told what is being done, from this thread. One build of one backend at a time.
+        """
+        self._progress = progress
+        try:
+            self._check_device()
+            self._build(readable_file(source), Path(target))
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, f"building from {source}"))
+        return Ok(None)
+
+    def recipe(self) -> Result[dict[str, Any]]:
+        """Return all that decides an engine file beside its source, in plain values; UNIMPLEMENTED as `build`.
+
+        `backend`, `engine` (its version), `options` (those that count) and `target` (what it is built for).
+        """
+        try:
+            self._check_device()
+            return Ok(self._recipe())
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "describing a build"))
+
+    def outdated(self, metadata: Mapping[str, Any]) -> bool:
+        """Return whether an engine file with this `metadata` in its sidecar would be another one if it were built now.
+
+        For what decides the file of some models alone, and so is not part of `recipe`.
+        """
+        return False
+
+    def memory(self) -> Result[int]:
+        """Return the bytes that the loaded model holds on its device; UNIMPLEMENTED where the engine does not tell."""
+        if self._loaded is None:
+            return not_loaded(self._model)
+        try:
+            return Ok(self._memory())
+        except Exception as error:  # noqa: BLE001
+            return Err(self._error(error, "measuring memory"))
+
+    def _run(self, loaded: Loaded, request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
+        if request.priority != "normal":
+            priority_level(request.priority)
+        deadline = None if request.timeout_ms is None else deadline_ns(request.timeout_ms, entered)
+        inputs, wanted = self._checked(loaded, request)
+        checked = perf_counter_ns()
+        slot = loaded.take(deadline)
+        try:
+            started = perf_counter_ns()
+            if deadline is not None and started >= deadline:
+                return late("before the engine started")
+            values = self._execute(slot, inputs, wanted)
+            done = perf_counter_ns()
+        finally:
+            loaded.give_back(slot)
+        if deadline is not None and done >= deadline:
+            return late("while the engine ran")
+        if len(values) != len(wanted):
+            raise fail(ErrorCode.INTERNAL, f"{self.kind} answered {len(values)} outputs, not {len(wanted)}")
+        outputs = {}
+        for index, name in enumerate(wanted):
+            outputs[name] = values[index]
+        metadata = loaded.metadata.copy()
+        if request.id is not None:
+            metadata["request_id"] = request.id
+        end = perf_counter_ns()
+        times = step_times((started - checked, checked - entered, done - started, end - done))
+        return Ok(ExecutionResult(outputs, times, self._model, self._backend, self.device.name, metadata))
+
+    def _checked(self, loaded: Loaded, request: ExecutionRequest) -> tuple[dict[str, Array], tuple[str, ...]]:
+        inputs = loaded.check(request.inputs)
+        if loaded.refuses_empty:
+            refuse_empty(inputs)
+        return inputs, loaded.output_names if request.outputs is None else loaded.select(request.outputs)

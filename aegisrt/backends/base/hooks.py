@@ -1,0 +1,78 @@
+"""`Hooks`: what an engine's file writes. Hooks may raise anything: the base class converts it, once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.base.description import Description, OptionsT
+from aegisrt.core.result import Error, ErrorCode, ResultError, fail
+from aegisrt.core.tensor import Array, DeviceView, Signature
+from aegisrt.devices.base import Device
+
+
+class Hooks(ABC, Description[OptionsT]):
+    """`_load`, `_signature` and `_execute` must be written; the others have a default."""
+
+    options: OptionsT
+    device: Device
+    stream: Any
+    instances: int
+    _progress: Callable[[str], None] | None = None
+    """While `_build` runs: takes what is being done, in words."""
+
+    @abstractmethod
+    def _load(self, path: Path) -> Any:
+        """Return the engine's object for the model file at `path`: the weights, once for all instances."""
+
+    @abstractmethod
+    def _signature(self, engine: Any) -> Signature:
+        """Return the inputs and outputs of the loaded model, in its own order."""
+
+    @abstractmethod
+    def _execute(self, slot: Any, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        """Return the values of `outputs`, in that order, in memory that the caller will own.
+
+        `inputs` are checked: native byte order, C-contiguous, aligned; they may be read-only and are never written.
+        A slot is in one thread at a time.
+        """
+
+    def _open(self, engine: Any, stream: Any) -> Any:
+        """Return a slot: what one call at a time needs beside the engine's object."""
+        return engine
+
+    def _close(self, slot: Any) -> None:
+        """Give back what `_open` took."""
+
+    def _unload(self, engine: Any) -> None:
+        """Give back what `_load` took; all slots are closed by then."""
+
+    def _metadata(self, engine: Any) -> dict[str, Any]:
+        """Return what every result's `metadata` says of the loaded model."""
+        return {}
+
+    def _device_view(self, engine: Any) -> DeviceView | None:
+        """Return what tells inputs on the engine's own device, which `_execute` then gets as they are; None: none."""
+        return None
+
+    def _classify(self, error: Exception) -> ErrorCode | Error | None:
+        """Return the code of an engine's exception, or the whole error; None leaves it to the base class."""
+        return None
+
+    def _build(self, source: Path, target: Path) -> None:
+        """Write an engine file made from `source` to `target`, and what is known of it beside it (core/sidecar.py)."""
+        raise self._builds_nothing()
+
+    def _recipe(self) -> dict[str, Any]:
+        """Return what `recipe` says."""
+        raise self._builds_nothing()
+
+    def _builds_nothing(self) -> ResultError:
+        message = f"backend `{self.kind}` builds no engine files: it loads {', '.join(self.capabilities.formats)}"
+        return fail(ErrorCode.UNIMPLEMENTED, message)
+
+    def _memory(self) -> int:
+        """Return the bytes that the loaded model holds on its device."""
+        raise fail(ErrorCode.UNIMPLEMENTED, f"backend `{self.kind}` does not tell its memory")

@@ -1,0 +1,157 @@
+"""`Lifecycle`: how a backend comes to hold a model, replaces it and gives it back.
+
+A call of `execute` is counted in the `Loaded` that it found; what is replaced or unloaded is released when that count
+is 0. Loads and unloads exclude each other, calls do not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from aegisrt.backends.base.description import OptionsT
+from aegisrt.backends.base.failures import engine_failure
+from aegisrt.backends.base.hooks import Hooks
+from aegisrt.backends.base.loaded import Loaded
+from aegisrt.backends.base.undeclared import refuse_undeclared_model
+from aegisrt.backends.files.readable import readable_file
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.tensor import Signature
+from aegisrt.devices.base import Device
+from aegisrt.devices.turns import turns_of
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What results call the model and its backend; in direct use there is no model name."""
+
+    model: str | None = None
+    backend: str | None = None
+
+
+class Lifecycle(Hooks[OptionsT]):
+    """Holds at most one loaded model."""
+
+    def __init__(
+        self,
+        options: OptionsT | Mapping[str, Any] | None = None,
+        *,
+        device: Device | str | None = None,
+        stream: Any = None,
+        instances: int = 1,
+        names: Names | None = None,
+    ) -> None:
+        """Hold the options and open nothing; wrong options raise `ResultError` or pydantic's ValidationError."""
+        if not isinstance(options, BackendOptions):
+            options = cast("OptionsT", self.Options.parse(dict(options or {})))
+        if not isinstance(options, self.Options):
+            message = f"backend `{self.kind}` takes {self.Options.__name__}, not {type(options).__name__}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message)
+        if not isinstance(instances, int) or instances < 1:
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"instances is {instances!r}, not a number from 1 on")
+        self.options: OptionsT = options
+        self.device = device if isinstance(device, Device) else Device.parse(device or "cpu")
+        self.stream = stream
+        self.instances = instances
+        self._model = names.model if names else None
+        self._backend = (names.backend if names else None) or self.kind
+        self._loaded: Loaded | None = None
+        self._gate = threading.Lock()
+        self._idle = threading.Condition(self._gate)
+        self._changing = threading.Lock()
+
+    @property
+    def signature(self) -> Signature | None:
+        """The loaded model's inputs and outputs; None while nothing is loaded."""
+        loaded = self._loaded
+        return loaded.signature if loaded else None
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What the engine says of the loaded model, as in every result; None while nothing is loaded."""
+        loaded = self._loaded
+        return loaded.metadata.copy() if loaded else None
+
+    def load(self, path: str | os.PathLike[str]) -> Result[None]:
+        """Return Ok when the model at `path` is ready to serve.
+
+        NOT_FOUND, INVALID_ARGUMENT (a directory, another format), DATA_LOSS (empty, truncated, damaged),
+        PERMISSION_DENIED, FAILED_PRECONDITION (another engine version or device), UNAVAILABLE (no engine here).
+        """
+        with self._changing:
+            try:
+                self._check_device()
+                fresh = self._make(readable_file(path))
+            except Exception as error:  # noqa: BLE001  (the contract: an engine's error is a Result)
+                return Err(self._error(error, f"loading {path}"))
+            problem = self._swap(fresh)
+            if problem:
+                _log.warning("the replaced model was not released cleanly: %s", problem)
+        return Ok(None)
+
+    def unload(self) -> Result[None]:
+        """Return Ok when nothing is loaded, at once if nothing was; waits for the calls that are running."""
+        with self._changing:
+            problem = self._swap(None)
+        return Err(problem) if problem else Ok(None)
+
+    def _check_device(self) -> None:
+        if self.device.kind not in self.capabilities.devices:
+            raise fail(
+                ErrorCode.UNIMPLEMENTED,
+                f"backend `{self.kind}` does not run on a device of kind `{self.device.kind}`",
+                f"it runs on {', '.join(self.capabilities.devices)}",
+            )
+
+    def _make(self, path: Path) -> Loaded:
+        engine = self._load(path)
+        slots: list[Any] = []
+        try:
+            signature = self._signature(engine)
+            refuse_undeclared_model(self.capabilities, signature)
+            for _ in range(self.instances):
+                slots.append(self._open(engine, self.stream))
+            view = self._device_view(engine)
+            turns = turns_of(self.stream) if self.device.kind == "cpu" else None
+            return Loaded(engine, signature, slots, self._metadata(engine), self.capabilities, view, turns)
+        except BaseException:
+            self._release(engine, slots)
+            raise
+
+    def _swap(self, fresh: Loaded | None) -> Error | None:
+        """Put `fresh` in place, wait for the calls in the old one, release it; return what went wrong in that."""
+        with self._gate:
+            old, self._loaded = self._loaded, fresh
+            while old is not None and old.users:
+                self._idle.wait()
+        return self._release(old.engine, old.slots) if old is not None else None
+
+    def _release(self, engine: Any, slots: list[Any]) -> Error | None:
+        problem: Error | None = None
+        for slot in reversed(slots):
+            try:
+                self._close(slot)
+            except Exception as error:  # noqa: BLE001
+                problem = problem or self._error(error, "closing an instance")
+        slots.clear()
+        try:
+            self._unload(engine)
+        except Exception as error:  # noqa: BLE001
+            problem = problem or self._error(error, "unloading the model")
+        return problem
+
+    def _error(self, error: Exception, doing: str) -> Error:
+        """Return the one Error that stands for whatever a hook raised."""
+        if isinstance(error, ResultError):
+            return error.error
+        _log.debug("%s failed while %s", self.kind, doing, exc_info=error)
+        code = self._classify(error)
+        return code if isinstance(code, Error) else engine_failure(self.kind, doing, error, code)

@@ -1,0 +1,69 @@
+"""What is wrong with a model file that ONNX Runtime refused, found without it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+from aegisrt.backends.files.onnx import OnnxFile, looks_like_onnx, read_onnx
+from aegisrt.backends.files.readable import known_format
+from aegisrt.core.result import ErrorCode, ResultError
+
+Finding: TypeAlias = tuple[ErrorCode, str, str | None]
+_ORT_MAGIC = b"ORTM"
+_AGAIN = "copy or export it again"
+_SHORT = re.compile(r"out of bounds|read in full|external (data|initializer)", re.IGNORECASE)
+
+
+def damage(path: Path, said: str) -> Finding | None:
+    """Return code, message and hint for what is wrong with the file at `path`, or None where nothing is found.
+
+    `said` is ONNX Runtime's exception, class first: it knows damage that cannot be seen from outside.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    is_ort = head[4:8] == _ORT_MAGIC
+    if path.suffix.lower() == ".ort":
+        return _ort_damage(path, head, is_ort)
+    if is_ort:
+        return ErrorCode.INVALID_ARGUMENT, f"{path} is an ORT-format model under another name", "name it `.ort`"
+    other = None if looks_like_onnx(head) else known_format(path)
+    if other:
+        return ErrorCode.INVALID_ARGUMENT, f"{path} is {other}, not an ONNX model", None
+    try:
+        found = read_onnx(path)
+    except ResultError as problem:
+        if problem.error.code is ErrorCode.UNIMPLEMENTED:
+            return None
+        return problem.error.code, problem.error.message, problem.error.hint
+    if said.startswith("InvalidProtobuf"):
+        return ErrorCode.DATA_LOSS, f"{path} is damaged", _AGAIN
+    return _external_damage(path, found, said)
+
+
+def _ort_damage(path: Path, head: bytes, is_ort: bool) -> Finding:
+    if is_ort:
+        return ErrorCode.DATA_LOSS, f"{path} is cut short or damaged, or of another version of the ORT format", _AGAIN
+    what = "an ONNX model" if looks_like_onnx(head) else known_format(path)
+    hint = "name it `.onnx`" if what == "an ONNX model" else None
+    return ErrorCode.INVALID_ARGUMENT, f"{path} is {what or 'something else'}, not an ORT-format model", hint
+
+
+def _external_damage(path: Path, model: OnnxFile, said: str) -> Finding | None:
+    for name in model.external_files:
+        file = path.parent / name
+        escapes = Path(name).is_absolute() or os.path.normpath(name).startswith(os.pardir)
+        if not escapes and not file.exists():
+            message = f"{file} does not exist; {path} keeps weights in it"
+            return ErrorCode.NOT_FOUND, message, "copy it together with the model"
+        if escapes or not file.resolve().is_relative_to(path.resolve().parent):
+            message = f"weights of {path} lie outside its folder: {name}"
+            return ErrorCode.PERMISSION_DENIED, message, "put them beside the model"
+        if not os.access(file, os.R_OK):
+            return ErrorCode.PERMISSION_DENIED, f"{file}, with weights of {path}, may not be read", f"chmod +r {file}"
+    if model.external_files and _SHORT.search(said):
+        names = ", ".join(model.external_files)
+        return ErrorCode.DATA_LOSS, f"{names}, with weights of {path}, is cut short or belongs to another model", _AGAIN
+    return None

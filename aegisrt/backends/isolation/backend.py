@@ -1,0 +1,202 @@
+"""`isolated`: a backend whose engine runs in processes of its own, one an instance.
+
+An engine that crashes takes its process down, and not this one: the request that it ran is answered UNAVAILABLE, and a
+fresh process takes the instance's place. So does one that hangs, once `isolation_timeout_ms` is up. A request that no
+process can have begun with is offered to the next one. A spare process, with the engine imported and no model loaded,
+waits to be the next. Tensors pass through shared memory (arena.py). Weights are not shared between instances.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.isolation.child import Job, ReadyMessage
+from aegisrt.backends.isolation.process import IsolatedProcess, ProcessDiedError, ProcessHungError
+from aegisrt.core.result import ErrorCode, Result, ResultError, fail
+from aegisrt.core.tensor import Array, Signature
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 3
+"""Processes to which a request is offered, where one ends before it can have begun with it."""
+
+
+@cache
+def isolated(backend: type[RuntimeBackend[Any]]) -> type[IsolatedBackend]:
+    """Return the same backend, with its engine in processes of its own."""
+    same = ("kind", "capabilities", "Options", "requirement", "__doc__")
+    members = {name: getattr(backend, name) for name in same}
+    return type(f"Isolated{backend.__name__}", (IsolatedBackend,), {**members, "wrapped": backend})
+
+
+@dataclass(slots=True, eq=False)
+class _IsolatedModel:
+    job: Job
+    ready: ReadyMessage
+    first: IsolatedProcess | None
+    """The process that told the signature; the first instance takes it."""
+    spare: IsolatedProcess | None
+    """Has imported the engine and loaded no model: it takes the place of the next process that dies."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Guards `spare`."""
+
+    def next(self) -> IsolatedProcess:
+        """Return the spare process, or a fresh one where there is none."""
+        with self.lock:
+            process, self.spare = self.spare, None
+        if process is not None and process.is_alive():
+            return process
+        if process is not None:
+            process.end()
+        return IsolatedProcess(self.job)
+
+    def restock(self) -> None:
+        """Start a spare process where there is none."""
+        with self.lock:
+            if self.spare is None:
+                self.spare = _spare(self.job)
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """One instance's place; a process dies, its seat stays."""
+
+    engine: _IsolatedModel
+    process: IsolatedProcess | None
+    deaths: int = field(default=0)
+
+
+class IsolatedBackend(RuntimeBackend[Any]):
+    """The parent's side; `isolated` makes a subclass of it for each backend."""
+
+    wrapped: ClassVar[type[RuntimeBackend[Any]]]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._seats: list[_Seat] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes that serve now, one an instance; those that are being replaced are not in it."""
+        return [seat.process.pid for seat in list(self._seats) if seat.process is not None]
+
+    def build(self, source: Any, target: Any, *, progress: Callable[[str], None] | None = None) -> Result[None]:
+        """As the wrapped backend's own."""
+        return self._plain().build(source, target, progress=progress)
+
+    def recipe(self) -> Result[dict[str, Any]]:
+        """As the wrapped backend's own, so that both share their engine files."""
+        return self._plain().recipe()
+
+    def outdated(self, metadata: Mapping[str, Any]) -> bool:
+        """As the wrapped backend's own."""
+        return self._plain().outdated(metadata)
+
+    def _plain(self) -> RuntimeBackend[Any]:
+        return self.wrapped(self.options, device=self.device, stream=self.stream)
+
+    def _load(self, path: Path) -> _IsolatedModel:
+        job = Job(self.wrapped, self.options, self.device, self.stream, path)
+        process = _started(job)
+        return _IsolatedModel(job, process.ready(), process, _spare(job))
+
+    def _signature(self, engine: _IsolatedModel) -> Signature:
+        return engine.ready.signature
+
+    def _metadata(self, engine: _IsolatedModel) -> dict[str, Any]:
+        return engine.ready.metadata
+
+    def _open(self, engine: _IsolatedModel, stream: Any) -> _Seat:
+        process, engine.first = engine.first or _started(engine.job), None
+        seat = _Seat(engine, process)
+        self._seats.append(seat)
+        return seat
+
+    def _execute(self, slot: _Seat, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
+        limit_ms = self.options.isolation_timeout_ms
+        for _ in range(_ATTEMPTS):
+            process = self._living(slot)
+            try:
+                found = process.call(inputs, outputs, None if limit_ms is None else limit_ms / 1e3)
+            except ProcessDiedError as death:
+                how = self._replace(slot, process)
+                if death.heard:
+                    break
+            except ProcessHungError:
+                process.kill()
+                self._replace(slot, process)
+                how = f"was ended after {limit_ms:g} ms without an answer"
+                break
+            else:
+                return [found[name] for name in outputs]
+        message = f"the process of the model {how} while it ran the request; another takes its place"
+        raise fail(ErrorCode.UNAVAILABLE, message, "send it again, unless it is what ends the process")
+
+    def _living(self, seat: _Seat) -> IsolatedProcess:
+        """Return the seat's process, ready; raise UNAVAILABLE where a fresh one does not get that far."""
+        if seat.process is not None and (seat.process.owes_answer or not seat.process.is_alive()):
+            seat.process.kill()
+            self._replace(seat, seat.process)
+        process = seat.process = seat.process or seat.engine.next()
+        try:
+            process.ready()
+        except ResultError as failure:
+            seat.process = None
+            if process.was_spare and failure.error.code is ErrorCode.UNAVAILABLE:
+                return self._living(seat)  # it died while it waited, and its system had not said so yet
+            raise
+        if seat.engine.spare is None:  # not before: two that start at once are both late
+            seat.engine.restock()
+        return process
+
+    def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
+        """Seat the next process, not waiting for it; return how the last one ended."""
+        seat.process = None
+        seat.deaths += 1
+        try:
+            seat.process = seat.engine.next()
+        except OSError as error:
+            _log.warning("no process could be started for the model, the next request tries again: %s", error)
+        return dead.end()
+
+    def _close(self, slot: _Seat) -> None:
+        self._seats.remove(slot)
+        if slot.process is not None:
+            slot.process.end()
+
+    def _unload(self, engine: _IsolatedModel) -> None:
+        if engine.spare is not None:
+            engine.spare.kill()
+            engine.spare.end()
+        if engine.first is not None:
+            engine.first.end()
+
+    def _memory(self) -> int:
+        loaded = self._loaded
+        each = loaded.engine.ready.memory_bytes if loaded is not None else None
+        if each is None:
+            return super()._memory()
+        return int(each) * self.instances
+
+
+def _spare(job: Job) -> IsolatedProcess | None:
+    """Return a spare process, or None where the system has no room for one: what serves goes on without."""
+    try:
+        process = IsolatedProcess(job)
+    except OSError as error:
+        _log.warning("no spare process could be started for the model: %s", error)
+        return None
+    process.prepare()
+    return process
+
+
+def _started(job: Job) -> IsolatedProcess:
+    process = IsolatedProcess(job)
+    process.ready()
+    return process

@@ -1,0 +1,115 @@
+"""The process of an isolated instance: loads one model, and answers requests until its parent lets go of it.
+
+Its arguments are three inherited descriptors: the connection, and the memory of inputs and of outputs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.isolation.arena import Arena, Layout
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.request import ExecutionRequest
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.tensor import Signature
+from aegisrt.devices.base import Device
+from aegisrt.devices.cuda.context import is_lost
+
+GRACE_S = 2.0
+"""How long a process may take to end when its parent has let go of it."""
+LOAD = "load"
+"""The second message to the child: the engine is imported before, for a process that waits until another dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to load; the first message to the child."""
+
+    backend: type[RuntimeBackend[Any]]
+    options: BackendOptions
+    device: Device
+    stream: Any
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyMessage:
+    """The child's first answer."""
+
+    signature: Signature
+    metadata: dict[str, Any]
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallMessage:
+    """One request; its tensors lie in the arena of inputs."""
+
+    inputs: Layout
+    outputs: tuple[str, ...]
+
+
+def main() -> None:
+    """Serve the parent until it closes the connection."""
+    control, inputs, outputs = (int(word) for word in sys.argv[1:4])
+    _no_core_file()
+    threading.Thread(target=_end_with_parent, args=(control,), daemon=True).start()
+    connection: Connection[Any, Any] = Connection(control)
+    reads, writes = Arena(inputs), Arena(outputs)
+    try:
+        job = connection.recv()
+        backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
+        backend.availability(probe=True)
+        connection.recv()
+        loaded = backend.load(job.path)
+        connection.send(loaded if isinstance(loaded, Err) else Ok(_ready(backend)))
+        while True:
+            connection.send(_answer(backend, connection.recv(), reads, writes))
+            if job.device.kind == "cuda" and is_lost(job.device.ordinal):
+                os._exit(1)  # the next process has the GPU again, and this one never
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _ready(backend: RuntimeBackend[Any]) -> ReadyMessage:
+    memory, loaded = backend.memory(), backend._loaded
+    assert loaded is not None
+    return ReadyMessage(loaded.signature, loaded.metadata, memory.value if isinstance(memory, Ok) else None)
+
+
+def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> Result[Layout]:
+    request = ExecutionRequest(inputs=reads.read(call.inputs, copy=False), outputs=call.outputs)
+    result = backend.execute(request)
+    if isinstance(result, Err):
+        return result
+    try:
+        return Ok(writes.write(result.value.outputs))
+    except (OSError, MemoryError, TypeError) as error:
+        message = f"the outputs do not fit the memory that the processes share: {error}"
+        return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message))
+
+
+def _end_with_parent(control: int) -> None:
+    """End the process where its parent has let go of it, and the engine does not come back to hear of that."""
+    watch = select.poll()
+    watch.register(control, 0)  # a hang-up is told in any case
+    watch.poll()
+    time.sleep(GRACE_S)
+    os._exit(1)
+
+
+def _no_core_file() -> None:
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,159 @@
+"""`IsolatedProcess`: the parent's end of one isolated instance."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack, closing
+from multiprocessing.connection import Connection
+from socket import SHUT_RDWR, socket, socketpair
+from typing import Any
+
+from aegisrt.backends.isolation.arena import Arena
+from aegisrt.backends.isolation.child import GRACE_S, LOAD, CallMessage, Job, ReadyMessage
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import Array
+
+_CHILD = "from aegisrt.backends.isolation.child import main; main()"
+"""Not `-m`: the child's own messages would be of `__main__`, and not be known here."""
+_RESET_IS_UNREAD = sys.platform == "linux"
+"""Whether a reset says that the other end of a socket pair closed with our message unread: `unix_release_sock` in
+Linux's net/unix/af_unix.c sets ECONNRESET then, and nothing else does."""
+
+
+class ProcessDiedError(Exception):
+    """The process ended; `heard` is whether it can have begun with the request."""
+
+    def __init__(self, heard: bool) -> None:
+        super().__init__()
+        self.heard = heard
+
+
+class ProcessHungError(Exception):
+    """The process had not answered a request when its time was up."""
+
+
+class IsolatedProcess:
+    """A started process that loads one model. In one thread at a time."""
+
+    def __init__(self, job: Job) -> None:
+        """Start the process, and do not wait for it: what it says first is read by `ready`."""
+        with ExitStack() as undo:
+            ours, theirs = map(undo.enter_context, socketpair())
+            self._inputs, self._outputs = (undo.enter_context(closing(Arena())) for _ in range(2))
+            self._process = _popen((theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor))
+            theirs.close()
+            undo.pop_all()
+        self._connection: Connection[Any, Any] = Connection(ours.detach())
+        self._ready: ReadyMessage | None = None
+        self._unsent: list[object] = [job, LOAD]
+        self.was_spare = False
+        """Whether it was told to `prepare`, and has waited to be needed."""
+        self.owes_answer = False
+        """Whether it was sent a request whose answer was not read: it would be taken for that of the next."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def prepare(self) -> None:
+        """Let the process import its engine, while it waits for `ready` to load the model."""
+        self.was_spare = True
+        try:
+            self._connection.send(self._unsent.pop(0))
+        except OSError:
+            return  # it has died already, as `ready` will say
+
+    def ready(self) -> ReadyMessage:
+        """Return what the process says of its model, once it is loaded; raise its error, or UNAVAILABLE if it died."""
+        if self._ready is None:
+            try:
+                while self._unsent:
+                    self._connection.send(self._unsent.pop(0))
+                result = self._connection.recv()
+            except (EOFError, OSError):
+                message = f"the process of the model {self.end()} while it loaded"
+                raise fail(ErrorCode.UNAVAILABLE, message, "its output went to stderr") from None
+            except BaseException:
+                self.end()
+                raise
+            if result.is_err():
+                self.end()
+            self._ready = _value(result)
+        return self._ready
+
+    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...], limit_s: float | None) -> dict[str, Array]:
+        """Return the outputs of one call, in memory of their own.
+
+        Raise ProcessDiedError, ProcessHungError after `limit_s` seconds, or the engine's own error.
+        """
+        call = CallMessage(self._inputs.write(inputs), outputs)
+        self.owes_answer = True
+        try:
+            self._connection.send(call)
+        except (BrokenPipeError, ConnectionResetError):
+            raise ProcessDiedError(heard=False) from None
+        try:
+            if not self._connection.poll(limit_s):
+                raise ProcessHungError
+            result = self._connection.recv()
+        except EOFError:
+            raise ProcessDiedError(heard=True) from None
+        except ConnectionResetError:
+            raise ProcessDiedError(heard=not _RESET_IS_UNREAD) from None
+        self.owes_answer = False
+        return self._outputs.read(_value(result), copy=True)
+
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process, whatever it does; `end` tells how."""
+        self._process.kill()
+
+    def end(self) -> str:
+        """Return how the process ended, in words; it ends now if it has not. Any number of times."""
+        _hang_up(self._connection)
+        try:
+            status = self._process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        for arena in (self._inputs, self._outputs):
+            arena.close()
+        return f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+
+
+def _popen(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+        [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        pass_fds=descriptors,
+        start_new_session=True,
+    )
+
+
+def _hang_up(connection: Connection[Any, Any]) -> None:
+    """Close a connection, for its other end too where a process that was forked meanwhile has a copy of ours."""
+    if connection.closed:
+        return
+    ours = socket(fileno=connection.fileno())
+    try:
+        ours.shutdown(SHUT_RDWR)
+    except OSError:
+        pass  # the other end is closed
+    finally:
+        ours.detach()
+        connection.close()
+
+
+def _value(result: Any) -> Any:
+    if result.is_err():
+        raise ResultError(result.unwrap_err())
+    return result.unwrap()

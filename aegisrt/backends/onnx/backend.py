@@ -1,0 +1,195 @@
+"""`ONNXBackend`: ONNX models on ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.onnx.cuda_binding import runs_bound
+from aegisrt.backends.onnx.cuda_sessions import CudaSessions, cuda_settings, open_on_gpu, preload, quiet
+from aegisrt.backends.onnx.cuda_slot import OrtCudaSlot
+from aegisrt.backends.onnx.errors import execute_error, is_from_engine, load_error
+from aegisrt.backends.onnx.options import ONNXOptions, session_options
+from aegisrt.backends.onnx.providers import CPU, CUDA, Chosen, choose, refuse_fallback
+from aegisrt.backends.onnx.signature import check_free_dimensions, session_signature
+from aegisrt.backends.onnx.tensors import Conversion
+from aegisrt.backends.onnxruntime import NO_TELEMETRY
+from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.options import BackendOptions
+from aegisrt.core.result import Error, ResultError
+from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
+from aegisrt.devices.cuda.arrays import arrays_on
+from aegisrt.devices.cuda.stream import CudaStream
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _LoadedSessions:
+    session: Any
+    """An `onnxruntime.InferenceSession`; its `run` may be called by several threads at once."""
+    run: Any
+    """The session's own `run`, or `Conversion.run` around it: `(outputs, inputs) -> values`."""
+    signature: Signature
+    metadata: dict[str, Any]
+    sessions: CudaSessions | None = None
+    """On a GPU: what opens a session for each instance."""
+    bound: bool = False
+    """Whether the instances bind memory on the GPU, instead of calling `run`."""
+
+
+class ONNXBackend(RuntimeBackend[ONNXOptions]):
+    """Runs ONNX (`.onnx`, weights inside or beside) and ORT-format (`.ort`) models.
+
+    On the CPU all instances share one session; on a GPU each has its own, on a stream of its own.
+
+    Results hold arrays that ONNX Runtime allocated for this call alone, and that stay valid after `unload`. The whole
+    graph is computed, whichever outputs are asked for. Outputs that are no tensors (sequences, maps) are not served:
+    the signature names them in `omitted`. A weight that is also declared as an input is not an input here.
+
+    ONNX Runtime's official builds send telemetry to Microsoft; here they send none, unless `ORT_DISABLE_TELEMETRY=0` or
+    the program has imported `onnxruntime` before.
+
+    ONNX Runtime before 1.26 is refused, because our tests fail on it: 1.25.1 on an input that is also an output, 1.20.1
+    on weights outside the model's folder and by an integer division by zero that ends the process.
+    """
+
+    kind = "onnx"
+    Options: ClassVar[type[BackendOptions]] = ONNXOptions
+    requirement = Requirement(
+        "onnxruntime",
+        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
+        "onnx",
+        minimum=(1, 26),
+        no_telemetry=NO_TELEMETRY,
+    )
+    capabilities = Capabilities(
+        devices=("cpu", "cuda"),
+        formats=(".onnx", ".ort"),
+        dtypes=frozenset(DataType),
+        dynamic_shapes=True,
+        zero_size=True,
+        scalars=True,
+        external_data=True,
+    )
+
+    @property
+    def session(self) -> Any:
+        """The open `onnxruntime.InferenceSession`, to measure or inspect; None while nothing is loaded."""
+        loaded = self._loaded
+        return loaded.engine.session if loaded else None
+
+    def _load(self, path: Path) -> _LoadedSessions:
+        ort = require(self.requirement)
+        asked = choose(ort, self.options, self.device)
+        metadata: dict[str, Any] = {"engine": f"onnxruntime {ort.__version__}"}
+        if self.device.kind == "cuda":
+            preload(ort)
+        sessions = self._sessions(ort, path, asked, metadata) if self.device.kind == "cuda" and CUDA in asked else None
+        session = open_on_gpu(sessions) if sessions is not None else self._session(ort, path, asked)
+        try:
+            signature = session_signature(session, path)
+            check_free_dimensions(self.options.free_dimensions, path)
+            conversion = Conversion(ort, signature)
+        except BaseException:
+            with _on_gpu(sessions):
+                del session
+            if sessions is not None:
+                sessions.close()
+            raise
+        run = partial(conversion.run, session) if conversion.needed else session.run
+        metadata["providers"] = tuple(session.get_providers())
+        bound = sessions is not None and CUDA in metadata["providers"] and runs_bound(signature)
+        if sessions is not None and not bound:
+            run = partial(_run_on_gpu, sessions, run)
+        return _LoadedSessions(session, run, signature, metadata, sessions, bound)
+
+    def _sessions(self, ort: Any, path: Path, asked: Chosen, metadata: dict[str, Any]) -> CudaSessions:
+        def opened(stream: CudaStream, *, graph: bool) -> Any:
+            settings = cuda_settings(self.options, stream, graph=graph)
+            falls_back = not graph and CUDA not in metadata.get("providers", ())
+            return self._session(ort, path, {**asked, CUDA: {**settings, **asked[CUDA]}}, falls_back=falls_back)
+
+        return CudaSessions(opened, self.device, self.stream, self.options.cuda_graph, metadata)
+
+    def _session(self, ort: Any, path: Path, asked: Chosen, *, falls_back: bool = True) -> Any:
+        """Return a session; on the CPU where it does not load on the GPU and `falls_back` and the options allow that.
+
+        It may not where the session is to be recorded, which is tried without a recording first, nor for the instances
+        after the first, which all run where that one does.
+        """
+        ours = self.options if falls_back else self.options.model_copy(update={"fallback": "forbid"})
+        options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in asked)
+        try:
+            session = _open(ort, path, asked, options)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if ours.fallback == "forbid" or tuple(asked) == (CPU,):
+                raise ResultError(load_error(error, path)) from error
+            _log.info("%s does not load on %s, falling back to the CPU: %s", path, ", ".join(asked), error)
+            return self._session(ort, path, {CPU: {}})
+        refuse_fallback(tuple(asked), session.get_providers(), ours)
+        return session
+
+    def _signature(self, engine: _LoadedSessions) -> Signature:
+        return engine.signature
+
+    def _metadata(self, engine: _LoadedSessions) -> dict[str, Any]:
+        return engine.metadata
+
+    def _device_view(self, engine: _LoadedSessions) -> DeviceView | None:
+        return arrays_on(self.device.ordinal) if engine.bound else None
+
+    def _open(self, engine: _LoadedSessions, stream: Any) -> _LoadedSessions | OrtCudaSlot:
+        if engine.sessions is None or not engine.bound:
+            return engine
+        return OrtCudaSlot(require(self.requirement), engine.sessions, engine.signature, self.options)
+
+    def _close(self, slot: _LoadedSessions | OrtCudaSlot) -> None:
+        if isinstance(slot, OrtCudaSlot):
+            slot.close()
+
+    def _execute(
+        self, slot: _LoadedSessions | OrtCudaSlot, inputs: dict[str, Array], outputs: tuple[str, ...]
+    ) -> Sequence[Any]:
+        if isinstance(slot, OrtCudaSlot):
+            return slot.call(inputs, outputs)
+        return slot.run(outputs, inputs)  # type: ignore[no-any-return]
+
+    def _unload(self, engine: _LoadedSessions) -> None:
+        session = engine.session
+        engine.session = engine.run = None
+        try:
+            if self.options.profile_folder is not None:
+                session.end_profiling()
+        finally:
+            with _on_gpu(engine.sessions):
+                del session
+            if engine.sessions is not None:
+                engine.sessions.close()
+
+    def _classify(self, error: Exception) -> Error | None:
+        return execute_error(error) if is_from_engine(error) else None
+
+
+def _on_gpu(sessions: CudaSessions | None) -> AbstractContextManager[Any]:
+    return nullcontext() if sessions is None else sessions.context.unless_lost()
+
+
+def _run_on_gpu(sessions: CudaSessions, run: Any, outputs: tuple[str, ...], inputs: dict[str, Array]) -> Any:
+    with sessions.context:
+        return run(outputs, inputs)
+
+
+def _open(ort: Any, path: Path, providers: Chosen, options: Any) -> Any:
+    """Return an `InferenceSession`; with `enable_fallback=0`, else it replaces a provider that fails, with a print."""
+    with quiet(ort, options.log_severity_level) if CUDA in providers else nullcontext():
+        return ort.InferenceSession(str(path), options, providers=list(providers.items()), enable_fallback=0)

@@ -1,0 +1,170 @@
+"""`Binding`: a model's inputs and outputs bound to memory, for one set of shapes; what can be done once is done here.
+
+https://onnxruntime.ai/docs/api/python/api_summary.html#data-on-device
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
+from aegisrt.devices.cuda.context import CudaContext
+from aegisrt.devices.cuda.staged import StagedTensor
+from aegisrt.devices.cuda.stream import CudaStream
+
+ELEMENT = {
+    DataType.FP32: 1, DataType.UINT8: 2, DataType.INT8: 3, DataType.UINT16: 4, DataType.INT16: 5, DataType.INT32: 6,
+    DataType.INT64: 7, DataType.BOOL: 9, DataType.FP16: 10, DataType.FP64: 11, DataType.UINT32: 12,
+    DataType.UINT64: 13, DataType.BF16: 16,
+}  # fmt: skip
+"""`onnx.TensorProto.DataType`."""
+
+
+def runs_bound(signature: Signature) -> bool:
+    """Return whether a model's tensors can be bound by address; strings cannot."""
+    return all(spec.dtype in ELEMENT for spec in (*signature.inputs, *signature.outputs))
+
+
+class Copy(NamedTuple):
+    """A copy between the GPU and page-locked memory."""
+
+    target: int
+    source: int
+    size_bytes: int
+
+
+class TensorPlace(NamedTuple):
+    """Where a tensor lies: what the engine is given, and what the host reads or writes."""
+
+    device_type: str
+    pointer: int
+    host: Array
+    """In the tensor's shape, in page-locked memory."""
+    address: int
+    """Of `host`."""
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the engine reads or writes the host's memory itself."""
+        return self.pointer == self.address
+
+
+@dataclass(slots=True, eq=False)
+class TensorMemory:
+    """The memory of one binding, or of several that take turns: it grows, which moves tensors."""
+
+    context: CudaContext
+    device_type: str
+    on_cpu: frozenset[str]
+    """Tensors that nodes on the CPU read or write."""
+    staged: dict[str, StagedTensor] = field(default_factory=dict)
+
+    def reserve(self, name: str, size_bytes: int, *, direct: bool) -> bool:
+        """Make room for a tensor; return whether one that was bound has moved.
+
+        `direct`: the GPU reads and writes page-locked memory itself, over the bus. Such memory has one address for both
+        (https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__UNIFIED.html).
+        """
+        staged = self.staged.get(name)
+        known = staged is not None
+        if staged is None:
+            staged = self.staged[name] = StagedTensor(self.context)
+        return staged.reserve(size_bytes, device=not direct and name not in self.on_cpu) and known
+
+    def place(self, spec: TensorSpec, shape: tuple[int, ...], *, direct: bool = False) -> TensorPlace:
+        """Return where a tensor lies for which room was made."""
+        staged = self.staged[spec.name]
+        address = staged.address
+        on_cpu = spec.name in self.on_cpu
+        pointer = address if direct or on_cpu else staged.pointer
+        host = staged.view(shape, spec.dtype.numpy)
+        return TensorPlace("cpu" if on_cpu else self.device_type, pointer, host, address)
+
+    def free(self) -> None:
+        """Give all of it back; any number of times."""
+        for staged in self.staged.values():
+            staged.free()
+        self.staged.clear()
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    """One set of shapes. Its memory may be shared with others: `TensorMemory` says when it has moved."""
+
+    io: Any
+    """An `onnxruntime.IOBinding`."""
+    run_options: Any
+    memory: TensorMemory
+    stream: CudaStream
+    waits: bool
+    """Whether a run waits for the GPU before it comes back, and needs no more before it than copies of the inputs."""
+    fills: list[tuple[str, Array]] = field(default_factory=list)
+    """Inputs by name, and the host's memory that they are written to."""
+    uploads: list[Callable[[], int]] = field(default_factory=list)
+    """Each enqueues the copy of an input to the GPU, and returns the driver's code."""
+    downloads: list[Copy] = field(default_factory=list)
+    results: list[Array] | None = None
+    """The host's side of the outputs, once their shapes are known."""
+    sources: list[int] = field(default_factory=list)
+    """Where the engine writes the outputs, once their shapes are known."""
+    quick: bool = False
+    """Nothing of ours follows a run: ONNX Runtime writes the host's memory, and waits itself."""
+    broken: int = 0
+    """How often its run was to be recorded, and something broke the recording."""
+    used: bool = False
+    """Ran with memory of ONNX Runtime's bound to the outputs, which stays bound, whatever the next call's shapes."""
+
+    def bind_input(self, spec: TensorSpec, shape: tuple[int, ...], place: TensorPlace) -> None:
+        """Let the model read an input from a place, which each call fills."""
+        self.io.bind_input(spec.name, place.device_type, *self._tensor(place, spec, shape))
+        self.fills.append((spec.name, place.host))
+        if not place.is_direct and place.host.nbytes:
+            copy = self.memory.context.driver.cuMemcpyHtoDAsync_v2
+            self.uploads.append(partial(copy, place.pointer, place.address, place.host.nbytes, self.stream.handle))
+
+    def lend_input(self, spec: TensorSpec, shape: tuple[int, ...], pointer: int, ordinal: int) -> None:
+        """Let the model read an input where the caller has it on the GPU."""
+        self.io.bind_input(spec.name, self.memory.device_type, ordinal, ELEMENT[spec.dtype], shape, pointer)
+
+    def bind_outputs(self, specs: list[TensorSpec], places: list[TensorPlace]) -> None:
+        """Let the model write its outputs to places: fewer allocations than with its own, and fixed addresses."""
+        for spec, place in zip(specs, places, strict=True):
+            self.io.bind_output(spec.name, place.device_type, *self._tensor(place, spec, place.host.shape))
+            if not place.is_direct and place.host.nbytes:
+                self.downloads.append(Copy(place.address, place.pointer, place.host.nbytes))
+        self.quick = self.waits and not self.downloads
+        self.results = [place.host for place in places]
+        self.sources = [place.pointer for place in places]
+
+    def bind_unallocated(self, outputs: tuple[str, ...]) -> None:
+        """Let ONNX Runtime allocate the outputs; so it is while their shapes are not known."""
+        if self.used:
+            self.io.clear_binding_outputs()
+        self.downloads.clear()
+        self.sources.clear()
+        self.results, self.quick = None, False
+        for name in outputs:
+            on_cpu = name in self.memory.on_cpu
+            self.io.bind_output(
+                name, "cpu" if on_cpu else self.memory.device_type, 0 if on_cpu else self.stream.device.ordinal
+            )
+
+    def _tensor(self, place: TensorPlace, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        ordinal = 0 if place.device_type == "cpu" else self.stream.device.ordinal
+        return ordinal, ELEMENT[spec.dtype], shape, place.pointer
+
+
+def size_bytes(spec: TensorSpec, shape: tuple[int, ...]) -> int:
+    """Return the bytes of a tensor."""
+    return prod(shape) * spec.dtype.numpy.itemsize
+
+
+def owned(value: Any) -> Array:
+    """Return a copy of an OrtValue on the CPU."""
+    return np.array(value.numpy())

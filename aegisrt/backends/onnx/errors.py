@@ -1,0 +1,143 @@
+"""What ONNX Runtime's exceptions mean: a code, and a sentence without its build paths and C++ names.
+
+Its exception classes follow `onnxruntime::common::StatusCode`; much comes as FAIL, and there the text decides.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from aegisrt.backends.files.onnx_damage import damage
+from aegisrt.core.result import Error, ErrorCode
+
+_BY_CLASS = {
+    "InvalidArgument": ErrorCode.INVALID_ARGUMENT,
+    "InvalidGraph": ErrorCode.INVALID_ARGUMENT,
+    "NoSuchFile": ErrorCode.NOT_FOUND,
+    "NotFound": ErrorCode.NOT_FOUND,
+    "NotImplemented": ErrorCode.UNIMPLEMENTED,
+    "ModelRequiresCompilation": ErrorCode.FAILED_PRECONDITION,
+    "ModelLoadCanceled": ErrorCode.CANCELLED,
+    "DeviceReset": ErrorCode.UNAVAILABLE,
+}
+_MEMORY = re.compile(
+    r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+    r"|Available memory of \d+ is smaller than requested bytes",
+    re.IGNORECASE,
+)
+_MISFIT = re.compile(r"shape|dimension|broadcast|bounds|overflow|division by zero|rank", re.IGNORECASE)
+
+_PREFIX = re.compile(
+    r"^(?:Error in execution: )?(?:\[ONNXRuntimeError\] : -?\d+ : \w+ : (?:Load model from .*? failed:)?)?"
+)
+"""`run_with_iobinding` says where, and not which status."""
+_NESTED = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
+_SOURCE = r"\.(?:cc|h|cpp|hpp|cu|cuh):\d+ "
+_FULL_WHERE = re.compile(
+    rf"(?:\S*[\\/]\S+{_SOURCE}[^()]*|\S+{_SOURCE}[^()\n]*::\w+){_NESTED}(?:[^\s()]*{_NESTED})*"
+    r"(?: const)?(?: \[with [^\]]*\])? (?:[^\n]*? was false\. ?)?"
+)
+_SHORT_WHERE = re.compile(rf"\b[\w.-]+{_SOURCE}\w+(?:\(\))? ")
+_NODE = re.compile(
+    r"^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)", re.S
+)
+
+_IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
+_OPSET = re.compile(r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)", re.S)
+_NO_OPERATOR = re.compile(r'In Node, \("([^"]*)", .*No Op registered for (\S+) with domain_version of (\d+)', re.S)
+_NO_FUNCTION = re.compile(r"Fatal error: (\S*):(\w+)\(-?\d+\) is not a registered function/op")
+_NO_KERNEL = re.compile(r"Could not find an implementation for (\w+)\((\d+)\) node with name '([^']*)'")
+_NO_TYPE = re.compile(r"MLDataType for: (\S+) is not currently registered")
+_ON_CPU = "fallback to CPU EP has been explicitly disabled"
+_UPGRADE = "export it for an older version, or run: pip install --upgrade onnxruntime"
+
+
+def is_from_engine(error: Exception) -> bool:
+    """Return whether ONNX Runtime raised it: its own classes, or what pybind11 makes of C++ exceptions."""
+    return type(error).__module__.startswith("onnxruntime") or type(error) in (RuntimeError, UnicodeEncodeError)
+
+
+def execute_error(error: Exception) -> Error:
+    """Return the Error that stands for what a session raised while it ran."""
+    if isinstance(error, UnicodeEncodeError):
+        message = f"a string among the inputs cannot be encoded as UTF-8: {error.reason}"
+        return Error(ErrorCode.INVALID_ARGUMENT, message, cause=_cause(error))
+    text = _plain(error)
+    node = _NODE.match(text)
+    said = _plain_text(node.group(3)) if node else text
+    message = f"{_named(node.group(2), node.group(1))} failed: {_sentence(said)}" if node else _sentence(said)
+    code = _BY_CLASS.get(type(error).__name__)
+    if _MEMORY.search(said):
+        code = ErrorCode.RESOURCE_EXHAUSTED
+    elif code is None:
+        code = ErrorCode.INVALID_ARGUMENT if node and _MISFIT.search(said) else ErrorCode.INTERNAL
+    return Error(code, message, cause=_cause(error))
+
+
+def load_error(error: Exception, path: Path) -> Error:
+    """Return the Error that stands for what ONNX Runtime raised over the model file at `path`."""
+    text, cause = _plain(error), _cause(error)
+    if _ON_CPU in text:
+        message = (
+            f"{path}: some operators have no kernel on the providers that were asked for, and would run on the CPU"
+        )
+        hint = "add `CPUExecutionProvider` to `providers`, or set `fallback: allow`"
+        return Error(ErrorCode.UNAVAILABLE, message, hint, cause=cause)
+    known = _too_new(text, path) or _unknown(text, path) or damage(path, cause)
+    if known is not None:
+        return Error(*known, cause=cause)
+    code = _BY_CLASS.get(type(error).__name__, ErrorCode.INTERNAL)
+    if _MEMORY.search(text):
+        code = ErrorCode.RESOURCE_EXHAUSTED
+    elif type(error) is RuntimeError or type(error).__name__ == "Fail":
+        code = ErrorCode.INVALID_ARGUMENT
+    return Error(code, f"ONNX Runtime does not load {path}: {_sentence(text)}", cause=cause)
+
+
+def _too_new(text: str, path: Path) -> tuple[ErrorCode, str, str] | None:
+    if found := _IR.search(text):
+        message = f"{path} has ONNX IR version {found[1]}, ONNX Runtime here reads up to {found[2]}"
+    elif found := _OPSET.search(text):
+        message = f"{path} needs opset {found[1]} of `{found[2]}`, ONNX Runtime here has up to {found[3]}"
+    else:
+        return None
+    return ErrorCode.FAILED_PRECONDITION, message, _UPGRADE
+
+
+def _unknown(text: str, path: Path) -> tuple[ErrorCode, str, str | None] | None:
+    hint: str | None = None
+    if found := _NO_OPERATOR.search(text):
+        message = f"{path}: {_named(found[1], found[2])}: ONNX has no such operator in opset {found[3]}"
+        hint = "export it with the operator set that has it; ONNX Runtime may also be too old for it"
+    elif found := _NO_FUNCTION.search(text):
+        message = f"{path}: ONNX Runtime has no operator `{found[2]}` of domain `{found[1]}`"
+        hint = "export it without custom operators: they are native code, which a manifest cannot name"
+    elif found := _NO_KERNEL.search(text):
+        message = f"{path}: {_named(found[3], found[1])}: no kernel for its element types (opset {found[2]})"
+        hint = "export it with other types, such as FP32, or name a provider that has the kernel"
+    elif found := _NO_TYPE.search(text):
+        message = f"{path}: ONNX Runtime has no element type {found[1]}"
+    else:
+        return None
+    return ErrorCode.UNIMPLEMENTED, message, hint
+
+
+def _named(name: str, operator: str) -> str:
+    return f"node `{name}` ({operator})" if name else f"a node without a name ({operator})"
+
+
+def _plain(error: Exception) -> str:
+    return _plain_text(_PREFIX.sub("", str(error).strip()))
+
+
+def _plain_text(text: str) -> str:
+    return _SHORT_WHERE.sub("", _FULL_WHERE.sub("", text)).strip()
+
+
+def _sentence(text: str) -> str:
+    return " ".join(text.split()) or "it does not say why"
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}"

@@ -1,0 +1,77 @@
+"""Execution providers: which ones a session asks for, and the refusal of a silent fallback.
+
+ONNX Runtime leaves out a provider that it does not have, or that does not start, and runs on the CPU instead
+(https://github.com/microsoft/onnxruntime/issues/23372). Here that is an error, unless the options say
+`fallback: allow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aegisrt.backends.onnx.options import ONNXOptions, Setting, setting_text
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import did_you_mean
+from aegisrt.devices.base import Device
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_ON_DEVICE = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
+"""On a GPU, ONNX Runtime puts nodes that only compute shapes on the CPU; results name them."""
+_GPU_INSTALL = "pip uninstall -y onnxruntime && pip install 'aegisrt[onnx-gpu]'"
+_INSTALL = {
+    CUDA: _GPU_INSTALL,
+    "TensorrtExecutionProvider": _GPU_INSTALL,
+    "OpenVINOExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-openvino",
+    "DmlExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
+    "QNNExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-qnn",
+}
+
+Chosen = dict[str, dict[str, str]]
+
+
+def choose(ort: Any, options: ONNXOptions, device: Device) -> Chosen:
+    """Return the providers to ask for, by name and in order, each with its options as text.
+
+    INVALID_ARGUMENT for a name that ONNX Runtime does not know, UNAVAILABLE for one that this build does not have;
+    with `fallback: allow` the latter is left out.
+    """
+    available = ort.get_available_providers()
+    chosen: Chosen = {}
+    for name, settings in _asked(options, device).items():
+        if name in available:
+            chosen[name] = {key: setting_text(value) for key, value in settings.items()}
+        elif name not in ort.get_all_providers():
+            hint = did_you_mean(name, available, "the providers of this build")
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"`{name}` is not an execution provider of ONNX Runtime", hint)
+        elif options.fallback == "forbid":
+            message = f"`{name}` was asked for, and onnxruntime {ort.__version__} here has only {_list(available)}"
+            raise fail(ErrorCode.UNAVAILABLE, message, _advice(name))
+    return chosen or {CPU: {}}
+
+
+def refuse_fallback(asked: Sequence[str], got: Sequence[str], options: ONNXOptions) -> None:
+    """Return None where the session has every provider that was asked for; raise UNAVAILABLE where one fell away."""
+    lost = [name for name in asked if name not in got]
+    if lost and options.fallback == "forbid":
+        message = f"`{lost[0]}` was asked for and did not start; the session got {_list(got)}"
+        hint = f"set `log_severity: warning` to read why; {_advice(lost[0])}"
+        raise fail(ErrorCode.UNAVAILABLE, message, hint)
+
+
+def _asked(options: ONNXOptions, device: Device) -> Mapping[str, Mapping[str, Setting]]:
+    asked: dict[str, dict[str, Setting]] = dict(options.providers or {name: {} for name in _ON_DEVICE[device.kind]})
+    if device.kind == "cuda" and CUDA in asked:
+        asked[CUDA] = {"device_id": device.ordinal, **asked[CUDA]}
+    return asked
+
+
+def _advice(name: str) -> str:
+    install = _INSTALL.get(name)
+    how = f"run: {install}" if install else f"install a build of onnxruntime that has `{name}`"
+    return f"{how}; or set `fallback: allow` to run without it"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

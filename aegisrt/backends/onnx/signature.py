@@ -1,0 +1,96 @@
+"""The signature of an open ONNX Runtime session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.base.loaded import NO_TENSOR_HINT
+from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec, did_you_mean
+
+_ELEMENT = {
+    "float": DataType.FP32, "double": DataType.FP64, "float16": DataType.FP16, "bfloat16": DataType.BF16,
+    "int8": DataType.INT8, "int16": DataType.INT16, "int32": DataType.INT32, "int64": DataType.INT64,
+    "uint8": DataType.UINT8, "uint16": DataType.UINT16, "uint32": DataType.UINT32, "uint64": DataType.UINT64,
+    "bool": DataType.BOOL, "string": DataType.BYTES,
+}  # fmt: skip
+
+
+def session_signature(session: Any, path: Path) -> Signature:
+    """Return inputs and outputs in the model's order; weights that a caller could override are no inputs.
+
+    Outputs that are no tensors (sequences, maps, optional and sparse ones, element types that `DataType` lacks) are
+    in `omitted`. UNIMPLEMENTED for an input of that sort, and for a model without any output that is a tensor.
+    """
+    scalars = _Scalars(path)
+    inputs = tuple(_input(arg, scalars, path) for arg in session.get_inputs())
+    outputs, omitted = [], []
+    for arg in session.get_outputs():
+        dtype = _dtype(arg.type)
+        if dtype is None:
+            omitted.append((arg.name, arg.type))
+        else:
+            outputs.append(TensorSpec(arg.name, dtype, _shape(arg, scalars)))
+    if not outputs and not omitted:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} has no outputs")
+    if not outputs:
+        name, kind = omitted[0]
+        message = f"no output of {path} is a tensor: `{name}` is {kind}"
+        raise fail(ErrorCode.UNIMPLEMENTED, message, NO_TENSOR_HINT)
+    return Signature(inputs, tuple(outputs), tuple(omitted))
+
+
+def check_free_dimensions(names: dict[str, int], path: Path) -> None:
+    """Return None where the model's inputs have each of these dimensions; raise INVALID_ARGUMENT for one they lack.
+
+    ONNX Runtime ignores a name that it does not find. Nothing is checked where the file's signature cannot be read.
+    """
+    if not names:
+        return
+    try:
+        specs = read_onnx(path).signature.inputs
+    except ResultError:
+        return
+    known = list(dict.fromkeys(dim for spec in specs for dim in spec.shape or () if isinstance(dim, str)))
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known, "named dimensions of its inputs")
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"no input of {path} has a dimension `{name}`", hint)
+
+
+class _Scalars:
+    """Which tensors the file declares as scalars: ONNX Runtime says `[]` of a scalar and of an unknown rank alike."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: frozenset[str] | None = None
+
+    def __contains__(self, name: str) -> bool:
+        if self._names is None:
+            self._names = self._read()
+        return name in self._names
+
+    def _read(self) -> frozenset[str]:
+        try:
+            signature = read_onnx(self._path).signature
+        except ResultError:
+            return frozenset()
+        return frozenset(spec.name for spec in (*signature.inputs, *signature.outputs) if spec.shape == ())
+
+
+def _input(arg: Any, scalars: _Scalars, path: Path) -> TensorSpec:
+    dtype = _dtype(arg.type[len("optional(") : -1] if arg.type.startswith("optional(") else arg.type)
+    if dtype is None:
+        raise fail(ErrorCode.UNIMPLEMENTED, f"input `{arg.name}` of {path} is {arg.type}, which is not served")
+    return TensorSpec(arg.name, dtype, _shape(arg, scalars))
+
+
+def _dtype(kind: str) -> DataType | None:
+    return _ELEMENT.get(kind[len("tensor(") : -1]) if kind.startswith("tensor(") else None
+
+
+def _shape(arg: Any, scalars: _Scalars) -> tuple[Dim, ...] | None:
+    shape = tuple(dim if isinstance(dim, int) else dim or None for dim in arg.shape)
+    return shape if shape or arg.name in scalars else None

@@ -1,0 +1,1 @@
+"""Work in a child process with limits on time, memory and output."""

@@ -1,0 +1,1 @@
+"""ONNX to an engine file, in a child process."""

@@ -1,0 +1,65 @@
+"""`precision`: a flag of the builder on weakly typed TensorRT, the model's own dtypes on strongly typed.
+
+TensorRT 8.6 has weak typing alone; 10 has both, and deprecates it; it is gone from 11 and was never in TensorRT for
+RTX: there the model itself is converted
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html#strongly-typed-networks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.tensorrt.distribution import TensorRT
+from aegisrt.backends.tensorrt.build.model_dtypes import allow_own_dtypes, is_quantized
+from aegisrt.core.result import ErrorCode, fail
+
+_FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
+_CONVERTED = ("fp16", "bf16")
+_QUANTIZED = ("int8", "fp8")
+
+
+def is_strongly_typed(engine: TensorRT, options: Mapping[str, Any]) -> bool:
+    """Return whether the network is made strongly typed: where asked for, else wherever no flag is needed for it."""
+    able = engine.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
+    if options["strongly_typed"] and not able:
+        message = f"{engine.words} has no strongly typed networks"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "leave `strongly_typed` out, or update TensorRT")
+    if not able or not engine.has("BuilderFlag", "FP16"):
+        return able
+    if options["strongly_typed"] is None:
+        return options["precision"] not in _CONVERTED
+    return bool(options["strongly_typed"])
+
+
+def set_precision(engine: TensorRT, network: Any, config: Any, precision: str, *, strong: bool) -> None:
+    """Set the builder's flags; raise where this version or this model cannot have the precision."""
+    flag = engine.module.BuilderFlag
+    if precision == "fp32":
+        config.clear_flag(flag.TF32)
+    elif precision == "tf32":
+        config.set_flag(flag.TF32)
+    if precision in _QUANTIZED and not is_quantized(engine, network):
+        message = f"`precision: {precision}` needs a model with QuantizeLinear and DequantizeLinear, and this has none"
+        hint = "quantize it first (NVIDIA ModelOpt, or onnxruntime.quantization with QDQ), or use `fp16`"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+    if not strong:
+        allow_own_dtypes(engine, network, config)
+    if not strong and precision in _FLAGS:
+        if not engine.has("BuilderFlag", _FLAGS[precision]):
+            message = f"{engine.words} has no `precision: {precision}`"
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, "use `fp16`, or update TensorRT")
+        config.set_flag(getattr(flag, _FLAGS[precision]))
+
+
+def converted(source: Path, folder: Path, precision: str) -> Path:
+    """Return the model to parse: for `fp16` and `bf16` a copy in `folder` with that arithmetic, else `source`."""
+    if precision not in _CONVERTED:
+        return source
+    try:
+        from aegisrt.backends.files.onnx_precision import convert_file
+    except ImportError as error:
+        message = f"`precision: {precision}` on a strongly typed network needs the package `onnx`"
+        raise fail(ErrorCode.UNAVAILABLE, message, "run: pip install onnx", cause=str(error)) from error
+    return convert_file(source, folder / f"{precision}.onnx", precision)

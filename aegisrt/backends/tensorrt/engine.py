@@ -1,0 +1,211 @@
+"""`LoadedEngine`: runtime and engine of one engine file, and what they say of its tensors.
+
+Runtime, engine and execution contexts refer to each other in C++ without owning each other: the contexts go first,
+then the engine, then the runtime
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/c-api-docs.html#performing-inference).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.tensorrt.distribution import TensorRT
+from aegisrt.backends.tensorrt.log import is_out_of_memory, no_gpu, sentence
+from aegisrt.backends.tensorrt.options import InputRange
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import DataType, Signature, TensorSpec
+from aegisrt.devices.cuda.context import CudaContext
+from aegisrt.devices.cuda.memory import DeviceBuffer
+
+_DTYPES = {
+    "FLOAT": DataType.FP32, "HALF": DataType.FP16, "BF16": DataType.BF16, "INT8": DataType.INT8,
+    "INT32": DataType.INT32, "INT64": DataType.INT64, "BOOL": DataType.BOOL, "UINT8": DataType.UINT8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTensor:
+    """An input or output of the engine."""
+
+    name: str
+    """The engine's name for it."""
+    public: str
+    """The model's name for it, which callers use."""
+    dtype: DataType
+    """What the engine reads or writes; the model may have INT64 where TensorRT 8 has INT32."""
+    shape: tuple[int, ...]
+    """-1 for a dynamic dimension."""
+    is_input: bool
+    on_host: bool
+    """A shape tensor: TensorRT reads or writes it in host memory."""
+
+
+class LoadedEngine:
+    """One loaded engine file: the weights, which all instances share."""
+
+    def __init__(self, library: TensorRT, context: CudaContext, runtime: Any, engine: Any, size_bytes: int) -> None:
+        self.library = library
+        self.context = context
+        self.runtime = runtime
+        self.engine = engine
+        self.size_bytes = size_bytes
+        """Of the engine file, which is mostly weights; TensorRT does not tell what it takes of the GPU for them."""
+        self.tensors: tuple[EngineTensor, ...] = ()
+        self.profiles: list[dict[str, InputRange]] = []
+        self.signature = Signature((), ())
+        self.metadata: dict[str, Any] = {}
+
+    def close(self) -> None:
+        """Destroy the engine, then the runtime; every execution context must be gone."""
+        with self.context.unless_lost(), self.library.lifecycle:
+            self.engine = None
+            self.runtime = None
+
+    def describe(self, signature: Signature | None) -> None:
+        """Read the tensors and the profiles; `signature` is the model's own, where it is known from its build."""
+        self.tensors = tuple(self._tensors(signature))
+        self.signature = self._signature(signature)
+        count = self.engine.num_optimization_profiles
+        self._refuse_formats(count)
+        self.profiles = [self._profile(index) for index in range(count)]
+
+    def narrowed(self) -> dict[str, str]:
+        """Return the dtypes of tensors that the engine computes narrower than the model says, by the caller's names."""
+        public = {spec.name: spec.dtype for spec in (*self.signature.inputs, *self.signature.outputs)}
+        return {item.public: str(item.dtype) for item in self.tensors if public.get(item.public) is not item.dtype}
+
+    def _tensors(self, signature: Signature | None) -> list[EngineTensor]:
+        trt, engine = self.library.module, self.engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        modes = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
+        public = _public_names(names, modes, signature)
+        return [
+            EngineTensor(
+                name,
+                public[name],
+                _dtype(name, engine.get_tensor_dtype(name)),
+                tuple(engine.get_tensor_shape(name)),
+                modes[name],
+                self._lies_on_host(name),
+            )
+            for name in names
+        ]
+
+    def _signature(self, model: Signature | None) -> Signature:
+        """Return the model's order, names and dtypes where they are known; the engine's fixed sizes count."""
+        by_name = {tensor.public: tensor for tensor in self.tensors}
+        if model is None:
+            specs = [(tensor.is_input, _spec(tensor)) for tensor in self.tensors]
+            return Signature(tuple(spec for it, spec in specs if it), tuple(spec for it, spec in specs if not it))
+        return Signature(
+            tuple(_spec(by_name[spec.name], spec) for spec in model.inputs),
+            tuple(_spec(by_name[spec.name], spec) for spec in model.outputs),
+        )
+
+    def _refuse_formats(self, profiles: int) -> None:
+        """Raise FAILED_PRECONDITION for tensors that are not in C order: vectorized ones take more memory, too."""
+        for tensor in self.tensors:
+            for index in range(profiles):
+                if not self._is_linear(tensor.name, index):
+                    found = self.engine.get_tensor_format_desc(tensor.name, index)
+                    message = f"the engine has `{tensor.name}` as `{found}`, and only LINEAR is served"
+                    hint = "build it again: `aegisrt build`, or `trtexec` without I/O formats"
+                    raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+
+    def _is_linear(self, name: str, profile: int) -> bool:
+        formats = getattr(self.library.module, "TensorFormat", None)
+        if formats is None:  # the lean and the dispatch runtime have none
+            return bool(self.engine.get_tensor_vectorized_dim(name, profile) == -1)
+        return bool(self.engine.get_tensor_format(name, profile) == formats.LINEAR)
+
+    def _lies_on_host(self, name: str) -> bool:
+        locations = getattr(self.library.module, "TensorLocation", None)
+        if locations is None:  # the lean runtime of 8.6 has none
+            return bool(self.engine.is_shape_inference_io(name))
+        return bool(self.engine.get_tensor_location(name) == locations.HOST)
+
+    def _profile(self, index: int) -> dict[str, InputRange]:
+        spans = {}
+        for tensor in self.tensors:
+            if tensor.is_input and not tensor.on_host and -1 in tensor.shape:
+                low, middle, high = self.engine.get_tensor_profile_shape(tensor.name, index)
+                spans[tensor.public] = InputRange.model_construct(min=tuple(low), opt=tuple(middle), max=tuple(high))
+        return spans
+
+
+def open_engine(
+    library: TensorRT, context: CudaContext, path: Path, *, built_with: str, host_code_allowed: bool
+) -> LoadedEngine:
+    """Return the engine of the file at `path`; raise as `_refused` where TensorRT does not take it."""
+    content = path.read_bytes()
+    with context, library.lifecycle, library.log.errors() as lines:
+        runtime = library.make("Runtime")
+        if runtime is None:
+            raise _refused(library, path, built_with, lines)
+        runtime.engine_host_code_allowed = host_code_allowed
+        engine = runtime.deserialize_cuda_engine(content)
+        if engine is None:
+            del runtime
+            _raise_if_lost(context)
+            raise _refused(library, path, built_with, lines)
+    return LoadedEngine(library, context, runtime, engine, len(content))
+
+
+def _raise_if_lost(context: CudaContext) -> None:
+    """Raise why the device was lost, where it was: TensorRT then refuses every file."""
+    try:
+        DeviceBuffer(context, 0).free()
+    except ResultError:
+        if context.lost is not None:
+            raise
+
+
+def _refused(library: TensorRT, path: Path, built_with: str, lines: list[str]) -> ResultError:
+    """Return what TensorRT's log says of a file that it did not take."""
+    cause, said = "\n".join(lines) or None, sentence(lines)
+    missing = no_gpu(lines)
+    if missing:
+        message = f"{library.words} needs a GPU to load {path}: {missing}"
+        return fail(ErrorCode.UNAVAILABLE, message, "see `aegisrt devices`", cause=cause)
+    if is_out_of_memory(lines):
+        hint = "unload another model, or use a smaller one"
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory while loading {path}", hint, cause=cause)
+    text = (cause or "").lower()
+    if "host code" in text or "lean runtime" in text:
+        hint = "set `engine_host_code_allowed: true`, if you trust where the file comes from"
+        return fail(ErrorCode.PERMISSION_DENIED, f"{path} brings code that runs in this process", hint, cause=cause)
+    if any(word in text for word in ("version", "compute capability", "architecture", "different gpu", "device")):
+        hint = "build it again here: `aegisrt build`, or `load` the ONNX model it was made from"
+        message = f"{path} was built by {built_with}, and {library.words} on this GPU does not take it: {said}"
+        return fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=cause)
+    message = f"{library.words} does not load {path}: {said}"
+    return fail(ErrorCode.DATA_LOSS, message, "copy or build it again", cause=cause)
+
+
+def _public_names(names: list[str], is_input: dict[str, bool], model: Signature | None) -> dict[str, str]:
+    """Return the model's names by the engine's: the parser renames an input that is an output too."""
+    public = {name: name for name in names}
+    if model is not None:
+        wanted = [spec.name for spec in model.inputs]
+        missing = [name for name in wanted if not is_input.get(name)]
+        renamed = [name for name in names if is_input[name] and name not in wanted]
+        public.update(zip(renamed, missing, strict=False))
+    return public
+
+
+def _spec(tensor: EngineTensor, model: TensorSpec | None = None) -> TensorSpec:
+    dims = tuple(None if dim == -1 else dim for dim in tensor.shape)
+    if model is None:
+        return TensorSpec(tensor.public, tensor.dtype, dims)
+    own = model.shape if model.shape is not None and len(model.shape) == len(dims) else dims
+    shape = tuple(named if dim is None else dim for dim, named in zip(dims, own, strict=True))
+    return TensorSpec(model.name, model.dtype, shape)
+
+
+def _dtype(name: str, kind: Any) -> DataType:
+    dtype = _DTYPES.get(kind.name)
+    if dtype is None:
+        raise fail(ErrorCode.UNIMPLEMENTED, f"`{name}` is {kind.name}, which has no dtype here")
+    return dtype

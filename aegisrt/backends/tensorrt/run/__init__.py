@@ -1,0 +1,1 @@
+"""Calls of a loaded engine: execution contexts, memory, CUDA graphs."""

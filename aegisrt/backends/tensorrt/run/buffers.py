@@ -1,0 +1,104 @@
+"""`TensorBuffers`: where an instance keeps a tensor of an engine: on the GPU, or on the host for a shape tensor."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from aegisrt.backends.tensorrt.engine import EngineTensor
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, DataType
+from aegisrt.devices.cuda.context import CudaContext
+from aegisrt.devices.cuda.memory import copy_on_device
+from aegisrt.devices.cuda.staged import StagedTensor
+
+_ALIGNMENT = 256
+"""Bytes; what TensorRT asks of every address that it is told."""
+
+
+class TensorBuffers:
+    """Memory of one tensor, and the conversion between the caller's dtype and the engine's."""
+
+    def __init__(self, context: CudaContext, tensor: EngineTensor, public: DataType) -> None:
+        self.tensor = tensor
+        self.dtype = tensor.dtype.numpy
+        self._public = public.numpy
+        """The caller's dtype, where it is wider than the engine's."""
+        self.converts = self._public != self.dtype
+        self._context = context
+        self._staged = StagedTensor(context)
+        self._host: Array | None = None
+
+    @property
+    def pointer(self) -> int:
+        """The address that the engine is told: on the GPU, or on the host for a shape tensor."""
+        return self._staged.pointer if self._host is None else int(self._host.ctypes.data)
+
+    @property
+    def passes_through_host(self) -> bool:
+        """Whether the GPU has no result as the caller is to get it: it lies on the host, or is converted there."""
+        return self.converts or self.tensor.on_host
+
+    @property
+    def device_bytes(self) -> int:
+        """How much is held on the GPU."""
+        return self._staged.device_bytes
+
+    def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
+        """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
+        if not self.tensor.on_host:
+            return self._staged.reserve(size_bytes, device=device)
+        if self._host is not None and self._host.nbytes >= size_bytes:
+            return False
+        size = max(size_bytes, _ALIGNMENT)
+        room = np.zeros(size + _ALIGNMENT, np.uint8)
+        start = -room.ctypes.data % _ALIGNMENT
+        self._host = room[start : start + size]
+        return True
+
+    def view(self, shape: tuple[int, ...]) -> Array:
+        """Return what is copied to or from the GPU as an array, without a copy; invalid once `reserve` says so."""
+        if self._host is None:
+            return self._staged.view(shape, self.dtype)
+        size = prod(shape) * self.dtype.itemsize
+        return self._host[:size].view(self.dtype).reshape(shape)
+
+    def fill(self, view: Array, value: Array) -> None:
+        """Copy a call's input into its view, in the engine's dtype."""
+        if value.dtype is not self.dtype and value.dtype != self.dtype:
+            value = _narrowed(value, self.dtype, self.tensor.public)
+        np.copyto(view, value)
+
+    def result(self, view: Array) -> Array:
+        """Return what came back, as an array of its own in the caller's dtype; the stream must be done with it."""
+        return view.astype(self._public) if self.converts else view.copy()
+
+    def to_device(self, size_bytes: int, stream: int) -> None:
+        """Enqueue the copy of what was staged."""
+        if self._host is None:
+            self._staged.to_device(size_bytes, stream)
+
+    def copy_on_device(self, source: int, size_bytes: int, stream: int) -> None:
+        """Enqueue the copy of what lies elsewhere on the GPU to this tensor's own memory there."""
+        copy_on_device(self._context, self._staged.pointer, source, size_bytes, stream)
+
+    def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
+        """Enqueue the copy of a result, from `source` on the GPU or from this tensor's own memory there."""
+        if self._host is None:
+            self._staged.to_host(size_bytes, stream, source)
+
+    def free(self) -> None:
+        """Give all of it back."""
+        self._staged.free()
+        self._host = None
+
+
+def _narrowed(value: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """Return INT64 as the INT32 that TensorRT 8 has; raise INVALID_ARGUMENT for a value that does not fit."""
+    limits = np.iinfo(dtype)
+    if value.size and (value.min() < limits.min or value.max() > limits.max):
+        message = f"input `{name}` holds values beyond {dtype.name}, which is what this version of TensorRT computes in"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "update to TensorRT 10, which has INT64")
+    return np.ascontiguousarray(value, dtype)

@@ -1,0 +1,3 @@
+"""Models on Apache TVM."""
+
+from aegisrt.backends.tvm.backend import TVMBackend as TVMBackend

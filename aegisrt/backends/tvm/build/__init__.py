@@ -1,0 +1,1 @@
+"""ONNX to a shared library, in a child process."""

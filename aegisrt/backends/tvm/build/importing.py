@@ -1,0 +1,240 @@
+"""From an ONNX model to a Relax module: sizes frozen, constants folded, names made safe; in the compiler's process.
+
+TVM's importer writes tensor names into the code that it generates, so all of them are renamed first. Many models
+import only once ONNX Runtime has folded what depends on no input, such as shapes that are computed by operators.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.onnxruntime import NO_TELEMETRY
+from aegisrt.backends.tvm.index_bounds import bounded
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import did_you_mean, shape_text
+
+_STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_MAIN = "main"
+_NO_NAMES = ("", "?")
+_WITHOUT_CONVERTER = ("If", "Constant")
+"""What the importer takes by itself."""
+_CONTROL_FLOW = ("If", "Loop", "Scan")
+_OF_SHAPES_ALONE = ("Shape", "Size", "ConstantOfShape", "Constant", "EyeLike")
+ELSEWHERE = "run this model on `backend: onnx`, or export it without that operator"
+
+
+class ImportFailedError(Exception):
+    """TVM's importer has no way to take an operator, or failed at one."""
+
+    def __init__(self, operators: Sequence[str], cause: str, *, unknown: bool = False) -> None:
+        super().__init__(", ".join(operators))
+        self.operators = operators
+        self.cause = cause
+        self.unknown = unknown
+        """No shapes will help."""
+
+
+def read_model(path: Path) -> Any:
+    """Return the `onnx.ModelProto` with its weights, external ones too."""
+    import onnx
+
+    return onnx.load(str(path))
+
+
+def input_shapes(model: Any) -> dict[str, list[int | str | None]]:
+    """Return the declared shape of each input that no initializer feeds, by name, in order.
+
+    A size of 0 or -1 is what some exporters write for a dynamic one.
+    """
+    fed = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: [_dimension(dim) for dim in value.type.tensor_type.shape.dim]
+        for value in model.graph.input
+        if value.name not in fed
+    }
+
+
+def _dimension(dim: Any) -> int | str | None:
+    if dim.dim_value > 0:
+        return int(dim.dim_value)
+    return None if dim.dim_param in _NO_NAMES else str(dim.dim_param)
+
+
+def frozen(model: Any, sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]) -> Any:
+    """Return a copy of the model with dimensions fixed: by name, or by an input's whole shape.
+
+    INVALID_ARGUMENT for a name or an input that the model does not have, and for shapes that contradict it.
+    """
+    declared = input_shapes(model)
+    bound = _bound(declared, sizes, shapes)
+    copy = type(model)()
+    copy.CopyFrom(model)
+    del copy.graph.value_info[:]
+    for value in (*copy.graph.input, *copy.graph.output):
+        whole = shapes.get(value.name)
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if whole is not None and value.name in declared:
+                dim.dim_value = whole[axis]
+            elif dim.dim_param in bound:
+                dim.dim_value = bound[dim.dim_param]
+    return copy
+
+
+def _bound(
+    declared: Mapping[str, Sequence[int | str | None]], sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, int]:
+    named = list(dict.fromkeys(dim for shape in declared.values() for dim in shape if isinstance(dim, str)))
+    for name in sizes:
+        if name not in named:
+            hint = did_you_mean(name, named, "named dimensions of its inputs")
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"no input of the model has a dimension `{name}`", hint)
+    bound = dict(sizes)
+    for name, shape in shapes.items():
+        known = declared.get(name)
+        if known is None:
+            hint = did_you_mean(name, list(declared), "inputs")
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"`shapes` names `{name}`, which is no input of the model", hint)
+        fits = len(known) == len(shape) and all(
+            bound.setdefault(dim, size) == size if isinstance(dim, str) else dim in (None, size)
+            for dim, size in zip(known, shape, strict=True)
+        )
+        if not fits:
+            message = f"`shapes` gives `{name}` the shape {shape_text(shape)}, the model takes {shape_text(known)}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, "dimensions of one name have one size in an entry")
+    return bound
+
+
+def has_unnamed_dimensions(model: Any) -> bool:
+    """Return whether two inputs or more have a dynamic dimension without a name."""
+    return sum(None in shape for shape in input_shapes(model).values()) > 1
+
+
+def folded(model: Any) -> Any | None:
+    """Return the model after ONNX Runtime's basic optimization, or None where that cannot be had."""
+    os.environ.setdefault(NO_TELEMETRY, "1")
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(after)
+        options.log_severity_level = 4
+        try:
+            before.write_bytes(model.SerializeToString())
+            onnxruntime.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
+            return onnx.load(str(after))
+        except Exception as error:  # noqa: BLE001  (it is an attempt: the model is tried as it is)
+            print(f"onnxruntime does not fold it: {error}")
+            return None
+
+
+def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_equal: bool = False) -> Any:
+    """Return a Relax module with the model as `function`, and with the functions of `into`.
+
+    `unnamed_are_equal` is as in `with_safe_names`. Raises ImportFailedError that names the operators.
+    """
+    from tvm import relax
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    class Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.bb = relax.BlockBuilder(into)
+
+        def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+            try:
+                with bounded(onnx_frontend, op_name, inputs, attrs, self.bb) as inside:
+                    return super()._convert_operator(op_name, inside, attrs, opset)
+            except ImportFailedError:
+                raise
+            except Exception as error:
+                raise ImportFailedError([op_name], f"{type(error).__name__}: {error}") from error
+
+    _refuse_unknown_operators(model.graph, {*onnx_frontend._get_convert_map(), *_WITHOUT_CONVERTER})
+    onnx_frontend.ONNXGraphImporter = Importer
+    module = onnx_frontend.from_onnx(with_safe_names(model, unnamed_are_equal=unnamed_are_equal))
+    return module if function == _MAIN else _with_main_as(module, function)
+
+
+def _with_main_as(module: Any, function: str) -> Any:
+    """Return the module with its `main` under another name, which no function of it calls."""
+    import tvm
+
+    kept = {name: body for name, body in module.functions_items() if name.name_hint != _MAIN}
+    renamed = tvm.IRModule(kept, attrs=module.attrs)
+    renamed[function] = module[_MAIN].with_attr("global_symbol", function)
+    return renamed
+
+
+def _refuse_unknown_operators(graph: Any, known: Container[str]) -> None:
+    """Raise ImportFailedError for operators without a converter; the importer looks at the outermost graph alone."""
+    unknown = {
+        f"{node.domain}.{node.op_type}" if node.domain not in _STANDARD_DOMAINS else node.op_type
+        for node in _nodes(graph)
+        if node.domain not in _STANDARD_DOMAINS or node.op_type not in known
+    }
+    if unknown:
+        raise ImportFailedError(sorted(unknown), "TVM has no converter for it", unknown=True)
+
+
+def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
+    """Return a copy of the model in which every tensor and every dynamic dimension has a plain name.
+
+    Dimensions without a name may differ, which an operator over two inputs may not allow; `unnamed_are_equal` takes
+    those of one axis for one size, and calls where they differ are then refused.
+    """
+    copy = type(model)()
+    copy.CopyFrom(model)
+    tensors: dict[str, str] = {"": ""}
+    dims: dict[str, str] = {}
+    for graph in _graphs(copy.graph):
+        del graph.value_info[:]
+        for tensor in (*graph.initializer, *graph.input, *graph.output):
+            tensor.name = tensors.setdefault(tensor.name, f"t{len(tensors)}")
+        for sparse in graph.sparse_initializer:
+            sparse.values.name = tensors.setdefault(sparse.values.name, f"t{len(tensors)}")
+        for index, node in enumerate(graph.node):
+            node.name = f"n{index}"
+            node.input[:] = [tensors.setdefault(name, f"t{len(tensors)}") for name in node.input]
+            node.output[:] = [tensors.setdefault(name, f"t{len(tensors)}") for name in node.output]
+        for value in (*graph.input, *graph.output):
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+                found = _dimension(dim)
+                if not isinstance(found, int):
+                    text = found or f" {axis if unnamed_are_equal else len(dims)}"
+                    dim.dim_param = dims.setdefault(text, f"d{len(dims)}")
+    return copy
+
+
+def computed_outputs(model: Any) -> list[bool]:
+    """Return for each output whether each call computes it anew.
+
+    One that depends on no input's values may be a constant of the library, and one of an `If` may be: those are
+    copied before they are handed over.
+    """
+    fresh = {value.name for value in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in (*_OF_SHAPES_ALONE, *_CONTROL_FLOW) and fresh.intersection(node.input):
+            fresh.update(node.output)
+    return [value.name in fresh for value in model.graph.output]
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from _graphs(inner)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for inner in _graphs(graph):
+        yield from inner.node

@@ -1,0 +1,244 @@
+"""The compiler's process: ONNX -> Relax -> shared library. `python -m aegisrt.backends.tvm.build.main JOB ANSWER`.
+
+It imports TVM, which nothing of the caller's process needs for a build; LLVM may hang or crash here and harm nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.process.child import child_main, is_disk_full, tell
+from aegisrt.backends.tvm.index_bounds import index_bounds
+from aegisrt.backends.tvm_folder import installed_folder
+from aegisrt.backends.tvm.build.importing import (
+    ELSEWHERE,
+    ImportFailedError,
+    computed_outputs,
+    folded,
+    frozen,
+    has_unnamed_dimensions,
+    imported,
+    input_shapes,
+    read_model,
+)
+from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
+from aegisrt.core.result import ErrorCode, ResultError, fail
+
+_RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One function of the library: its name, and the model that it is made from."""
+
+    function: str
+    model: Any
+    shapes: list[list[int]] | None
+    """The shapes that it takes, in the order of the inputs; None where some dimension is dynamic."""
+
+
+def build(job: dict[str, Any]) -> dict[str, Any]:
+    """Return which functions the library has, after writing it to the job's `library`."""
+    _refuse_without_linker()
+    model = read_model(Path(job["source"]))
+    variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
+    if job["tuning"] is not None:
+        refuse_dynamic([variant.shapes for variant in variants])
+    failures: list[ResultError] = []
+    for attempt in _attempts(variants):
+        try:
+            made = _compiled(attempt, job)
+        except ResultError as failure:
+            failures.append(failure)
+            print(failure)
+            continue
+        return {**made, "computed": computed_outputs(model), "bounds": index_bounds(model)}
+    raise next(
+        (failure for failure in reversed(failures) if failure.error.code is not ErrorCode.UNAVAILABLE), failures[0]
+    )
+
+
+def _refuse_without_linker() -> None:
+    """Return None where there is a compiler to link with: before minutes of work whose result could not be written."""
+    from tvm.support import cc
+
+    if cc.get_cc() is None:
+        raise fail(ErrorCode.UNAVAILABLE, "there is no C++ compiler to link with", "install g++, or set CXX to one")
+
+
+def _variants(model: Any, sizes: dict[str, int], shapes: Sequence[dict[str, list[int]]]) -> Iterator[Variant]:
+    """Yield the functions to make; `main` comes last, since the importer calls each by that name first."""
+    main = frozen(model, sizes, {})
+    static = _static_shapes(main)
+    for index, chosen in enumerate(shapes):
+        made = frozen(main, {}, chosen)
+        found = _static_shapes(made)
+        if found is None:
+            left = next(name for name, shape in input_shapes(made).items() if not _is_static(shape))
+            message = f"`shapes` leaves input `{left}` with a dynamic dimension"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, f"add the shapes of `{left}` to `shapes`")
+        if found != static:
+            yield Variant(f"shape_{index}", made, found)
+    yield Variant("main", main, static)
+
+
+def _static_shapes(model: Any) -> list[list[int]] | None:
+    shapes = list(input_shapes(model).values())
+    return [[int(dim or 0) for dim in shape] for shape in shapes] if all(map(_is_static, shapes)) else None
+
+
+def _is_static(shape: Sequence[int | str | None]) -> bool:
+    return all(isinstance(dim, int) for dim in shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to compile the model."""
+
+    variants: list[Variant]
+    fold: bool = False
+    unnamed_are_equal: bool = False
+
+
+def _attempts(variants: list[Variant]) -> Iterator[Attempt]:
+    """Yield what to try, best first: the model as it is or folded, and the function of dynamic shape given up last."""
+    yield Attempt(variants)
+    yield Attempt(variants, fold=True)
+    if has_unnamed_dimensions(variants[0].model):
+        yield Attempt(variants, unnamed_are_equal=True)
+        yield Attempt(variants, fold=True, unnamed_are_equal=True)
+    fixed = [variant for variant in variants if variant.shapes is not None]
+    if fixed and len(fixed) < len(variants):
+        yield Attempt(fixed)
+        yield Attempt(fixed, fold=True)
+
+
+def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
+    from tvm.target import Target
+
+    target = Target(job["target"])
+    if job["target"]["kind"] == "cuda":
+        _choose_cuda_compiler()
+    module = None
+    for variant in attempt.variants:
+        tell(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
+        module = _import(variant, module, attempt)
+    executable, known = _executable(module, target, job)
+    tell("linking")
+    _link(executable, job["library"])
+    functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
+    return {"functions": functions, "folded_by": installed_folder() if attempt.fold else None, **known}
+
+
+def _link(executable: Any, library: str) -> None:
+    from tvm.support import cc
+
+    try:
+        executable.export_library(library, options=["-s"])
+    except (RuntimeError, AssertionError, OSError) as error:  # TVM asserts what the compiler says of its target
+        if is_disk_full(str(error)):
+            raise
+        hint = "see that it links a shared library, or set CXX to another"
+        message = f"the C++ compiler {cc.get_cc()} did not link the library"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=str(error)) from error
+
+
+def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what TVM compiled, and whether it is tuned; code that tuning broke is compiled without."""
+    import tvm
+
+    try:
+        if job["tuning"] is not None:
+            try:
+                best, known = tuned(module, target, job["tuning"], Path(job["records"]))
+                tell("compiling tuned code")
+                return tvm.compile(best, target, relax_pipeline=_cpu_pipeline()), known
+            except Exception as error:  # noqa: BLE001  (the untuned code is still right)
+                print(f"tuned code cannot be compiled: {error}")
+                tell("tuned code cannot be compiled; going on without")
+        tell("compiling")
+        with target:  # the compiler of CUDA code asks what the current one is
+            return tvm.compile(module, target, relax_pipeline=_pipeline(target)), {"tuned": False}
+    except Exception as error:
+        raise _not_compiled(error) from error
+
+
+def _pipeline(target: Any) -> Any:
+    """Return the passes for a target; for a GPU TVM's own, whose schedules are DLight's."""
+    from tvm import relax
+
+    return relax.get_default_pipeline(target) if target.kind.name == "cuda" else _cpu_pipeline()
+
+
+def _choose_cuda_compiler() -> None:
+    """Let TVM take nvcc where there is one, else NVRTC, and keep IEEE arithmetic, which it gives up for speed.
+
+    Denormals would be zero, and divisions inexact. It reads these from the environment (`tvm.support.nvcc`).
+    """
+    if shutil.which("nvcc") is None:
+        try:
+            import cuda.bindings.nvrtc  # type: ignore[import-not-found]  # noqa: F401
+        except ImportError:
+            message = "there is no compiler of CUDA code"
+            hint = "install the CUDA toolkit, with nvcc on PATH, or run: pip install cuda-bindings"
+            raise fail(ErrorCode.UNAVAILABLE, message, hint) from None
+    os.environ.setdefault("TVM_CUDA_COMPILE_MODE", "nvcc" if shutil.which("nvcc") else "nvrtc")
+    os.environ.setdefault("TVM_CUDA_NVCC_NO_FAST_MATH", "1")
+    os.environ.setdefault("TVM_CUDA_NVRTC_EXTRA_OPTS", "--ftz=false --prec-div=true --prec-sqrt=true")
+
+
+def _cpu_pipeline() -> Any:
+    """Return TVM's default passes, and one that keeps LLVM's knowledge that buffers do not overlap.
+
+    TVM drops that for a whole library where one function does not promise it, and the function that computes dynamic
+    shapes does not: others then run up to 10 times slower. It has one argument, which overlaps with nothing.
+    """
+    import tvm
+    from tvm import relax
+    from tvm.tirx import PrimFunc
+
+    @tvm.transform.module_pass(opt_level=0, name="PromiseNoOverlap")  # type: ignore[untyped-decorator]
+    def promise(module: Any, _context: Any) -> Any:
+        for name, function in module.functions_items():
+            if isinstance(function, PrimFunc) and len(function.params) <= 1:
+                module.update_func(name, function.with_attr("tirx.noalias", True))
+        return module
+
+    return tvm.transform.Sequential([relax.get_pipeline("default"), promise])
+
+
+def _import(variant: Variant, into: Any, attempt: Attempt) -> Any:
+    model = folded(variant.model) if attempt.fold else variant.model
+    if model is None:
+        raise fail(ErrorCode.UNAVAILABLE, "constants could not be folded", "run: pip install onnxruntime")
+    try:
+        return imported(model, variant.function, into, unnamed_are_equal=attempt.unnamed_are_equal)
+    except ImportFailedError as error:
+        names = ", ".join(f"`{name}`" for name in error.operators)
+        message = f"TVM cannot take {'operator' if len(error.operators) == 1 else 'operators'} {names} of the model"
+        dynamic = variant.shapes is None and not error.unknown
+        hint = f"fix its sizes with `free_dimensions` or `shapes`, or {ELSEWHERE}" if dynamic else ELSEWHERE
+        raise fail(ErrorCode.UNIMPLEMENTED, message, hint, cause=error.cause) from error
+    except ResultError:
+        raise
+    except Exception as error:
+        raise _not_compiled(error) from error
+
+
+def _not_compiled(error: Exception) -> ResultError:
+    text = str(error).strip()
+    names = list(dict.fromkeys(_RELAX_OPERATOR.findall(text)))[:3]
+    first = text.splitlines()[0][:200] if text else type(error).__name__
+    what = f" at {', '.join(f'`{name}`' for name in names)}" if names else ""
+    cause = f"{type(error).__name__}: {text[-2000:]}"
+    return fail(ErrorCode.UNIMPLEMENTED, f"TVM cannot compile the model{what}: {first}", ELSEWHERE, cause=cause)
+
+
+if __name__ == "__main__":
+    child_main(build)

@@ -1,0 +1,246 @@
+"""The worker of a tuning run: makes candidates of code, times them, and records what it measured.
+
+`python -m aegisrt.backends.tvm.build.search JOB ANSWER`. A random schedule can hang LLVM or kill the process, so whoever
+starts it watches, kills it and starts another, which goes on from the records: TVM's own JSON database
+(https://tvm.apache.org/docs/deep_dive/tensor_ir/tutorials/meta_schedule.html).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import platform
+import sys
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aegisrt.backends.process.child import child_main, tell
+from aegisrt.backends.tvm.build.schedules import schedules
+
+_ROUND = 8
+"""Candidates of one task before the next task has its turn; the next round grows from the best of the last."""
+_BY_HAND = 16
+"""At most so many schedules that are written by hand are measured of one task."""
+_POPULATION = 32
+_MEASURED_MS, _REPEATS = 5, 4
+_LARGE_BYTES, _CACHE_BYTES = 1 << 19, 1 << 23
+"""From what size on a function's arguments change from call to call, and how large those that take turns are together;
+more than the second level of cache of today's processors."""
+_FILES = ("workloads.json", "records.json")
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One function to be tuned, and where its search is."""
+
+    name: str
+    context: Any
+    workload: Any
+    done: int
+    best_us: float = float("inf")
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """What all tasks share."""
+
+    database: Any
+    target: Any
+    trials: int
+    """For each task."""
+    total: int
+    done: int = 0
+
+    def tell(self, what: str) -> None:
+        """Say how far the search is."""
+        tell(f"tuning {self.done} of {self.total}: {what}")
+
+
+def search(job: dict[str, Any]) -> dict[str, Any]:
+    """Return nothing of note; what was measured is in the records."""
+    import tvm
+    from tvm.target import Target
+
+    _import_intrinsics()
+    trials = job["trials"]
+    run = Search(open_records(Path(job["records"])), Target(job["target"]), trials, trials * len(job["tasks"]))
+    waiting = []
+    for index, (name, text) in enumerate(job["tasks"].items()):
+        module = tvm.ir.load_json(text)
+        done = min(trials, count_records(run.database, module))
+        run.done += done
+        if done < trials:
+            context = _context(module, run.target, name, job["seed"] + index, evolve=job["evolve"])
+            waiting.append(Task(name, context, run.database.commit_workload(module), done))
+    for task in waiting:
+        _start(task, run)
+    while waiting:
+        waiting = [task for task in waiting if _round(task, run)]
+    return {}
+
+
+def _import_intrinsics() -> None:
+    """Import the vector instructions of this processor; TVM would import those of every device, which takes 20 s."""
+    import tvm.s_tir
+
+    name = "tvm.s_tir.tensor_intrin"
+    package = types.ModuleType(name)
+    package.__path__ = [str(Path(tvm.s_tir.__file__).parent / "tensor_intrin")]
+    sys.modules[name] = package
+    importlib.import_module(f"{name}.x86" if platform.machine() in ("x86_64", "AMD64") else f"{name}.arm_cpu")
+
+
+def open_records(folder: Path) -> Any:
+    """Return the database of a folder; a last line that a killed worker left half written is taken out.
+
+    Records that TVM cannot read, damaged ones or those of another version, are given up: a search can be made again.
+    """
+    from tvm.s_tir import meta_schedule as ms
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / name for name in _FILES]
+    for file in files:
+        _drop_half_line(file)
+    try:
+        return ms.database.JSONDatabase(*map(str, files))
+    except Exception as error:  # noqa: BLE001  (whatever they hold)
+        print(f"the records in {folder} cannot be read and are given up: {error}")
+        for file in files:
+            file.unlink()
+        return ms.database.JSONDatabase(*map(str, files))
+
+
+def count_records(database: Any, module: Any) -> int:
+    """Return how many candidates of a task were measured."""
+    if not database.has_workload(module):
+        return 0
+    workload = database.commit_workload(module)
+    return len(database.get_top_k(workload, 1_000_000))
+
+
+def _drop_half_line(path: Path) -> None:
+    whole = b""
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        whole += line if line.endswith(b"\n") else line + b"\n"
+    path.write_bytes(whole)
+
+
+def _context(module: Any, target: Any, name: str, seed: int, *, evolve: bool) -> Any:
+    """Return TVM's search for one task: from the best so far, or at random, which is quicker to find candidates."""
+    from tvm.s_tir import meta_schedule as ms
+
+    strategy = ms.search_strategy.ReplayTrace()
+    if evolve:
+        strategy = ms.search_strategy.EvolutionarySearch(
+            population_size=_POPULATION, init_measured_ratio=0.5, init_min_unmeasured=_ROUND, genetic_num_iters=2
+        )
+    return ms.TuneContext(
+        mod=module,
+        target=target,
+        space_generator="post-order-apply",
+        search_strategy=strategy,
+        task_name=name,
+        rand_state=seed + 1,
+        num_threads=1,
+    ).clone()
+
+
+def _start(task: Task, run: Search) -> None:
+    """Measure the schedules that are written by hand, then let TVM look for others, from the best of them on."""
+    from tvm.s_tir import meta_schedule as ms
+
+    for schedule in islice(_by_hand(task, run), task.done, min(run.trials, _BY_HAND)):
+        _measure(task, run, schedule, ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True))
+    if task.done >= run.trials:
+        return
+    run.tell(f"{task.name}, looking for candidates")
+    spaces = task.context.generate_design_space()
+    task.context.pre_tuning(run.trials - task.done, _ROUND, spaces, run.database, ms.cost_model.RandomModel())
+
+
+def _by_hand(task: Task, run: Search) -> Iterator[Any]:
+    threads = int(run.target.attrs.get("num-cores", 1))
+    return schedules(task.context.mod, task.context.space_generator.postprocs, threads=threads)
+
+
+def _round(task: Task, run: Search) -> bool:
+    """Measure some candidates of a task; return whether there may be more."""
+    candidates = task.context.generate_measure_candidates() if task.done < run.trials else None
+    if not candidates:
+        return False
+    results = [_measure(task, run, candidate.sch, candidate.args_info) for candidate in candidates]
+    task.context.notify_runner_results(candidates, results)
+    return task.done < run.trials
+
+
+def _measure(task: Task, run: Search, schedule: Any, arguments: Any) -> Any:
+    """Return TVM's `RunnerResult` of a candidate, which is recorded where it runs."""
+    from tvm.s_tir import meta_schedule as ms
+
+    task.done += 1
+    run.done += 1
+    try:
+        cost_s = _measured_s(schedule.mod, arguments, run.target)
+    except Exception as error:  # noqa: BLE001  (a candidate may fail in any way: it is just none)
+        print(f"{task.name}: {error}")
+        return ms.runner.RunnerResult(None, str(error)[:200])
+    record = ms.database.TuningRecord(schedule.trace, task.workload, [cost_s], run.target, arguments)
+    run.database.commit_tuning_record(record)
+    task.best_us = min(task.best_us, cost_s * 1e6)
+    run.tell(f"{task.name}, best {task.best_us:.1f} us")
+    return ms.runner.RunnerResult([cost_s], None)
+
+
+def _measured_s(module: Any, arguments: Any, target: Any) -> float:
+    """Return the seconds of a call of a candidate, over random arguments; the best of several, since others run too.
+
+    Inside a model, large weights have left the core's cache when their turn comes again. So a function of large
+    arguments takes others at each call: what is quickest then may not be what is quickest on the same ones.
+    """
+    import tvm
+    from tvm.s_tir import meta_schedule as ms
+
+    built = ms.builder.local_builder.default_build(module, target, None)
+    size = sum(math.prod(map(int, item.shape)) * np.dtype(str(item.dtype)).itemsize for item in arguments)
+    sets = [_filled(arguments) for _ in range(-(-_CACHE_BYTES // size) if size >= _LARGE_BYTES else 1)]
+    if len(sets) > 1:
+        return min(_call_s(built["main"], sets) for _ in range(_REPEATS))
+    how = ms.runner.EvaluatorConfig(number=1, repeat=_REPEATS, min_repeat_ms=_MEASURED_MS, enable_cpu_cache_flush=False)
+    return float(min(ms.runner.utils.run_evaluator_common(built, tvm.cpu(), how, sets)))
+
+
+def _filled(arguments: Any) -> list[Any]:
+    import tvm
+    import tvm_ffi
+
+    made = [tvm.runtime.empty(tuple(item.shape), item.dtype) for item in arguments]
+    fill = tvm_ffi.get_global_func("tvm.contrib.random.random_fill")
+    for tensor in made:
+        fill(tensor)
+    return made
+
+
+def _call_s(function: Any, sets: list[list[Any]]) -> float:
+    """Return the mean seconds of a call, with the sets of arguments in turn."""
+    started, calls = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < _MEASURED_MS / 1e3 or not calls:
+        for arguments in sets:
+            function(*arguments)
+        calls += len(sets)
+    return passed / calls
+
+
+if __name__ == "__main__":
+    child_main(search)

@@ -1,0 +1,152 @@
+"""Tuning: which functions are tuned, the workers that search, and the module with the best that they found.
+
+Runs in the compiler's process. Only matrix products and convolutions of fixed shape are tuned: they take nearly all
+the time, and random schedules of others can hang LLVM.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.process.child import Limits, run_child, tell
+from aegisrt.backends.tvm.build.schedules import reductions_vectorized
+from aegisrt.backends.tvm.build.search import count_records, open_records
+from aegisrt.core.result import ErrorCode, ResultError, fail
+
+_TUNED = ("conv", "matmul", "dense")
+_WORKERS_WITHOUT_PROGRESS = 3
+
+
+def tuned(module: Any, target: Any, settings: Mapping[str, Any], records: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the module with the best code that was found for each task, and what is known of the search.
+
+    What earlier searches recorded in the folder `records` counts.
+    """
+    import tvm
+    from tvm.relax import transform
+
+    module = _fused(module, target)
+    tasks = _tasks(module, target)
+    _search(tasks, settings, records)
+    database = open_records(records)
+    trials = {name: count_records(database, task) for name, task in tasks.items()}
+    tell("applying the best of the search")
+    with target, database:
+        module = tvm.transform.Sequential(
+            [
+                transform.MetaScheduleApplyDatabase(),
+                transform.SplitLayoutRewritePreproc(),
+                transform.FoldConstant(),
+            ]
+        )(module)
+    module = _with_plain_loops(module)
+    finished = all(count >= settings["trials_per_task"] for count in trials.values())
+    return module, {"tuned": all(trials.values()), "tuning": {"trials": trials, "finished": finished}}
+
+
+def _fused(module: Any, target: Any) -> Any:
+    """Return the module as functions to tune: operators joined, and where all of them can, pictures' channels last.
+
+    Then one pixel's channels are contiguous, and fill vectors; the transpositions that are left are small.
+    """
+    import tvm
+    from tvm.relax import transform
+
+    channels_last = transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})
+    lowered = (
+        transform.CanonicalizeBindings(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.AttachAttrLayoutFreeBuffers(),
+    )
+    with target:
+        module = transform.DecomposeOpsForInference()(module)
+        try:
+            return tvm.transform.Sequential([channels_last, *lowered])(module)
+        except Exception as error:  # noqa: BLE001  (not every operator has code for that layout)
+            print(f"channels stay first: {error}")
+            return tvm.transform.Sequential(list(lowered))(module)
+
+
+def _with_plain_loops(module: Any) -> Any:
+    """Return the module with the reductions that were not tuned vectorized, those of fixed shape."""
+    import tvm
+    from tvm.tirx import PrimFunc
+
+    for name, function in module.functions_items():
+        if not isinstance(function, PrimFunc) or function.attrs.get("tirx.is_scheduled", False):
+            continue
+        if _is_static(tvm.IRModule({"main": function.with_attr("global_symbol", "main")})):
+            module.update_func(name, reductions_vectorized(function))
+    return module
+
+
+def _tasks(module: Any, target: Any) -> dict[str, Any]:
+    """Return the functions to tune by name; those that come in several shapes are several."""
+    from tvm.s_tir import meta_schedule as ms
+
+    found: dict[str, Any] = {}
+    for task in ms.relax_integration.extract_tasks(module, target):
+        if any(word in task.task_name for word in _TUNED) and _is_static(task.dispatched[0]):
+            found[task.task_name] = task.dispatched[0]
+    return found
+
+
+def _is_static(module: Any) -> bool:
+    from tvm.s_tir import meta_schedule as ms
+
+    try:
+        ms.arg_info.ArgInfo.from_entry_func(module)
+    except Exception:  # noqa: BLE001  (it refuses symbolic shapes)
+        return False
+    return True
+
+
+def _search(tasks: Mapping[str, Any], settings: Mapping[str, Any], records: Path) -> None:
+    """Run workers until every task has its trials, or the time is over, or workers die without a new record."""
+    import tvm
+
+    texts = {name: tvm.ir.save_json(task) for name, task in tasks.items()}
+    log = records / "search.log"
+    deadline, fruitless, attempt = time.monotonic() + settings["timeout_s"], 0, 0
+    while texts and fruitless < _WORKERS_WITHOUT_PROGRESS:
+        before, left_s = _total(tasks, records), deadline - time.monotonic()
+        if left_s <= 0 or before >= settings["trials_per_task"] * len(texts):
+            return
+        limits = Limits(left_s, settings["memory_bytes"], settings["trial_timeout_s"])
+        job = {
+            "tasks": texts,
+            "target": settings["target"],
+            "records": str(records),
+            "trials": settings["trials_per_task"],
+            "seed": settings["seed"] + attempt,
+            "evolve": not fruitless,
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                run_child("aegisrt.backends.tvm.build.search", job, Path(folder), limits=limits, log=log, progress=tell)
+                return
+            except ResultError as failure:
+                print(f"a tuning worker ended: {failure}")
+        attempt += 1
+        fruitless = 0 if _total(tasks, records) > before else fruitless + 1
+
+
+def _total(tasks: Mapping[str, Any], records: Path) -> int:
+    database = open_records(records)
+    return sum(count_records(database, task) for task in tasks.values())
+
+
+def refuse_dynamic(shapes: list[Any]) -> None:
+    """Raise INVALID_ARGUMENT where no function has a fixed shape."""
+    if all(item is None for item in shapes):
+        message = "`tuning` needs a function of fixed shape, and every one has a dynamic dimension"
+        hint = "declare `shapes`, such as `shapes: {image: [[16, 1, 8, 8]]}`, or fix sizes with `free_dimensions`"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)

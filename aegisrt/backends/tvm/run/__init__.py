@@ -1,0 +1,1 @@
+"""Calls of a loaded library, on a CPU or a GPU."""

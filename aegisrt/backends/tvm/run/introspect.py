@@ -1,0 +1,111 @@
+"""The signature of a library that has no sidecar, asked of the library itself.
+
+TVM keeps names and checks of arguments, but no names of outputs, and tells its checks only when one fails. So the
+function is called wrongly on purpose, and the inputs are read from what it says; the outputs are those of one call on
+zeros. All of it is the wording of TVM 0.27; where it does not fit, the user declares the signature.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aegisrt.backends.tvm.run.library import is_vm
+from aegisrt.backends.tvm.run.tensors import aligned
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
+
+_ANNOTATION = re.compile(r'annotation=R\.Tensor\(\(([^()]*)\), dtype="(\w+)"\)')
+_ARGUMENT = re.compile(r"(\w+): Tensor\(\[([^\[\]]*)\], (\w+)\)")
+_IMPOSSIBLE_RANK = 9
+
+
+def derived_signature(module: Any, entry: str, path: Path) -> Signature:
+    """Return what the function `entry` takes and gives, outputs named `output_0` and so on.
+
+    An operator's last argument is taken for its output. FAILED_PRECONDITION where the library does not tell.
+    """
+    try:
+        return _of_vm(module, entry) if is_vm(module) else _of_operator(module, entry)
+    except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
+        raise _untold(path, f"{type(error).__name__}: {str(error)[:300]}") from error
+
+
+def _untold(path: Path, cause: str) -> ResultError:
+    message = f"{path} has no sidecar ({path.name}.json) and does not tell all of its inputs and outputs"
+    hint = "copy the sidecar with it, or declare `signature` in the backend's options"
+    return fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=cause)
+
+
+def _of_vm(module: Any, entry: str) -> Signature:
+    import tvm
+    import tvm_ffi
+    from tvm import relax
+
+    machine = relax.VirtualMachine(module, tvm.cpu())
+    names = [str(machine._get_function_param_name(entry, i)) for i in range(machine._get_function_arity(entry))]
+    wrong = tvm_ffi.from_dlpack(np.zeros((1,) * _IMPOSSIBLE_RANK, np.float32))
+    inputs: list[TensorSpec] = []
+    right: list[Any] = []
+    for index, name in enumerate(names):
+        said = _refusal(machine[entry], [*right, *[wrong] * (len(names) - index)])
+        found = _ANNOTATION.search(said)
+        if found is None:
+            raise ValueError(said)
+        inputs.append(_spec(name, found[1], found[2]))
+        right.append(tvm_ffi.from_dlpack(_zeros(inputs[-1])))
+    answer = machine[entry](*right)
+    values = [answer] if hasattr(answer, "data_ptr") else list(answer)
+    fixed = all(isinstance(dim, int) for spec in inputs for dim in spec.shape or ())
+    outputs = [_output(f"output_{index}", value, fixed) for index, value in enumerate(values)]
+    return Signature(tuple(inputs), tuple(outputs))
+
+
+def _of_operator(module: Any, entry: str) -> Signature:
+    said = _refusal(module[entry], [])
+    found = [_spec(*item) for item in _ARGUMENT.findall(said)]
+    if not found:
+        raise ValueError(said)
+    return Signature(tuple(found[:-1]), (found[-1],))
+
+
+def _refusal(function: Any, arguments: Sequence[Any]) -> str:
+    try:
+        function(*arguments)
+    except Exception as error:  # noqa: BLE001  (it is what was asked for)
+        return str(error)
+    raise ValueError("the function took arguments that are wrong")
+
+
+def _spec(name: str, shape: str, dtype: str) -> TensorSpec:
+    return TensorSpec(name, _data_type(dtype), tuple(_dim(part.strip()) for part in shape.split(",") if part.strip()))
+
+
+def _data_type(name: str) -> DataType:
+    if name == "bfloat16":
+        return DataType.BF16
+    found = DataType.of(np.dtype(name))
+    if found is None:
+        raise ValueError(f"dtype {name}")
+    return found
+
+
+def _dim(text: str) -> Dim:
+    if text.isdecimal():
+        return int(text)
+    return text if text.isidentifier() else None
+
+
+def _zeros(spec: TensorSpec) -> Any:
+    array = aligned(tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ()), spec.dtype.numpy)
+    array[...] = 0
+    return array
+
+
+def _output(name: str, value: Any, fixed: bool) -> TensorSpec:
+    shape = tuple(int(dim) if fixed else None for dim in value.shape)
+    return TensorSpec(name, _data_type(str(value.dtype)), shape)

@@ -1,0 +1,1 @@
+"""The bounds that this project holds itself to: dispatch, queueing, start-up."""

@@ -1,0 +1,1 @@
+"""Shell completion: the scripts, and what a word may become."""

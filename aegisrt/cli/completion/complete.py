@@ -1,0 +1,128 @@
+"""`aegisrt __complete WORD...`: what the last word may become; the completion scripts of the shells call it.
+
+Each line of the answer is a whole word, and behind a tab what it means. No numpy, pydantic, hydra or engine is
+imported: a person waits for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from aegisrt.cli.arguments import UsageParser, is_manifest, parser_of
+from aegisrt.cli.completion.keys import Keys
+
+_MANIFESTS = (".yaml", ".yml")
+
+
+def main(words: Sequence[str], verbs: Mapping[str, str]) -> int:
+    """Print the candidates for the last word, and return 0; a mistake on the line is nothing to tell of here."""
+    *before, current = [_unquoted(word) for word in words] or [""]
+    for text, meaning in candidates(before, current, verbs):
+        sys.stdout.write(f"{text}\t{_clean(meaning)}\n" if meaning else f"{text}\n")
+    return 0
+
+
+def candidates(before: Sequence[str], current: str, verbs: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the words that `current` may become after the words `before`, each with its meaning."""
+    verb = next((word for word in before if word in verbs), None)
+    if verb is None:
+        found = [*verbs.items(), ("--help", "say what there is"), ("--version", "print the version")]
+        shown = found if current.startswith("-") else found[:-2]
+    else:
+        module = importlib.import_module(f"aegisrt.cli.verbs.{verb.replace('-', '_')}")
+        group = verb.partition("-")[0]
+        shown = list(_of_verb(*parser_of(module.main), group, [word for word in before if word != verb], current))
+    return list({text: meaning for text, meaning in shown if text.startswith(current)}.items())
+
+
+def _of_verb(
+    parser: UsageParser, takes_key: bool, group: str, before: Sequence[str], current: str
+) -> Iterator[tuple[str, str]]:
+    options = {name: action for action in parser._actions for name in action.option_strings}
+    pending = options.get(before[-1]) if before else None
+    own = None if "MANIFEST" in parser.takes else group
+    keys = Keys(next(filter(is_manifest, before), None), _value_of("--config-dir", before), own)
+    if pending is not None and pending.nargs is None:
+        yield from _values(pending, keys, current)
+        return
+    if current.startswith("-"):
+        name, equals, value = current.partition("=")
+        if equals and name in options:
+            yield from ((f"{name}={text}", meaning) for text, meaning in _values(options[name], keys, value))
+        else:
+            yield from ((name, action.help or "") for name, action in options.items() if name.startswith("--"))
+        return
+    if takes_key and not [word for word in before if word in parser.keys]:
+        yield from ((key, "") for key in parser.keys)
+    if "OVERRIDE" in parser.takes:
+        yield from keys.overrides(current)
+    if "KEY" in parser.takes:
+        yield from keys.paths(current)
+    if "MANIFEST" in parser.takes and not any(map(is_manifest, before)) and "=" not in current:
+        yield from files(current, _MANIFESTS)
+    if ".onnx" in parser.takes:
+        yield from files(current, (".onnx",))
+
+
+def _values(action: argparse.Action, keys: Keys, current: str) -> Iterator[tuple[str, str]]:
+    """Yield what an option's value may be, by its choices or by what its help calls it."""
+    if action.choices is not None:
+        yield from ((str(choice), "") for choice in action.choices)
+        return
+    match action.metavar:
+        case "KIND" if "--device" in action.option_strings:
+            yield from (("cpu", ""), ("cuda", ""))
+        case "KIND":
+            yield from ((kind, "") for kind in keys.kinds())
+        case "NAME":
+            yield from ((name, "") for name in keys.names("models"))
+        case "DIR":
+            yield from (found for found in files(current, ()) if found[0].endswith("/"))
+        case "FILE":
+            yield from files(current, (".onnx",) if "--model" in action.option_strings else None)
+        case "NAME=FILE":
+            name, equals, path = current.partition("=")
+            yield from ((f"{name}{equals}{text}" if equals else text, "") for text, _ in files(path or "", None))
+
+
+def files(current: str, endings: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
+    """Yield the files that `current` may become, of these endings (None: any), and folders, with a slash."""
+    folder, slash, start = current.rpartition("/")
+    try:
+        entries = sorted(os.scandir(Path(folder + slash or ".").expanduser()), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(".") and not start.startswith("."):
+            continue
+        if entry.is_dir():
+            yield f"{folder}{slash}{entry.name}/", ""
+        elif endings is None or entry.name.endswith(endings):
+            yield f"{folder}{slash}{entry.name}", ""
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    at = next((index for index, word in enumerate(words[:-1]) if word == option), None)
+    joined = next((word for word in words if word.startswith(f"{option}=")), None)
+    return words[at + 1] if at is not None else joined and joined.partition("=")[2]
+
+
+def _unquoted(word: str) -> str:
+    """Return a word as the shell would pass it on, whose last quote may be open still."""
+    for ending in ("", "'", '"'):
+        try:
+            parts = shlex.split(word + ending)
+        except ValueError:
+            continue
+        return parts[0] if len(parts) == 1 else word
+    return word
+
+
+def _clean(text: str) -> str:
+    return " ".join(text.replace("%%", "%").split())

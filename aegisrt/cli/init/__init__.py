@@ -1,0 +1,1 @@
+"""What `aegisrt init` writes and prints."""

@@ -1,0 +1,156 @@
+"""The text of a first manifest."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aegisrt.core.suggest import escaped as printable
+from aegisrt.core.tensor import Signature, TensorSpec
+from aegisrt.manifest.composition import escaped
+from aegisrt.manifest.read.forbidden import INSTANTIATE_KEYS
+
+_PLAIN = re.compile(r"(?:/|(?:\.\./)+)?[A-Za-z_][A-Za-z0-9_./-]*")
+_NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_SCHEMA = "schemas/fragment.schema.json"
+_COLUMN = 44
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a first manifest is made from."""
+
+    model: Path
+    signature: Signature
+    target: Path
+    """Where the manifest will lie."""
+    backend: str
+    """The name of an option set of the base."""
+    others: tuple[str, ...]
+    """The other ones."""
+    device: str | None
+    """The device kind that the backend needs, where it cannot run on `cpu`."""
+    limits_sizes: bool
+    """The backend has the option `max_dynamic_size`, which it needs for dynamic dimensions other than the batch."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the inputs that are made up."""
+    sample: str | None
+    """The name of the file of those, beside the manifest."""
+
+    @property
+    def name(self) -> str:
+        """Return the model's name: that of its file, as far as a name may be like it."""
+        return model_name(self.model)
+
+
+def model_name(path: Path) -> str:
+    """Return a name that a manifest takes, near to that of a file: `modele-v2` for `Modèle v2.onnx`."""
+    plain = unicodedata.normalize("NFKD", path.name.removesuffix(path.suffix)).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9_]+", "-", plain.lower()).strip("-_") or "model"
+
+
+def text(start: Start) -> str:
+    """Return the manifest as YAML with comments."""
+    others = f"others: {', '.join(start.others)}; `aegisrt backends` tells which are installed"
+    lines = [
+        *_head(start),
+        "models:",
+        _line(f"  {_scalar(start.name)}:", "the name that requests and overrides use"),
+        _line(f"    path: {_scalar(_path(start))}", _where(start)),
+        _line(f"    backend: {start.backend}", others),
+        *_signature(start.signature),
+        *_sample(start),
+        *_options(start),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(start: Start) -> list[str]:
+    outputs = ", ".join(printable(str(spec)) for spec in start.signature.outputs) or "nothing that is a tensor"
+    modeline = [f"# yaml-language-server: $schema={_SCHEMA}"] if (start.target.parent / _SCHEMA).is_file() else []
+    return [*modeline, f"# {printable(start.model.name)} answers {outputs}. Written by `aegisrt init`."]
+
+
+def _path(start: Start) -> str:
+    """Return the model's path from the manifest's folder, or its whole path where it lies elsewhere."""
+    model, folder = os.path.abspath(start.model), os.path.abspath(start.target.parent)  # noqa: PTH100  (links stay)
+    is_near = any(Path(model).is_relative_to(near) for near in (folder, Path.cwd()))
+    return os.path.relpath(model, folder) if is_near else model
+
+
+def _where(start: Start) -> str:
+    return "the whole path" if Path(_path(start)).is_absolute() else "relative to this file"
+
+
+def _signature(signature: Signature) -> Iterable[str]:
+    """Yield the declared inputs; nothing where one has a name that no key of a manifest may have."""
+    if not signature.inputs or any(spec.name in INSTANTIATE_KEYS for spec in signature.inputs):
+        return
+    yield _line("    signature:", "as the file says; compared with the engine's at load")
+    yield "      inputs:"
+    for spec in signature.inputs:
+        yield f"        {_scalar(spec.name, key=True)}: {{dtype: {spec.dtype}{_shape(spec)}}}"
+
+
+def _shape(spec: TensorSpec) -> str:
+    if spec.shape is None:
+        return ""
+    return f", shape: [{', '.join(_dimension(dim) for dim in spec.shape)}]"
+
+
+def _dimension(dim: int | str | None) -> str:
+    return "null" if dim is None else str(dim) if isinstance(dim, int) else _scalar(dim)
+
+
+def _sample(start: Start) -> Iterable[str]:
+    if start.sample is not None:
+        yield "    sample:"
+        yield _line(f"      inputs: {_scalar(start.sample)}", "made up by `init`: put real inputs here")
+    elif start.signature.inputs:
+        yield _line("  # sample: {inputs: FILE.npz}", "inputs for `run`, one array for each by name")
+
+
+def _options(start: Start) -> Iterable[str]:
+    """Yield what the backend needs beside the base configuration."""
+    largest = _largest_dynamic(start) if start.limits_sizes else 0
+    if start.device is None and not largest:
+        return
+    yield "backends:"
+    yield f"  {start.backend}:"
+    if start.device is not None:
+        yield f"    device: {start.device}0"
+    if largest:
+        yield _line(f"    max_dynamic_size: {largest}", "the largest size of a dynamic dimension")
+    if start.device is not None:
+        yield "devices:"
+        yield f"  {start.device}0: {{kind: {start.device}}}"
+
+
+def _largest_dynamic(start: Start) -> int:
+    """Return the largest size made up for a dynamic dimension behind the first one, or 0 where there is none."""
+    dynamic = [
+        size
+        for spec in start.signature.inputs
+        for dim, size in zip((spec.shape or ())[1:], start.shapes[spec.name][1:], strict=False)
+        if not isinstance(dim, int)
+    ]
+    return max(dynamic, default=0)
+
+
+def _line(code: str, comment: str) -> str:
+    return f"{code:<{_COLUMN - 1}} # {comment}"
+
+
+def _scalar(value: str, *, key: bool = False) -> str:
+    """Return text as YAML 1.1 and OmegaConf read it back, in a block and between brackets."""
+    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
+    import yaml
+
+    whole = value if key else escaped(value)
+    quoted: str = yaml.safe_dump(whole, default_style='"', allow_unicode=True, width=2**16)
+    return quoted.strip()

@@ -1,0 +1,1 @@
+"""Inputs from files, outputs to files, and outputs for a person."""

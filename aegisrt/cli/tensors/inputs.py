@@ -1,0 +1,140 @@
+"""Inputs from files: .npy, .npz, .json, .png, .jpg."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aegisrt.cli.tensors.picture import picture
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean
+from aegisrt.runtime.building.sample import read_arrays, with_dtype
+
+_READABLE = ".npy, .npz, .json, .png, .jpg"
+_PICTURES = (".png", ".jpg", ".jpeg")
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def read_inputs(words: Sequence[str], signature: Signature) -> dict[str, Array]:
+    """Return arrays by input name from words NAME=FILE, or FILE alone: of several arrays by name, or of the one input.
+
+    Raises INVALID_ARGUMENT or NOT_FOUND that names the word, the file and the remedy.
+    """
+    specs = {spec.name: spec for spec in signature.inputs}
+    inputs: dict[str, Array] = {}
+    for word in words:
+        name, path = _split(word, specs)
+        found = _read(path, word)
+        if name is None and isinstance(found, dict):
+            new = {key: _fit(value, _spec(key, word, specs), path) for key, value in found.items()}
+        else:
+            spec = _spec(name, word, specs)
+            new = {spec.name: _one(found, spec, path)}
+        for key, value in new.items():
+            if key in inputs:
+                raise fail(ErrorCode.INVALID_ARGUMENT, f"--input gives `{key}` twice")
+            inputs[key] = value
+    return inputs
+
+
+def _split(word: str, specs: Mapping[str, TensorSpec]) -> tuple[str | None, Path]:
+    for name in sorted(specs, key=len, reverse=True):
+        if word.startswith(f"{name}="):
+            return name, Path(word[len(name) + 1 :])
+    name, equals, path = word.partition("=")
+    return (name, Path(path)) if equals else (None, Path(word))
+
+
+def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+    if name is None:
+        if len(specs) == 1:
+            return next(iter(specs.values()))
+        message = f"--input {word}: the model takes several inputs: {', '.join(specs)}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "say which: --input NAME=FILE")
+    if name not in specs:
+        hint = did_you_mean(name, list(specs), "inputs")
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"--input {word}: `{name}` is not an input of the model", hint)
+    return specs[name]
+
+
+def _read(path: Path, word: str) -> Any:
+    """Return what a file holds: an array, JSON's lists, a dict of either by name, or None for a picture."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz", ".json", *_PICTURES):
+        message = f"--input {word}: this kind of file is not known"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, f"kinds are {_READABLE}")
+    if not path.is_file():
+        raise fail(ErrorCode.NOT_FOUND, f"--input {word}: there is no such file")
+    if suffix in _PICTURES:
+        return None
+    return _json(path) if suffix == ".json" else read_arrays(path)
+
+
+def _one(found: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return the array of one input out of what its file holds."""
+    if found is None:
+        return picture(path, spec)
+    if not isinstance(found, dict):
+        return _fit(found, spec, path)
+    if len(found) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
+        return _fit(next(iter(found.values())), spec, path)
+    if spec.name not in found:
+        hint = did_you_mean(spec.name, list(found), "its arrays")
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array `{spec.name}`", hint)
+    return _fit(found[spec.name], spec, path)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not valid JSON", cause=str(error)) from None
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise fail(ErrorCode.PERMISSION_DENIED, message, f"let this user read it: chmod +r {path}") from None
+
+
+def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return a file's value as the array of an input: JSON's numbers, and numpy's bits of BF16, have no dtype."""
+    return with_dtype(value, spec) if isinstance(value, np.ndarray) else _typed(value, spec, path)
+
+
+def _typed(value: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return nested JSON lists as an array of the input's dtype."""
+    target = spec.dtype.numpy
+    is_float = target.kind in "fV"
+    try:
+        plain = _with_infinities(value) if is_float else value
+        untyped = np.asarray(plain)
+    except (ValueError, RecursionError) as error:
+        message = f"{path} is not an array of one shape"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "make all lists of one level alike", cause=str(error)) from None
+    kinds = "iuf" if is_float else {"b": "b", "i": "iu", "u": "iu", "O": "U"}[target.kind]
+    found = "i" if target.kind in "iu" and _are_integers(plain, untyped) else untyped.dtype.kind
+    if found not in kinds and untyped.size:
+        what = {"O": "what is no number", "U": "texts", "b": "booleans", "f": "fractions"}
+        message = f"{path} holds {what.get(found, 'numbers')}, the input `{spec.name}` is {spec.dtype}"
+        hint = "write texts" if spec.dtype is DataType.BYTES else "write numbers of that kind: nothing is cast"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)
+    try:
+        with np.errstate(over="raise"):
+            return np.asarray(plain, target)
+    except (OverflowError, ValueError, FloatingPointError) as error:
+        message = f"{path} holds a number that is no {spec.dtype}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=str(error)) from None
+
+
+def _are_integers(value: Any, untyped: Array) -> bool:
+    """Return whether the numbers that numpy takes for floats are integers, of which one needs 64 bits unsigned."""
+    return untyped.dtype.kind == "f" and all(type(item) is int for item in np.asarray(value, object).flat)
+
+
+def _with_infinities(value: Any) -> Any:
+    """Return JSON's lists in which the words that stand for NaN and infinities, which JSON lacks, are numbers."""
+    if isinstance(value, list):
+        return [_with_infinities(item) for item in value]
+    return float(value) if value in _NOT_FINITE else value

@@ -1,0 +1,174 @@
+"""`aegisrt bench`: how fast a model of a manifest answers, beside its bare engine."""
+
+from __future__ import annotations
+
+import json
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
+from aegisrt.cli.output import print_error, print_json
+
+if TYPE_CHECKING:
+    from aegisrt.bench.report import BenchReport, Load
+    from aegisrt.bench.summary import Summary
+    from aegisrt.runtime.context import ExecutionContext
+
+SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
+DESCRIPTION = """Measure a model of a manifest, on its sample row by row, or on zeros where it has none.
+
+scenarios, by MLPerf's names:
+  single-stream  the next request when the last is answered
+  multi-stream   queries of 8 requests at once
+  offline        all requests at once: throughput
+  server         Poisson arrivals at --qps, latencies from the moment a request was due
+
+    aegisrt bench deploy.yaml --against bare
+    aegisrt bench deploy.yaml --scenario server --qps 200 --seconds 30 --plot load.svg
+
+exit codes: 0 measured, 1 the model did not load or a request failed, 2 usage or manifest."""
+
+
+def _parser() -> UsageParser:
+    parser = verb_parser("bench", DESCRIPTION)
+    parser.add_argument("--model", metavar="NAME", help="which model; may be left out where there is one")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="single-stream", help="default: %(default)s")
+    parser.add_argument("--qps", type=_positive, metavar="N", help="server: arrivals a second (default: half capacity)")
+    parser.add_argument("--seconds", type=_positive, metavar="S", default=5.0, help="of each kind (default: 5)")
+    parser.add_argument("--rows", type=_count, metavar="N", default=1, help="rows of a request (default: 1)")
+    parser.add_argument("--against", choices=("bare",), help="the engine's own call, interleaved in the same run")
+    parser.add_argument("--report", metavar="FILE", help="write the document to a .json, or JUnit XML to an .xml")
+    parser.add_argument("--plot", metavar="FILE", help="measure `server` at five loads too, and draw them into an .svg")
+    return parser
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f"`{text}` is not a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"`{text}` is not a whole number from 1 on")
+    return int(text)
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, 1 where the model failed, 2 for usage or a manifest with errors."""
+    parser = _parser()
+    arguments = parse(parser, words)
+    _check_usage(parser, arguments)
+    from aegisrt.cli.render import status
+    from aegisrt.cli.verbs.run import choose
+    from aegisrt.core.result import Err
+    from aegisrt.deployment import resolve, run
+
+    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    if isinstance(resolved, Err):
+        return print_error(resolved.error, arguments.format)
+    chosen = choose(resolved.value, arguments.model, parser)
+    with status("loading"):
+        started = run(chosen)
+    if isinstance(started, Err):
+        return print_error(started.error, arguments.format)
+    with started.value as context:
+        return _measure(context, arguments)
+
+
+def _check_usage(parser: UsageParser, arguments: Arguments) -> None:
+    if arguments.qps is not None and arguments.scenario != "server":
+        parser.error("--qps is for --scenario server")
+    for option, suffixes in (("report", (".json", ".xml")), ("plot", (".svg",))):
+        value = getattr(arguments, option)
+        if value is not None and Path(value).suffix not in suffixes:
+            parser.error(f"--{option} {value}: it writes a {' or a '.join(suffixes)}")
+        if value is not None and not Path(value).parent.is_dir():
+            parser.error(f"--{option} {value}: the folder {Path(value).parent} does not exist")
+
+
+def _measure(context: ExecutionContext, arguments: Arguments) -> int:
+    from aegisrt.bench.report import Load, benchmark
+    from aegisrt.cli.render import progress_bar
+    from aegisrt.core.result import ResultError
+
+    load = Load(arguments.seconds, arguments.rows, arguments.qps, arguments.against == "bare")
+    model = context.models[0]
+    try:
+        with progress_bar("bench") as progress:
+            report = benchmark(context, model, arguments.scenario, load, progress)
+        document = report.to_json()
+        if arguments.plot:
+            document["sweep"] = _plot(context, model, load, Path(arguments.plot))
+    except ResultError as failure:
+        return print_error(failure.error, arguments.format)
+    if arguments.report:
+        _write(Path(arguments.report), report, document)
+    if arguments.format == "json":
+        print_json(document)
+    else:
+        _print(report)
+    return 1 if report.ours.errors else 0
+
+
+def _write(path: Path, report: BenchReport, document: dict[str, Any]) -> None:
+    from aegisrt.bench.junit import junit_xml
+
+    if path.suffix == ".xml":
+        path.write_bytes(junit_xml(report))
+    else:
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list[dict[str, Any]]:
+    from aegisrt.bench.plot import latency_plot
+    from aegisrt.bench.report import sweep
+    from aegisrt.cli.render import progress_bar
+    from aegisrt.core.result import ErrorCode, fail
+
+    with progress_bar("sweep") as progress:
+        reports = sweep(context, model, load, progress)
+    lines = {
+        f"{kind} {name}": [(report.load.qps or 0.0, found.latency_us[name]) for report, found in pairs if found.count]
+        for kind, pairs in (
+            ("aegisrt", [(report, report.ours) for report in reports]),
+            ("bare", [(report, report.bare) for report in reports if report.bare is not None]),
+        )
+        for name in ("p50", "p99")
+    }
+    if not any(lines.values()):
+        message = "no request of the sweep was answered, so there is nothing to draw"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "see what they answer without --plot")
+    title = f"{model} on {reports[0].backend}: latency against load (server scenario)"
+    path.write_text(latency_plot(title, {name: line for name, line in lines.items() if line}), encoding="utf-8")
+    return [{"qps": round(report.load.qps or 0.0, 3), **report.ours.to_json()} for report in reports]
+
+
+def _print(report: BenchReport) -> None:
+    from aegisrt.cli.render import print_table
+
+    names = ("p50", "p90", "p99", "mean")
+    rows = [("aegisrt", report.ours), *([("bare", report.bare)] if report.bare is not None else [])]
+    cells = [
+        (kind, *(_shown(found, name) for name in names), f"{found.throughput_per_s:.0f}", str(found.count))
+        for kind, found in rows
+    ]
+    if report.bare is not None and report.ours.count:
+        ratio = report.ours.over(report.bare)
+        cells.append(("ratio", *(f"{ratio[name]:.3f}" for name in names), f"{ratio['throughput']:.3f}", ""))
+    rate = f" at {report.load.qps:.0f} requests a second" if report.load.qps is not None else ""
+    title = f"{report.scenario}{rate}, model {report.model} on {report.backend}, {report.load.seconds:g} s"
+    print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
+    for code, count in report.ours.errors.items():
+        print(f"{count} requests answered {code}: {report.ours.words[code]}")
+
+
+def _shown(found: Summary, name: str) -> str:
+    return f"{found.latency_us[name]:.1f}" if found.count else "-"

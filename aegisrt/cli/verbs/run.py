@@ -1,0 +1,153 @@
+"""`aegisrt run`: deploys a manifest, calls one model once, and prints what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
+from aegisrt.cli.output import print_error, print_json
+
+if TYPE_CHECKING:
+    from aegisrt.core.request import ExecutionResult
+    from aegisrt.deployment import Resolved
+    from aegisrt.runtime.building.sample import Sample
+    from aegisrt.runtime.context import ExecutionContext
+
+DESCRIPTION = """Deploy a manifest, call one model once, and print what it answers.
+Without --input the model's sample is used; where that has labels, the accuracy is printed too.
+
+    aegisrt run                                             the packaged demo
+    aegisrt run deploy.yaml --model digits --input image=digit.npy --output answer.npz
+    aegisrt run deploy.yaml models.digits.backend=tvm       another engine
+    aegisrt run deploy.yaml env=prod --json                 an environment; one JSON document
+
+exit codes: 0 fine, 1 the model did not load or the call failed, 2 usage or manifest."""
+
+
+_MADE_UP = """the inputs are made up, and may be none that the model takes: give real ones with --input NAME=FILE, or
+other sizes with `aegisrt init --shape NAME=SIZES --force`"""
+
+
+def _parser() -> UsageParser:
+    parser = verb_parser("run", DESCRIPTION)
+    parser.add_argument("--model", metavar="NAME", help="which model; may be left out where there is one")
+    parser.add_argument(
+        "--input", metavar="NAME=FILE", action="append", default=[], help=".npy, .npz, .json, .png or .jpg; repeats"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the outputs to a .npz, .json or .npy")
+    return parser
+
+
+def main(words: Sequence[str]) -> int:
+    """Return 0, 1 where the model failed, 2 for usage or a manifest with errors."""
+    parser = _parser()
+    arguments = parse(parser, words)
+    from aegisrt.core.result import Err
+    from aegisrt.deployment import resolve, run
+
+    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    if isinstance(resolved, Err):
+        return print_error(resolved.error, arguments.format)
+    chosen = choose(resolved.value, arguments.model, parser)
+    from aegisrt.cli.render import status
+
+    with status(f"loading {arguments.model or ''}"):
+        started = run(chosen)
+    if isinstance(started, Err):
+        return print_error(started.error, arguments.format)
+    with started.value as context:
+        return _call(chosen, context, arguments)
+
+
+def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolved:
+    """Return the deployment of the one model that is meant, so that no other is loaded."""
+    from aegisrt.core.tensor import did_you_mean
+
+    known = [node.name for node in resolved.graph.models]
+    if name is None and len(known) != 1:
+        parser.error(f"say which model: --model {'|'.join(known)}" if known else "the manifest declares no model")
+    if name is not None and name not in known:
+        parser.error(f"`{name}` is not a model of the manifest; {did_you_mean(name, known, 'models')}")
+    nodes = tuple(node for node in resolved.graph.nodes if node.kind != "model" or node.name == (name or known[0]))
+    return replace(resolved, graph=replace(resolved.graph, nodes=nodes))
+
+
+def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -> int:
+    from aegisrt.cli.init.inputs import GENERATED
+    from aegisrt.cli.tensors.saved_outputs import check_output, write_outputs
+    from aegisrt.core.request import ExecutionRequest
+    from aegisrt.core.result import Err, ResultError
+
+    model = context.models[0]
+    try:
+        sample = _inputs(resolved, context, model, arguments.input)
+        signature = context.signature(model)
+        if arguments.output:
+            check_output(Path(arguments.output), len(signature.outputs) if signature else 0)
+    except ResultError as failure:
+        return max(2, print_error(failure.error, arguments.format))
+    options = None if arguments.input else resolved.manifest.models[model].sample
+    made_up = options is not None and options.inputs.name.endswith(GENERATED)
+    result = context.execute(ExecutionRequest(model=model, inputs=sample.inputs))
+    if isinstance(result, Err):
+        error = result.error
+        return print_error(replace(error, hint=error.hint or _MADE_UP) if made_up else error, arguments.format)
+    if arguments.output:
+        try:
+            write_outputs(Path(arguments.output), result.value.outputs)
+        except ResultError as failure:
+            return print_error(failure.error, arguments.format)
+    _print(result.value, sample, made_up, arguments.format)
+    return 0
+
+
+def _inputs(resolved: Resolved, context: ExecutionContext, model: str, words: Sequence[str]) -> Sample:
+    from aegisrt.cli.tensors.inputs import read_inputs
+    from aegisrt.core.result import ErrorCode, fail
+    from aegisrt.runtime.building.sample import Sample, read_sample
+
+    signature = context.signature(model)
+    assert signature is not None
+    if words:
+        return Sample(read_inputs(words, signature))
+    options = resolved.manifest.models[model].sample
+    if options is None and not signature.inputs:
+        return Sample({})
+    if options is None:
+        takes = ", ".join(str(spec) for spec in signature.inputs)
+        hint = f"give them with --input NAME=FILE, or declare models.{model}.sample.inputs; it takes {takes}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"model `{model}` has no sample, and no --input was given", hint)
+    return read_sample(options, signature)
+
+
+def _print(result: ExecutionResult, sample: Sample, made_up: bool, format: str) -> None:  # noqa: A002
+    from aegisrt.cli.tensors.answer import accuracy, print_answer
+
+    score = accuracy(result.outputs, sample.labels)
+    if format != "json":
+        print_answer(result, sample, score)
+        if made_up:
+            print("the inputs are those that `aegisrt init` made up: give real ones with --input NAME=FILE")
+        return
+    from aegisrt.cli.tensors.saved_outputs import plain
+    from aegisrt.core.tensor import DataType
+
+    outputs: dict[str, Any] = {
+        name: {"dtype": DataType.of(value.dtype) or str(value.dtype), "shape": list(value.shape), "data": plain(value)}
+        for name, value in result.outputs.items()
+    }
+    document: dict[str, Any] = {
+        "ok": True,
+        "model": result.model,
+        "backend": result.backend,
+        "device": result.device,
+        "outputs": outputs,
+        "timings_ns": result.timings._asdict(),
+        "metadata": result.metadata,
+    }
+    if made_up:
+        document["made_up_inputs"] = True
+    print_json(document if score is None else {**document, "accuracy": score})

@@ -1,0 +1,1 @@
+"""The reference models, and how their outputs are compared."""

@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: contexts, memory, streams, CUDA graphs and arrays."""

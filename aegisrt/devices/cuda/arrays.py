@@ -1,0 +1,191 @@
+"""`DeviceArray`: an array on a GPU, as results give it and as others' arrays are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import Array, DataType, DeviceView, TensorSpec
+from aegisrt.devices.cuda.context import cuda_context
+from aegisrt.devices.cuda.dlpack import read_capsule
+
+LEGACY_STREAM = 1
+"""`CU_STREAM_LEGACY`: the default stream, on which libraries that do not say otherwise work."""
+PER_THREAD_STREAM = 2
+"""`CU_STREAM_PER_THREAD`: another stream in each thread."""
+_CUDA = 2
+"""`kDLCUDA`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class DeviceArray:
+    """A C-contiguous array in a GPU's memory; torch, cupy, numba and pycuda take it without a copy.
+
+    https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    ordinal: int = 0
+    """Which GPU."""
+    owner: Any = None
+    """Keeps the memory alive."""
+    stream: int | None = None
+    """The stream on which it is written, to be waited for; None: it is written."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the data."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Version 3; what wrote the data is done, so that nobody has to wait for a stream."""
+        return {
+            "shape": self.shape,
+            "typestr": _typestr(self.dtype),
+            "data": (self.pointer if prod(self.shape) else 0, False),
+            "strides": None,
+            "stream": None,
+            "version": 3,
+        }
+
+    def numpy(self) -> Array:
+        """Return a copy on the host, once the stream that writes it has done so."""
+        made: Array = np.empty(self.shape, self.dtype)
+        if made.nbytes:
+            context = cuda_context(self.ordinal)
+            with context:
+                if self.stream is not None:
+                    context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(self.stream))
+                try:
+                    context.pycuda.memcpy_dtoh(made.view(np.uint8).reshape(-1), self.pointer)
+                except context.pycuda.Error as error:
+                    raise context.translate(error) from error
+        return made
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("an array on a GPU comes to the host only as a copy")
+        made = self.numpy()
+        return made if dtype is None else made.astype(dtype)
+
+
+def _typestr(dtype: np.dtype[Any]) -> str:
+    """Return the interface's name of a dtype; it has none for BF16, whose bits are told as UINT16."""
+    return "<u2" if dtype.name == "bfloat16" else dtype.str
+
+
+def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
+    """Return a view of an array on a GPU, by `__cuda_array_interface__` or DLPack; None for anything else.
+
+    INVALID_ARGUMENT for another dtype than the model's, and for one that is not C-contiguous.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return None
+    seen = value if isinstance(value, DeviceArray) else _seen(value, spec.name)
+    if seen is not None and seen.dtype != spec.dtype.numpy:
+        found = DataType.of(seen.dtype) or seen.dtype
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{spec.name}` is {found}, the model takes {spec.dtype}")
+    return seen
+
+
+def arrays_on(ordinal: int) -> DeviceView:
+    """Return the `device_array` of a model on one GPU, which refuses memory of another one: INVALID_ARGUMENT.
+
+    Without that a kernel would read an illegal address, and the device would be lost to the process. The view says the
+    model's GPU, where `__cuda_array_interface__` says none. What this thread's own default stream writes is waited for
+    here, as another thread may run the model.
+    """
+    context = cuda_context(ordinal)
+
+    def view(value: Any, spec: TensorSpec) -> DeviceArray | None:
+        seen = device_array(value, spec)
+        if seen is None or not seen.size:
+            return seen
+        with context.here():
+            other = context.driver.other_gpu(seen.pointer, ordinal)
+        if other is not None:
+            message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
+        if seen.stream == PER_THREAD_STREAM:
+            with context.here():
+                context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(seen.stream))
+            return replace(seen, ordinal=ordinal, stream=None)
+        return seen if seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
+
+    return view
+
+
+def _seen(value: Any, name: str) -> DeviceArray | None:
+    try:
+        interface = getattr(value, "__cuda_array_interface__", None)
+    except (TypeError, RuntimeError):  # torch raises for dtypes that the interface lacks, and for tensors on the CPU
+        interface = None
+    if interface is None:
+        return by_dlpack(value, name)
+    if "stream" in interface:
+        return _by_interface(interface, value, name)
+    return by_dlpack(value, name) or _by_interface(interface, value, name)  # torch tells its stream by DLPack alone
+
+
+def _by_interface(interface: Mapping[str, Any], value: Any, name: str) -> DeviceArray:
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    strides = interface.get("strides")
+    if not dtype.isnative:
+        message = f"input `{name}` is not in this machine's byte order"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "convert it on the GPU first")
+    if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
+        raise not_contiguous(name)
+    stream = interface.get("stream", LEGACY_STREAM)
+    return DeviceArray(int(interface["data"][0] or 0), shape, dtype, owner=value, stream=stream)
+
+
+def _is_contiguous(shape: tuple[int, ...], strides: Sequence[int], step: int) -> bool:
+    """Return whether the strides are those of C order; that of a dimension of 1 may be any, and torch makes it 1."""
+    if not prod(shape):
+        return True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def by_dlpack(value: Any, name: str) -> DeviceArray | None:
+    """Return a view by DLPack of an array on a GPU; its producer lets the default stream wait for what writes it."""
+    if not (hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__")):
+        return None
+    kind, ordinal = value.__dlpack_device__()
+    if int(kind) != _CUDA:
+        return None
+    context = cuda_context(int(ordinal))
+    with context.here():  # torch exports from the current device only, and asks for that one's streams
+        try:
+            capsule = value.__dlpack__(stream=LEGACY_STREAM)
+        except BufferError as error:  # a tensor of torch that requires a gradient
+            message = f"input `{name}` is not given out by its library: {error}"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)) from error
+    tensor = read_capsule(capsule)
+    if tensor is None:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")
+    if tensor.strides is not None and not _is_contiguous(tensor.shape, tensor.strides, 1):
+        raise not_contiguous(name)
+    return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, int(ordinal), owner=capsule, stream=LEGACY_STREAM)
+
+
+def not_contiguous(name: str) -> ResultError:
+    """Return the error for an array with gaps, or with its dimensions in another order."""
+    message = f"input `{name}` lies on the GPU with gaps or in another order"
+    return fail(ErrorCode.INVALID_ARGUMENT, message, f"pass a contiguous copy: `{name}.contiguous()`")

@@ -1,0 +1,168 @@
+"""Memory on a GPU, and page-locked memory on the host that the GPU reads and writes by itself."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+from ctypes import memmove
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from aegisrt.core.result import ResultError
+from aegisrt.core.tensor import Array
+from aegisrt.devices.cuda.context import CudaContext
+
+_SMALLEST = 512
+"""Bytes; also the alignment that engines may ask for at most (TensorRT asks for 256)."""
+
+
+class DeviceBuffer:
+    """Memory of a GPU. `pointer` is a device address; free it, in any thread."""
+
+    def __init__(self, context: CudaContext, size_bytes: int) -> None:
+        """Allocate it; RESOURCE_EXHAUSTED where the GPU has not as much left. Never empty: engines refuse address 0."""
+        self._context = context
+        self.size_bytes = max(size_bytes, _SMALLEST)
+        self._allocation: Any = None
+        with context:
+            try:
+                self._allocation = context.pycuda.mem_alloc(self.size_bytes)
+            except context.pycuda.Error as error:
+                raise context.translate(error) from error
+        self.pointer = int(self._allocation)
+
+    def free(self) -> None:
+        """Give it back; any number of times."""
+        allocation, self._allocation = self._allocation, None
+        self.pointer = 0
+        if allocation is not None and self._context.lost is None:
+            with self._context:
+                allocation.free()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
+            self.free()
+
+
+class PinnedBuffer:
+    """Page-locked host memory, as bytes in a numpy array."""
+
+    def __init__(self, context: CudaContext, size_bytes: int) -> None:
+        """Allocate it for all contexts; RESOURCE_EXHAUSTED where the host refuses."""
+        self._context = context
+        self.size_bytes = size_bytes
+        with context:
+            try:
+                flags = context.pycuda.host_alloc_flags.PORTABLE
+                self._array: Array = context.pycuda.pagelocked_empty(size_bytes, np.uint8, mem_flags=flags)
+            except context.pycuda.Error as error:
+                raise context.translate(error) from error
+        self._allocation = self._array.base
+        self.address = int(self._array.ctypes.data)
+
+    def write(self, value: Array) -> None:
+        """Copy a C-contiguous array to its beginning."""
+        memmove(self.address, value.ctypes.data, value.nbytes)
+
+    def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return a copy of its beginning as an array."""
+        made = np.empty(shape, dtype)
+        memmove(made.ctypes.data, self.address, made.nbytes)
+        return made
+
+    def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return its beginning as an array, without a copy; invalid after it was freed or went back to a pool."""
+        size = prod(shape) * dtype.itemsize
+        return self._array[:size].view(dtype).reshape(shape)
+
+    def free(self) -> None:
+        """Give it back to the system."""
+        allocation, self._allocation = self._allocation, None
+        if allocation is not None and self._context.lost is None:
+            with self._context:
+                allocation.free()
+
+
+class StagingPool:
+    """Page-locked buffers by size, kept for the next use: locking pages takes the driver about a millisecond.
+
+    Thread-safe. What is given back is kept up to `keep_bytes`.
+    """
+
+    def __init__(self, context: CudaContext, *, keep_bytes: int = 256 * 2**20) -> None:
+        self._context = context
+        self._keep_bytes = keep_bytes
+        self._kept_bytes = 0
+        self._free: dict[int, list[PinnedBuffer]] = {}
+        self._lock = threading.RLock()
+        """One that its holder may take again: the garbage collector may give a buffer back at any time."""
+
+    def take(self, size_bytes: int) -> PinnedBuffer:
+        """Return a buffer of at least this size."""
+        size = 1 << (max(size_bytes, _SMALLEST) - 1).bit_length()
+        with self._lock:
+            kept = self._free.get(size)
+            if kept:
+                self._kept_bytes -= size
+                return kept.pop()
+        return PinnedBuffer(self._context, size)
+
+    def give_back(self, buffer: PinnedBuffer) -> None:
+        """Keep a buffer for the next use, or free it where enough are kept."""
+        with self._lock:
+            if self._kept_bytes + buffer.size_bytes <= self._keep_bytes:
+                self._free.setdefault(buffer.size_bytes, []).append(buffer)
+                self._kept_bytes += buffer.size_bytes
+                return
+        buffer.free()
+
+    def clear(self) -> None:
+        """Free all that is kept."""
+        with self._lock:
+            kept = [buffer for buffers in self._free.values() for buffer in buffers]
+            self._free.clear()
+            self._kept_bytes = 0
+        for buffer in kept:
+            buffer.free()
+
+
+def copy_to_device(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
+    """Enqueue a copy from page-locked memory to the GPU; the context must be current."""
+    if size_bytes and (code := context.driver.cuMemcpyHtoDAsync_v2(target, source, size_bytes, stream)):
+        context.check("cuMemcpyHtoDAsync", code)
+
+
+def copy_to_host(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
+    """Enqueue a copy from the GPU to page-locked memory; the context must be current."""
+    if size_bytes and (code := context.driver.cuMemcpyDtoHAsync_v2(target, source, size_bytes, stream)):
+        context.check("cuMemcpyDtoHAsync", code)
+
+
+def copy_on_device(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
+    """Enqueue a copy inside the GPU; the context must be current."""
+    if size_bytes and (code := context.driver.cuMemcpyDtoDAsync_v2(target, source, size_bytes, stream)):
+        context.check("cuMemcpyDtoDAsync", code)
+
+
+_pools: dict[int, StagingPool] = {}
+_pools_lock = threading.Lock()
+
+
+@atexit.register
+def _clear_pools() -> None:
+    """Free what is kept while the driver is still there; pycuda warns of what it has to free after that."""
+    with contextlib.suppress(ResultError):
+        for pool in _pools.values():
+            pool.clear()
+
+
+def staging_pool(context: CudaContext) -> StagingPool:
+    """Return the pool of a device, shared by all that stage to it."""
+    with _pools_lock:
+        pool = _pools.get(context.ordinal)
+        if pool is None or pool._context is not context:
+            pool = _pools[context.ordinal] = StagingPool(context)
+        return pool

@@ -1,0 +1,1 @@
+"""`Composition` to `Manifest`: every error of a manifest at once."""

@@ -1,0 +1,184 @@
+"""`explain_errors`: what pydantic found, as diagnostics that a person can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from aegisrt.core.options import NAME_PATTERN, BackendOptions
+from aegisrt.core.suggest import did_you_mean, listed, nearest, quoted
+from aegisrt.manifest.check.bad_value import explain_bad_value
+from aegisrt.manifest.check.expected import expected_range, expected_types, is_range_error, near_miss
+from aegisrt.manifest.check.kinds import explain_missing_kind, explain_unknown_kind
+from aegisrt.manifest.check.links import is_reference
+from aegisrt.manifest.check.locate import Locator, dotted, title
+from aegisrt.manifest.check.schema_walk import Model, SchemaPlace, fields, follow, members, tags
+from aegisrt.manifest.diagnostics.wording import described, shown
+from aegisrt.manifest.origin import KeyPath
+
+_NOUNS = {
+    "ModelOptions": "a model",
+    "StreamOptions": "a stream",
+    "SampleOptions": "a model's sample",
+    "SignatureOptions": "a model's signature",
+    "TensorOptions": "a tensor of a signature",
+    "CellOptions": "a cell of the CI matrix",
+}
+
+_Located: TypeAlias = tuple[SchemaPlace, list[ErrorDetails]]
+"""Errors at one place: of an untagged union, there is one for each member."""
+
+
+def explain_errors(
+    error: ValidationError,
+    root: Model,
+    kinds: Mapping[str, type[BackendOptions]],
+    emptied: Collection[KeyPath],
+    locator: Locator,
+) -> None:
+    """Tell `locator` of each error once; skip those at or under `emptied` paths, which were explained before."""
+    located: dict[tuple[KeyPath, bool], _Located] = {}
+    for details in error.errors(include_url=False):
+        place = follow(root, details["loc"])
+        if not any(place.path[: len(path)] == path for path in emptied):
+            located.setdefault((place.path, place.on_key), (place, []))[1].append(details)
+    explainer = _Explainer(kinds, locator, list(located.values()))
+    for place, errors in located.values():
+        explainer.explain(place, errors)
+
+
+class _Explainer:
+    def __init__(
+        self, kinds: Mapping[str, type[BackendOptions]], locator: Locator, located: Iterable[_Located]
+    ) -> None:
+        self.kinds = kinds
+        self.locator = locator
+        self.unknown = [place.path for place, errors in located if errors[0]["type"] == "extra_forbidden"]
+
+    def explain(self, place: SchemaPlace, errors: list[ErrorDetails]) -> None:
+        error = next(filter(is_range_error, errors), errors[0])
+        match error["type"]:
+            case "extra_forbidden":
+                self.unknown_field(place)
+            case "missing":
+                self.missing_key(place)
+            case "union_tag_invalid":
+                key = _discriminator(error)
+                explain_unknown_kind(place.path, key, error["input"].get(key), tags(place.expected), self.locator)
+            case "union_tag_not_found":
+                explain_missing_kind(place.path, _discriminator(error), tags(place.expected), self.locator)
+            case "string_pattern_mismatch":
+                self.bad_name(place, error)
+            case _ if is_range_error(error):
+                self.out_of_range(place, error)
+            case _:
+                self.wrong_type(place, errors)
+
+    def unknown_field(self, place: SchemaPlace) -> None:
+        known = fields(place.model) if place.model else {}
+        name = place.path[-1]
+        self.locator.at_key(
+            place.path,
+            "unknown-field",
+            f"{quoted(name)} is not a field of {_owner(place)}",
+            label=did_you_mean(str(name), known) or self.elsewhere(place) or "unknown field",
+            hint=self.package_hint(place.path) or f"fields are {listed(known)}",
+        )
+
+    def package_hint(self, path: KeyPath) -> str | None:
+        """Return how to place a group's file elsewhere; None where the file itself, or an override, says the key."""
+        origin = self.locator.origins.of(path)
+        if len(path) > 1 or origin.source != "file" or origin.key is not None:
+            return None
+        return (
+            f"its package places this file under {quoted(path[0])}; begin it with `# @package models.NAME`, or the like"
+        )
+
+    def elsewhere(self, place: SchemaPlace) -> str | None:
+        """Return which other kinds of backend have the field; a kind is changed more often than its options are."""
+        if not (place.model and issubclass(place.model, BackendOptions)):
+            return None
+        having = [kind for kind, options in self.kinds.items() if place.path[-1] in fields(options)]
+        return f"a field of backend kind {listed(having)}" if having else None
+
+    def missing_key(self, place: SchemaPlace) -> None:
+        around, name = place.path[:-1], str(place.path[-1])
+        if place.model and self.is_misspelt(around, name, place.model):
+            return
+        message = f"{_owner(place)} needs {quoted(name)}, and {quoted(dotted(around))} has none"
+        hint = f"add `{name}: ...` under {quoted(dotted(around))}"
+        self.locator.at_key(around, "missing-key", message, label=f"{quoted(name)} is missing", hint=hint)
+
+    def is_misspelt(self, around: KeyPath, name: str, model: Model) -> bool:
+        """Return True where an unknown field is reported that was meant to be the missing one."""
+        return any(path[:-1] == around and nearest(str(path[-1]), fields(model)) == name for path in self.unknown)
+
+    def bad_name(self, place: SchemaPlace, error: ErrorDetails) -> None:
+        if is_reference(place.path) and not place.on_key:
+            return  # links.py says that nothing of this name is declared
+        found = str(error["input"])
+        if error.get("ctx", {}).get("pattern") != NAME_PATTERN:
+            self.bad_form(place, found, error)
+            return
+        legal = re.sub(r"[^a-z0-9_-]+", "-", found.lower()).strip("-_")
+        self.at(place)(
+            place.path,
+            "bad-name",
+            f"{quoted(found)} is not a name",
+            label=f"did you mean `{legal}`?" if legal else "not a name",
+            hint="a name has lower-case letters, digits, `_` and `-`, and starts with a letter or a digit",
+        )
+
+    def bad_form(self, place: SchemaPlace, found: str, error: ErrorDetails) -> None:
+        what = "key" if place.on_key else "value"
+        message = f"{shown(found)} does not have the form of a {what} here"
+        hint = f"it must match the regular expression {quoted(error.get('ctx', {}).get('pattern', ''))}"
+        self.at(place)(place.path, "bad-value", message, label=f"not a {what}", hint=hint)
+
+    def at(self, place: SchemaPlace) -> Callable[..., None]:
+        """Return what makes a diagnostic at the key, or at the value, whichever the error is of."""
+        return self.locator.at_key if place.on_key else self.locator.at_value
+
+    def out_of_range(self, place: SchemaPlace, error: ErrorDetails) -> None:
+        expected = expected_range(error)
+        found = error["input"]
+        words = shown(found) if isinstance(found, int | float) else described(found)
+        message = f"{quoted(title(place.path))} is {words}, and must be {expected}"
+        self.at(place)(place.path, "out-of-range", message, label=f"expected {expected}")
+
+    def wrong_type(self, place: SchemaPlace, errors: list[ErrorDetails]) -> None:
+        expected = expected_types(errors)
+        if expected is None:
+            explain_bad_value(place, errors, self.locator)
+            return
+        found = errors[0]["input"]
+        where = self.locator.value(place.path)
+        is_quoted = isinstance(found, str) and where.end_column - where.column == len(found) + 2
+        message = f"{quoted(title(place.path))} must be {expected}, got {described(found)}"
+        hint = (found is not None and _fields_hint(place)) or near_miss(expected, found, is_quoted)
+        self.locator.at_value(place.path, "wrong-type", message, label=f"expected {expected}", hint=hint)
+
+
+def _discriminator(error: ErrorDetails) -> str:
+    return str(error.get("ctx", {}).get("discriminator", "kind")).strip("'")
+
+
+def _fields_hint(place: SchemaPlace) -> str | None:
+    """Return the fields of the model that is expected; None where something else is, or one of several."""
+    models = [arm for arm in members(place.expected) if isinstance(arm, type) and issubclass(arm, BaseModel)]
+    return f"fields are {listed(fields(models[0]))}" if len(models) == 1 else None
+
+
+def _owner(place: SchemaPlace) -> str:
+    """Return what a field belongs to: `backend kind `onnx``, `a model`, `the manifest`."""
+    around = place.path[:-1]
+    if place.model is None or not around:
+        return "the manifest"
+    kind: Any = place.model.model_fields.get("kind")
+    if kind is not None and len(around) == 2:
+        return f"{str(around[0]).removesuffix('s')} kind {listed(kind.annotation.__args__)}"
+    return _NOUNS.get(place.model.__name__) or quoted(dotted(around))

@@ -1,0 +1,1 @@
+"""Trees to `Composition`: groups, environments, overrides and interpolations."""

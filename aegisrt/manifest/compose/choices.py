@@ -1,0 +1,64 @@
+"""`check_choice`: what is wrong with an override that chooses a file of a group: `env=prod`, `+model=[a,b]`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.core.suggest import did_you_mean, listed
+from aegisrt.manifest.compose.defaults import unknown_option
+from aegisrt.manifest.compose.library import ConfigLibrary
+from aegisrt.manifest.compose.overrides import Override
+from aegisrt.manifest.diagnostics.wording import described
+from aegisrt.manifest.read.forbidden import hydra_refused
+
+COMMAND_GROUPS = frozenset({"ci", "conformance"})
+"""Groups of which a file says something to one command, and nothing to a manifest."""
+
+
+def check_call(manifest: object, overrides: Sequence[object]) -> list[Diagnostic]:
+    """Return what is wrong with how a composition was called, before anything is read."""
+    try:
+        Path.cwd()
+    except OSError:
+        place = Location(".", 1, 1, 2)
+        return [Diagnostic("file-not-found", "the current folder is gone", place, hint="change to another folder")]
+    if not isinstance(manifest, str | PathLike | Mapping | None):
+        message = f"a manifest is the path of a YAML file, a mapping, or None, not {described(manifest)}"
+        return [Diagnostic("not-a-file", message, Location(str(manifest), 1, 1, 2), hint='write `"deploy.yaml"`')]
+    is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str)  # an iterator would be used up here
+    if is_list and all(isinstance(text, str) for text in overrides):
+        return []
+    place = Location(f"override {overrides}", 1, 1, 2)
+    return [Diagnostic("bad-override", "overrides are a list of texts", place, hint='write `["env=prod"]`')]
+
+
+def check_choice(choice: Override, library: ConfigLibrary, groups: Collection[str]) -> list[Diagnostic]:
+    """Return what is wrong with the choice; `groups` are those of the command, of `COMMAND_GROUPS`."""
+    place = choice.key_place()
+    package = (choice.package or "").removeprefix("_global_.")
+    if "hydra" in (choice.key.split("/")[0], package.split(".")[0]):
+        return [hydra_refused(place, choice.key)]
+    if not library.is_group(choice.key):
+        groups = library.groups()
+        label = did_you_mean(choice.key, groups)
+        hint = f"groups are {listed(groups)}"
+        return [Diagnostic("unknown-group", f"there is no group `{choice.key}`", place, label=label, hint=hint)]
+    if choice.key in COMMAND_GROUPS and choice.key not in groups:
+        message, hint = f"this command reads no `{choice.key}`", f"`aegisrt {choice.key}` does; leave it out here"
+        return [Diagnostic("unknown-group", message, place, hint=hint)]
+    if choice.action == "delete":
+        return []
+    names = choice.names()
+    if not names and not (choice.value and choice.value.value == []):
+        options = library.options(choice.key)
+        hint = f"`{choice.key}` offers {listed(options)}; `~{choice.key}` takes a choice away"
+        message = f"`{choice.key}` is a group: its value is the name of a file in it"
+        return [Diagnostic("unknown-option", message, choice.value_place(), hint=hint)]
+    return [
+        unknown_option(library, choice.key, name, at)
+        for name, at in names
+        if not library.exists(f"{choice.key}/{name}")
+    ]

@@ -1,0 +1,79 @@
+"""`HydraRepository`: what Hydra's defaults list reads from: the sources of a library, and the generated root."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from aegisrt.manifest.compose.choices import COMMAND_GROUPS
+from aegisrt.manifest.compose.defaults import DefaultsEntry, read_defaults
+from aegisrt.manifest.compose.library import ConfigLibrary
+from aegisrt.manifest.compose.overrides import Override
+
+ROOT, MANIFEST = "_root_", "_manifest_"
+"""The paths of the generated root and of the user's manifest."""
+
+
+class HydraRepository:
+    """Duck-typed after `hydra._internal.config_repository.IConfigRepository` of Hydra 1.3; `hydra` are its classes."""
+
+    def __init__(self, library: ConfigLibrary, base: list[str], reserved: tuple[str, ...], hydra: Any) -> None:
+        self.library = library
+        self.base = base
+        self.reserved = reserved
+        self.appended: list[Override] = []
+        """Choices of groups that no defaults list names."""
+        self.entries: dict[str, list[DefaultsEntry]] = {}
+        """The defaults lists read so far, by file."""
+        self._hydra = hydra
+
+    def load_config(self, config_path: str) -> Any:
+        """Return what Hydra's ConfigResult holds, as far as its defaults list looks; None where there is no file."""
+        if config_path == ROOT:
+            return SimpleNamespace(config=None, header={"package": None}, defaults_list=self._root())
+        source = self.library.load(config_path)
+        if source is None:
+            return None
+        if config_path not in self.entries:
+            folder = "" if config_path == MANIFEST else config_path.rpartition("/")[0]
+            self.entries[config_path] = read_defaults(source, folder, self.library, {*self.reserved, *COMMAND_GROUPS})
+        defaults = [self._default(entry) for entry in self.entries[config_path]]
+        return SimpleNamespace(config=None, header={"package": source.package}, defaults_list=defaults)
+
+    def group_exists(self, config_path: str) -> bool:
+        """Return True where a group of that path exists."""
+        return self.library.is_group(config_path)
+
+    def config_exists(self, config_path: str) -> bool:
+        """Return True where `load_config` finds something."""
+        return config_path == ROOT or self.library.exists(config_path)
+
+    def get_group_options(self, group_name: str, results_filter: Any = None) -> list[str]:
+        """Return the names that a group offers."""
+        return self.library.options(group_name)
+
+    def get_sources(self) -> list[Any]:
+        """Return nothing: Hydra names its sources in messages only, and messages are made here."""
+        return []
+
+    def _root(self) -> list[Any]:
+        """Return `[base, the manifest, env: null, groups: null, _self_]`, and what `+group=name` appends."""
+        files = [self._hydra.ConfigDefault(path=path) for path in (*self.base, MANIFEST)]
+        groups = [self._hydra.GroupDefault(group=group) for group in self.reserved]
+        appended = [
+            self._hydra.ConfigDefault(path=f"{choice.key}/{name}", package=choice.package)
+            for choice in self.appended
+            for name, _ in choice.names()
+        ]
+        return [*files, *groups, self._hydra.ConfigDefault(path="_self_"), *appended]
+
+    def _default(self, entry: DefaultsEntry) -> Any:
+        if entry.path is not None:
+            return self._hydra.ConfigDefault(path=entry.path, package=entry.package)
+        return self._hydra.GroupDefault(
+            group=entry.group,
+            value=list(entry.choice) if isinstance(entry.choice, tuple) else entry.choice,
+            package=entry.package,
+            optional=entry.optional,
+            override=entry.override,
+        )

@@ -1,0 +1,192 @@
+"""`resolve`: a tree with every `${...}` replaced by what it stands for.
+
+The grammar is OmegaConf's, its evaluation is not: a resolver that somebody registered in this process is code that a
+manifest must not be able to call, so only those in `_RESOLVERS` exist here. OmegaConf's own `oc.decode` would evaluate
+interpolations, with any resolver, inside the text that it decodes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.suggest import did_you_mean, listed
+from aegisrt.manifest.origin import KeyPath
+from aegisrt.manifest.read.forbidden import NOWHERE
+from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
+
+_PLAIN = "write the value itself"
+_GRAMMAR = "write `${section.name.key}`, or `\\${` for a text that holds `${`"
+
+
+class _UnresolvedError(Exception):
+    """An interpolation that cannot be resolved; the message and the hint are for the user."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def resolve(root: Tree) -> tuple[Tree, list[Diagnostic]]:
+    """Return `root` with every interpolation resolved, and a diagnostic for each that cannot be.
+
+    What an interpolation gives has the place of the interpolation.
+    """
+    resolver = _Resolver(root)
+    return resolver.tree(root, ()), resolver.found
+
+
+@dataclass(slots=True)
+class _Resolver:
+    root: Tree
+    found: list[Diagnostic] = field(default_factory=list)
+    done: dict[KeyPath, Tree] = field(default_factory=dict)
+    open: list[KeyPath] = field(default_factory=list)
+
+    def tree(self, tree: Tree, path: KeyPath) -> Tree:
+        """Return the value at `path` resolved; what cannot be is reported and becomes None."""
+        try:
+            return self.value(tree, path)
+        except _UnresolvedError as error:
+            self._report(str(error), tree, path, error.hint)
+            return replace(tree, value=None)
+
+    def value(self, tree: Tree, path: KeyPath) -> Tree:
+        """Return the value at `path` resolved; raises where it is itself an interpolation that cannot be."""
+        if path in self.done:
+            return self.done[path]
+        if path in self.open:
+            cycle = [*self.open[self.open.index(path) :], path]
+            raise _UnresolvedError(f"it refers to itself: {' -> '.join(f'`{_dotted(one)}`' for one in cycle)}", _PLAIN)
+        self.open.append(path)
+        try:
+            resolved = self._resolved(tree, path)
+        finally:
+            self.open.pop()
+        self.done[path] = resolved
+        return resolved
+
+    def _resolved(self, tree: Tree, path: KeyPath) -> Tree:
+        if tree.beneath is not None:
+            beneath = self._evaluated(tree.beneath, path)
+            return merge(beneath, self._resolved(replace(tree, beneath=None), path))
+        if isinstance(tree.value, dict):
+            return replace(tree, value={key: self.tree(child, (*path, key)) for key, child in tree.value.items()})
+        if isinstance(tree.value, list):
+            return replace(tree, value=[self.tree(child, (*path, at)) for at, child in enumerate(tree.value)])
+        return self._evaluated(tree, path) if is_interpolation(tree.value) else tree
+
+    def _evaluated(self, tree: Tree, path: KeyPath) -> Tree:
+        return from_plain(self._evaluate(str(tree.value), path[:-1]), tree)
+
+    def _evaluate(self, text: str, parent: KeyPath, **rule: str) -> Any:
+        from omegaconf.errors import OmegaConfBaseException
+        from omegaconf.grammar_parser import parse
+        from omegaconf.grammar_visitor import GrammarVisitor
+
+        def call(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:  # noqa: ARG001
+            return self._call(name, args, parent)
+
+        def select(key: str, memo: Any) -> Any:  # noqa: ARG001
+            return self._select(key, parent)
+
+        try:
+            return GrammarVisitor(select, call, None).visit(parse(text, **rule))
+        except (OmegaConfBaseException, UserWarning, ValueError, AssertionError, TypeError) as error:
+            raise _UnresolvedError(f"`{text}` is not a valid interpolation: {_first_line(error)}", _GRAMMAR) from error
+        except RecursionError as error:
+            raise _UnresolvedError("interpolations are nested too deeply", _PLAIN) from error
+
+    def _call(self, name: str, args: tuple[Any, ...], parent: KeyPath) -> Any:
+        resolver = _RESOLVERS.get(name)
+        if resolver is None:
+            hint = did_you_mean(name, _RESOLVERS) or f"there are {listed(_RESOLVERS)}"
+            raise _UnresolvedError(f"`{name}` is not a resolver", hint)
+        low, high, function = resolver
+        if not low <= len(args) <= high:
+            counts = str(low) if low == high else f"{low} or {high}"
+            raise _UnresolvedError(f"`{name}` takes {counts} arguments, not {len(args)}", _GRAMMAR)
+        return function(self, parent, *args)
+
+    def _select(self, key: str, parent: KeyPath) -> Any:
+        """Return the plain value that `${key}` stands for; leading dots count from the mapping around it."""
+        from omegaconf._utils import split_key
+
+        name = key.lstrip(".")
+        up = len(key) - len(name)
+        if up > len(parent) + 1:
+            raise _UnresolvedError(f"`{key}` leads out of the manifest", "use fewer leading dots")
+        base = parent[: len(parent) - up + 1] if up else ()
+        path: KeyPath = (*base, *(part for part in split_key(name) if part))
+        return self._at(path).plain()
+
+    def _at(self, path: KeyPath) -> Tree:
+        tree = self.root
+        for index, key in enumerate(path):
+            here = path[:index]
+            if is_interpolation(tree.value) or tree.beneath is not None:
+                tree = self.value(tree, here)
+            child = tree.child(key)
+            if child is None:
+                known = list(tree.value) if isinstance(tree.value, dict) else []
+                where = f"`{_dotted(here)}` holds" if here else "the manifest holds"
+                hint = did_you_mean(str(key), known) or f"{where} {listed(known) or 'nothing'}"
+                raise _UnresolvedError(f"there is no `{_dotted(path[: index + 1])}`", hint)
+            tree = child
+        value = self.value(tree, path)
+        if value.value == MISSING:
+            raise _UnresolvedError(f"`{_dotted(path)}` is `{MISSING}`", "something must give it a value")
+        return value
+
+    def _report(self, message: str, tree: Tree, path: KeyPath, hint: str | None) -> None:
+        set_by = tree.layer.set_by if tree.layer else None
+        place = (tree.beneath or tree).at or NOWHERE
+        self.found.append(Diagnostic("interpolation", message, place, path=_dotted(path), hint=hint, set_by=set_by))
+
+
+def _env(_: _Resolver, __: KeyPath, name: Any, *default: Any) -> Any:
+    value = os.environ.get(str(name))
+    if value is None and not default:
+        hint = f"set it, or give a default: `${{oc.env:{name},VALUE}}`"
+        raise _UnresolvedError(f"the environment variable `{name}` is not set", hint)
+    if value is not None:
+        return value
+    return None if default[0] is None else str(default[0])
+
+
+def _decode(resolver: _Resolver, parent: KeyPath, text: Any) -> Any:
+    if text is None or not isinstance(text, str):
+        return text
+    return resolver._evaluate(text, parent, parser_rule="singleElement", lexer_mode="VALUE_MODE")
+
+
+def _select_or(resolver: _Resolver, parent: KeyPath, key: Any, *default: Any) -> Any:
+    try:
+        return resolver._select(str(key), parent)
+    except _UnresolvedError:
+        if default:
+            return default[0]
+        return None
+
+
+def _keys(resolver: _Resolver, parent: KeyPath, key: Any) -> Any:
+    return list(resolver._select(str(key), parent))
+
+
+_RESOLVERS: dict[str, tuple[int, int, Callable[..., Any]]] = {
+    "oc.env": (1, 2, _env),
+    "oc.decode": (1, 1, _decode),
+    "oc.select": (1, 2, _select_or),
+    "oc.dict.keys": (1, 1, _keys),
+}
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,110 @@
+"""`ConfigLibrary`: the files that a composition can draw from, by their path among the groups: `backend/onnx`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.manifest.read.source import Source, read_file, read_mapping
+
+_ENVIRONMENTS = "env/"
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class ConfigLibrary:
+    """Reads each file at most once; the first folder that has a file wins. Not thread-safe."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+        self._sources: dict[str, Source] = {}
+
+    def add(self, path: str, source: Source) -> None:
+        """Hold `source` as if a file at `path` had it."""
+        self._sources[path] = source
+
+    def load(self, path: str) -> Source | None:
+        """Return the source at `path`, or None where there is no such file; an environment's package is `_global_`."""
+        if path not in self._sources:
+            file = self.file(path)
+            if file is None:
+                return None
+            source = read_file(file, shown(file), is_manifest=False)
+            if path.startswith(_ENVIRONMENTS) and source.package is None:
+                source.package = "_global_"
+            self._sources[path] = source
+        return self._sources[path]
+
+    def file(self, path: str) -> Path | None:
+        """Return the file at `path`; None for a path that leaves the folders."""
+        if not _is_plain(path):
+            return None
+        files = (folder / f"{path.removesuffix('.yaml')}.yaml" for folder in self._folders)
+        return next((file for file in files if _asked(file.is_file)), None)
+
+    def exists(self, path: str) -> bool:
+        """Return True where `load` would find a source."""
+        return path in self._sources or self.file(path) is not None
+
+    def is_group(self, path: str) -> bool:
+        """Return True where a folder of that path holds files to choose from."""
+        return _is_plain(path) and any(is_folder(folder / path) for folder in self._folders)
+
+    def options(self, group: str) -> list[str]:
+        """Return the names that a group offers, sorted."""
+        if group and not _is_plain(group):
+            return []
+        files = (file for folder in self._folders for file in (folder / group).glob("*.yaml"))
+        return sorted({file.stem for file in files if _asked(file.is_file)})
+
+    def groups(self) -> list[str]:
+        """Return the names of the groups at the top, sorted."""
+        entries = (entry for folder in self._folders for entry in folder.glob("*"))
+        return sorted({entry.name for entry in entries if is_folder(entry) and _is_plain(entry.name)})
+
+    def found(self) -> list[Diagnostic]:
+        """Return what is wrong with the files read so far."""
+        return [diagnostic for source in self._sources.values() for diagnostic in source.found]
+
+
+def is_folder(path: Path) -> bool:
+    """Return True for a folder that may be looked into."""
+    return _asked(path.is_dir)
+
+
+def read_manifest(manifest: Path | str | Mapping[str, Any] | None, packaged: Path) -> Source:
+    """Return the source of what the user gave; of None, the packaged `config.yaml`."""
+    if isinstance(manifest, Mapping):
+        return read_mapping(manifest, Path.cwd())
+    if manifest is None:
+        file = packaged / "config.yaml"
+        return read_file(file, shown(file), is_manifest=True)
+    source = read_file(Path(manifest), str(manifest), is_manifest=True)
+    if source.package not in (None, "_global_"):
+        hint = "remove it; the files of groups have packages"
+        place = Location(source.name, 1, 1, 2)
+        source.found.append(Diagnostic("package-header", "a manifest has no `# @package`", place, hint=hint))
+        source.package = None
+    return source
+
+
+def shown(file: Path) -> str:
+    """Return how messages name a file: relative to the current folder where it lies in it."""
+    try:
+        return str(file.absolute().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(file)
+
+
+def _asked(question: Callable[[], bool]) -> bool:
+    """Return the file system's answer; False where it gives none, as behind a folder without permission."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _is_plain(path: str) -> bool:
+    return all(_SEGMENT.fullmatch(segment) for segment in path.split("/"))

@@ -1,0 +1,85 @@
+"""What is said where Hydra cannot put the files of a composition in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aegisrt.core.diagnostic import Diagnostic, Location, Note
+from aegisrt.manifest.compose.defaults import DefaultsEntry
+from aegisrt.manifest.compose.library import ConfigLibrary
+from aegisrt.manifest.compose.overrides import Override
+
+_Entries = Mapping[str, list[DefaultsEntry]]
+
+
+def explain_order(error: BaseException, entries: _Entries, library: ConfigLibrary, manifest: str) -> Diagnostic:
+    """Return the diagnostic of an exception from Hydra's defaults list; `entries` are those read, by file."""
+    text = str(error)
+    cycle = next(filter(None, (_cycle(entries, path, ()) for path in entries)), None)
+    if isinstance(error, RecursionError) and cycle:
+        files = " -> ".join(f"`{_name(path, library)}`" for path, _ in cycle)
+        return _diagnostic(
+            "defaults-cycle", f"defaults lists include each other: {files}", cycle[-1][1].place, hint="remove one"
+        )
+    twice = re.match(r"Multiple values for (\S+)\.|(\S+) appears more than once", text)
+    if twice:
+        group = (twice[1] or twice[2]).split("@")[0]
+        places = [one.place for read in entries.values() for one in read if one.target == group and not one.override]
+        if len(places) > 1:
+            hint = f"remove one, or replace the first choice: `- override /{group}: NAME`"
+            notes = (Note("it was chosen here first", places[0]),)
+            return _diagnostic("duplicate-choice", f"`{group}` is chosen twice", places[-1], hint=hint, notes=notes)
+    dynamic = [one for read in entries.values() for one in read if "${" in f"{one.path}{one.choice}"]
+    place = dynamic[0].place if dynamic else Location(_name(manifest, library), 1, 1, 2)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return _diagnostic("defaults-syntax", f"the defaults list cannot be read: {first}", place, label="here")
+
+
+def explain_unused(entries: _Entries, choices: list[Override], used: Collection[str]) -> list[Diagnostic]:
+    """Return a diagnostic for each `override GROUP` and `~GROUP` that met no choice of that group."""
+    found = [
+        _diagnostic(
+            "misplaced-override",
+            f"nothing that this could override chooses `{entry.target}`",
+            entry.place,
+            hint=f"write `- {entry.group}: {entry.choice}`",
+        )
+        for read in entries.values()
+        for entry in read
+        if entry.override and not any(_same_group(key, entry) for key in used)
+    ]
+    for choice in choices:
+        if choice.action == "delete" and f"~{choice.group}" not in used:
+            message = f"no defaults list chooses `{choice.group}`, so there is nothing to remove"
+            hint = f"`{choice.key}=NAME` chooses; without a choice there is nothing to take away"
+            found.append(Diagnostic("unknown-name", message, choice.key_place(), path=choice.key, hint=hint))
+    return found
+
+
+def _same_group(key: str, entry: DefaultsEntry) -> bool:
+    return key.split("@")[0] == entry.target
+
+
+def _cycle(
+    entries: _Entries, path: str, trail: tuple[tuple[str, DefaultsEntry], ...]
+) -> list[tuple[str, DefaultsEntry]] | None:
+    for entry in entries.get(path, ()):
+        here = (*trail, (path, entry))
+        for file in entry.files:
+            visited = [name for name, _ in here]
+            if file in visited:
+                return [*here[visited.index(file) :], (file, entry)]
+            if found := _cycle(entries, file, here):
+                return found
+    return None
+
+
+def _name(path: str, library: ConfigLibrary) -> str:
+    source = library.load(path)
+    return source.name if source else path
+
+
+def _diagnostic(id: str, message: str, place: Location, **rest: Any) -> Diagnostic:  # noqa: A002
+    return Diagnostic(id, message, place, path="defaults", **rest)

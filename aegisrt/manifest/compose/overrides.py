@@ -1,0 +1,231 @@
+"""`Override`: one override of the command line with the places of its parts, and its application to a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.core.suggest import did_you_mean, listed, nearest
+from aegisrt.manifest.read.forbidden import INSTANTIATE_KEYS, hydra_refused, refuse_targets, target_refused
+from aegisrt.manifest.read.tree import MISSING, Layer, Tree, merge
+
+Action: TypeAlias = Literal["set", "add", "force", "delete"]
+NAMED = ("devices", "streams", "backends", "models")
+"""The keys of a manifest whose values are mappings by name; a name is added with `+`, so that a typo adds none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One override, parsed by Hydra's grammar."""
+
+    text: str
+    action: Action
+    key: str
+    """A dotted path, or a group: `models.digits.backend`, `backend`."""
+    package: str | None
+    """What follows `@` in a group's key."""
+    value: Tree | None
+    """None for a deletion without a value."""
+    layer: Layer
+    parsed: Any
+    """Hydra's own object."""
+
+    @property
+    def group(self) -> str:
+        """Return the key with its package, as Hydra names a choice: `backend@backends.fast`."""
+        return f"{self.key}@{self.package}" if self.package is not None else self.key
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Return the key's segments."""
+        return tuple(self.key.split("."))
+
+    def key_place(self, index: int | None = None) -> Location:
+        """Return the place of the whole key, or of one of its segments, in the override's text."""
+        start = len(self.text) - len(self.text.lstrip("~+"))
+        if index is None:
+            return place_in(self.text, start, start + len(self.key))
+        before = sum(len(segment) + 1 for segment in self.path[:index])
+        return place_in(self.text, start + before, start + before + len(self.path[index]))
+
+    def value_place(self) -> Location:
+        """Return the place of the value, or of the key where there is no value."""
+        return self.value.at if self.value is not None and self.value.at is not None else self.key_place()
+
+    def is_choice(self, is_group: Callable[[str], bool]) -> bool:
+        """Return True for the choice of a group's file, which `backend=onnx` is and `backend={a: 1}` is not."""
+        if self.value is not None and isinstance(self.value.value, dict):
+            return False
+        return "/" in self.key or self.package is not None or is_group(self.key)
+
+    def names(self) -> list[tuple[str, Location]]:
+        """Return what a group's override chooses, each with its place; empty for anything but text or texts."""
+        items = [] if self.value is None else self.value.value if isinstance(self.value.value, list) else [self.value]
+        return [(item.value, item.at or self.key_place()) for item in items if isinstance(item.value, str)]
+
+
+def place_in(text: str, start: int, stop: int) -> Location:
+    """Return the place of `text[start:stop]` of an override."""
+    return Location(f"override {text}", 1, start + 1, max(stop, start + 1) + 1)
+
+
+def apply_all(
+    overrides: Iterable[Override],
+    tree: Tree,
+    fields: Iterable[str],
+    groups: Iterable[str],
+    *,
+    names: bool,
+) -> tuple[Tree, list[Diagnostic]]:
+    """Return `tree` with the overrides that are right, one after the other, and what is wrong with the others.
+
+    `fields` are the keys that a manifest has at its top. Without `names` nothing is applied.
+    """
+    found: list[Diagnostic] = []
+    for override in overrides:
+        wrong = check(override, tree, fields, groups, names=names)
+        found += wrong
+        if names and not wrong:
+            tree = apply(override, tree)
+    return tree, found
+
+
+def check(
+    override: Override, tree: Tree, fields: Iterable[str], groups: Iterable[str], *, names: bool
+) -> list[Diagnostic]:
+    """Return what is wrong with the override of a value.
+
+    Keys inside a known top-level key are left to validation, which knows them and finds them at the same place.
+    Names are checked only with `names`: where a file is broken, they might have stood there.
+    """
+    found = _refused(override)
+    path = override.path
+    if found:
+        return found
+    if path[0] not in fields and tree.child(path[0]) is None:
+        return [_unknown_key(override, fields, groups)]
+    if not names:
+        return []
+    if override.action == "delete":
+        return _check_deletion(override, tree)
+    if override.action == "set" and path[0] in NAMED and len(path) > 1 and tree.get(path[:2]) is None:
+        return [_unknown_name(override, tree, 1)]
+    known = tree.get(path)
+    scalar = override.value is not None and not isinstance(override.value.value, dict | list)
+    if override.action == "add" and known is not None and known.value != MISSING and scalar:
+        hint = f"drop the `+`: `{override.text[1:]}`"
+        return [
+            _diagnostic("already-set", f"`{override.key}` is set already", override, override.key_place(), hint=hint)
+        ]
+    return _check_indices(override, tree)
+
+
+def apply(override: Override, tree: Tree) -> Tree:
+    """Return `tree` with an override that `check` found right; a mapping is merged, anything else replaces."""
+    if override.action == "delete":
+        return _without(tree, override.path)
+    assert override.value is not None
+    return _with(tree, override, 0)
+
+
+def _with(tree: Tree | None, override: Override, depth: int) -> Tree:
+    assert override.value is not None
+    path = override.path
+    key = override.key_place(depth - 1) if depth else None
+    if depth == len(path):
+        value = replace(override.value, key=key)
+        return merge(tree, value) if isinstance(value.value, dict) else value
+    if tree is not None and isinstance(tree.value, list):
+        index = int(path[depth])
+        items = [_with(item, override, depth + 1) if at == index else item for at, item in enumerate(tree.value)]
+        return replace(tree, value=items)
+    inner = _with(tree.child(path[depth]) if tree else None, override, depth + 1)
+    return merge(tree, Tree({path[depth]: inner}, key, override.value_place(), override.layer))
+
+
+def _without(tree: Tree, path: tuple[str, ...]) -> Tree:
+    assert isinstance(tree.value, dict)
+    if len(path) == 1:
+        return replace(tree, value={key: child for key, child in tree.value.items() if key != path[0]})
+    return replace(tree, value={**tree.value, path[0]: _without(tree.value[path[0]], path[1:])})
+
+
+def _refused(override: Override) -> list[Diagnostic]:
+    path = override.path
+    if path[0] == "hydra":
+        return [hydra_refused(override.key_place(), override.key)]
+    found = [
+        target_refused(segment, override.key_place(index), override.key)
+        for index, segment in enumerate(path)
+        if segment in INSTANTIATE_KEYS
+    ]
+    return found + (refuse_targets(override.value, path) if override.value is not None else [])
+
+
+def _unknown_key(override: Override, fields: Iterable[str], groups: Iterable[str]) -> Diagnostic:
+    head, groups = override.path[0], sorted(groups)
+    place = override.key_place(0)
+    if not head:
+        return _diagnostic("bad-override", "there is no key before the `=`", override, place, hint="write `KEY=VALUE`")
+    if head in groups:
+        hint = f"choose one of the group with `{head}=NAME`"
+        return _diagnostic(
+            "unknown-field", f"`{head}` is a group, not a key of the manifest", override, place, hint=hint
+        )
+    choices = [*fields, *(groups if len(override.path) == 1 else [])]
+    hint = f"keys are {listed(fields)}; groups are {listed(groups)}"
+    label = did_you_mean(head, choices)
+    message = f"`{head}` is neither a key of the manifest nor a group"
+    return _diagnostic("unknown-field", message, override, place, label=label, hint=hint)
+
+
+def _unknown_name(override: Override, tree: Tree, index: int) -> Diagnostic:
+    path = override.path
+    section, name = ".".join(path[:index]), path[index]
+    parent = tree.get(path[:index])
+    known = list(parent.value) if parent is not None and isinstance(parent.value, dict) else []
+    hint = f"`{section}` holds {listed(known)}" if known else f"nothing stands under `{section}`"
+    if override.action == "set" and nearest(name, known) is None:
+        hint += f"; add it with `+{override.text}`"
+    message = f"there is no `{name}` under `{section}`"
+    place = override.key_place(index)
+    return _diagnostic("unknown-name", message, override, place, label=did_you_mean(name, known), hint=hint)
+
+
+def _check_deletion(override: Override, tree: Tree) -> list[Diagnostic]:
+    path = override.path
+    for index in range(1, len(path)):
+        parent = tree.get(path[:index])
+        if parent is None or not isinstance(parent.value, dict):
+            message = f"`{'.'.join(path[:index])}` is not a mapping: nothing is inside of it"
+            hint = "a key of a mapping can be removed; a list is replaced whole"
+            return [_diagnostic("unknown-name", message, override, override.key_place(index - 1), hint=hint)]
+        if path[index] not in parent.value:
+            return [_unknown_name(override, tree, index)]
+    there = tree.get(path)
+    if there is None:
+        message = f"`{override.key}` is not set, so there is nothing to remove"
+        return [_diagnostic("unknown-name", message, override, override.key_place(), label="leave it out")]
+    if override.value is not None and override.value.plain() != there.plain():
+        message = f"`{override.key}` is not `{override.value.plain()}`, so nothing is removed"
+        hint = f"it is `{there.plain()}`; `~{override.key}` removes it whatever it is"
+        return [_diagnostic("unknown-name", message, override, override.value_place(), hint=hint)]
+    return []
+
+
+def _check_indices(override: Override, tree: Tree) -> list[Diagnostic]:
+    path = override.path
+    for index in range(1, len(path)):
+        parent = tree.get(path[:index])
+        if parent is not None and isinstance(parent.value, list) and parent.child(path[index]) is None:
+            section, length = ".".join(path[:index]), len(parent.value)
+            message = f"`{section}` is a list of {length}; it has no `{path[index]}`"
+            hint = f"indices count from 0; a list is replaced whole by `{section}=[...]`"
+            return [_diagnostic("unknown-name", message, override, override.key_place(index), hint=hint)]
+    return []
+
+
+def _diagnostic(id: str, message: str, override: Override, place: Location, **rest: Any) -> Diagnostic:  # noqa: A002
+    return Diagnostic(id, message, place, path=override.key, **rest)

@@ -1,0 +1,38 @@
+"""How messages put values: on one line, clipped, and with the name of their type."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aegisrt.core.suggest import escaped
+
+_HUGE_BITS = 512
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Return a value for a message as YAML would have it: on one line, clipped, without control characters."""
+    match value:
+        case None | bool() | str():
+            text = escaped(json.dumps(value, ensure_ascii=False))
+        case dict():
+            text = "a mapping" if value else "an empty mapping"
+        case list() | tuple():
+            text = "a list" if value else "an empty list"
+        case int() if value.bit_length() > _HUGE_BITS:
+            text = "a huge number"
+        case _:
+            text = escaped(str(value))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def described(value: Any) -> str:
+    """Return what a value is, for `got ...`: `the text "5"`, `the number 5`, `a mapping`."""
+    match value:
+        case str():
+            return f"the text {shown(value)}"
+        case None | bool() | dict() | list() | tuple():
+            return shown(value)
+        case int() | float():
+            return f"the number {shown(value)}"
+    return f"a Python {type(value).__name__}"

@@ -1,0 +1,1 @@
+"""Errors that carry the diagnostics of a manifest."""

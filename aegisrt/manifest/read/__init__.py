@@ -1,0 +1,1 @@
+"""Text to `Tree`: YAML in which every key and value has its position."""

@@ -1,0 +1,121 @@
+"""`YamlReader`: the nodes of a YAML document as a `Tree`, with what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from aegisrt.core.diagnostic import Diagnostic, Location, Note
+from aegisrt.manifest.diagnostics.wording import shown
+from aegisrt.manifest.read.tree import Tree
+
+_CORE = "tag:yaml.org,2002:"
+_SCALARS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null")}
+_CONTAINERS: dict[type[yaml.Node], str] = {yaml.MappingNode: f"{_CORE}map", yaml.SequenceNode: f"{_CORE}seq"}
+_MERGE = f"{_CORE}merge"
+_MOST_VALUES = 200_000
+
+
+class YamlReader:
+    """Makes trees of YAML nodes; aliases and merge keys (`<<`) are expanded. One reader reads one file."""
+
+    def __init__(self, file: str, loader: Any) -> None:
+        self.file = file
+        self.found: list[Diagnostic] = []
+        self._loader = loader
+        self._open: set[int] = set()
+        self._values = 0
+
+    def tree(self, node: yaml.Node, key: Location | None = None) -> Tree:
+        """Return a node as a tree; what is wrong with it is in `found`."""
+        at = self.location(node)
+        self._values += 1
+        if self._values == _MOST_VALUES:
+            self._add(
+                "yaml-syntax",
+                f"more than {_MOST_VALUES} values, once aliases are expanded",
+                at,
+                hint="use fewer aliases",
+            )
+        if id(node) in self._open:
+            self._add("yaml-syntax", "an alias refers to a value that holds it", at, hint="write the value out")
+        if self._values >= _MOST_VALUES or id(node) in self._open:
+            return Tree(None, key, at)
+        self._open.add(id(node))
+        value: Any
+        if isinstance(node, yaml.MappingNode) and self._is_core(node):
+            value = self._mapping(node)
+        elif isinstance(node, yaml.SequenceNode) and self._is_core(node):
+            value = [self.tree(item) for item in node.value]
+        else:
+            value = self._scalar(node)
+        self._open.discard(id(node))
+        return Tree(value, key, at)
+
+    def location(self, node: yaml.Node) -> Location:
+        """Return where a node stands; of one over several lines, its first."""
+        start, end = node.start_mark, node.end_mark
+        width = end.column - start.column if start.line == end.line else len(_first_line(start))
+        return Location(self.file, start.line + 1, start.column + 1, start.column + 1 + max(1, width))
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Tree]:
+        own: dict[str, Tree] = {}
+        merged: dict[str, Tree] = {}
+        for key_node, value_node in node.value:
+            place = self.location(key_node)
+            if key_node.tag == _MERGE:
+                for child in self._merged(value_node):
+                    merged = {**child, **merged}
+                continue
+            key = self._key(key_node, place)
+            child_tree = self.tree(value_node, place)
+            if key in own:
+                first = Note("it was given here first", own[key].key)
+                self._add("duplicate-key", f"`{key}` is given twice", place, label="given again", notes=(first,))
+            else:
+                own[key] = child_tree
+        return {**merged, **own}
+
+    def _merged(self, node: yaml.Node) -> list[dict[str, Tree]]:
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        trees = [self.tree(item) for item in nodes]
+        for item in nodes:
+            if not isinstance(item, yaml.MappingNode):
+                self._add("yaml-syntax", "`<<` merges mappings only", self.location(item), label="no mapping")
+        return [tree.value for tree in trees if isinstance(tree.value, dict)]
+
+    def _key(self, node: yaml.Node, place: Location) -> str:
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag != f"{_CORE}str":
+                kind = node.tag.removeprefix(_CORE)
+                hint = f'quote it: "{node.value}"'
+                self._add("key-not-text", f"the key `{node.value}` is read as {kind}, not as text", place, hint=hint)
+            return str(node.value)
+        self._add("key-not-text", "a key is text; this one is a mapping or a list", place, label="write a name")
+        return f"?{place.line}:{place.column}"
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in _SCALARS:
+            tag = node.tag.replace(_CORE, "!!")
+            hint = "remove it: text, numbers, booleans, null, mappings and lists need no tag"
+            self._add("yaml-tag", f"the tag `{tag}` is not allowed", self.location(node), hint=hint)
+            return None
+        try:
+            return self._loader.construct_object(node)
+        except (ValueError, LookupError, yaml.YAMLError):
+            kind = node.tag.removeprefix(_CORE)
+            message = f"{shown(node.value)} cannot be read as {kind}"
+            self._add("yaml-syntax", message, self.location(node), hint="put it in quotes if it is text")
+            return None
+
+    def _is_core(self, node: yaml.Node) -> bool:
+        return bool(node.tag == _CONTAINERS[type(node)])
+
+    def _add(self, id: str, message: str, location: Location, **rest: Any) -> None:  # noqa: A002
+        self.found.append(Diagnostic(id, message, location, **rest))
+
+
+def _first_line(mark: Any) -> str:
+    rest: str = mark.buffer[mark.pointer :]
+    return rest.split("\n", 1)[0].split("\0", 1)[0].split(" #", 1)[0].rstrip()

@@ -1,0 +1,1 @@
+"""Report files for CI systems; imports nothing of AegisRT."""

@@ -1,0 +1,128 @@
+"""`build_backends`: from a graph to loaded backends; the only place that instantiates them for a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from aegisrt.backends.base.backend import Names, RuntimeBackend
+from aegisrt.backends.isolation.backend import isolated
+from aegisrt.backends.registry import backend_class
+from aegisrt.core.diagnostic import Location
+from aegisrt.core.request import ExecutionRequest
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.devices.base import Device
+from aegisrt.graph.nodes import Graph, Node
+from aegisrt.manifest.origin import Origins
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.building.engine_files import loadable_file
+from aegisrt.runtime.building.sample import read_sample, zeros
+from aegisrt.runtime.building.signature import mismatch
+from aegisrt.runtime.scheduling.batch import refuse_unbatchable
+
+Backends: TypeAlias = dict[str, RuntimeBackend[Any]]
+
+
+def build_backends(graph: Graph, origins: Origins, progress: Callable[[str], None] | None = None) -> Result[Backends]:
+    """Return one loaded backend for each model, by its name; after a failure none stays loaded.
+
+    Errors have the location of the manifest's line that asked for what failed.
+    """
+    built: Backends = {}
+    for node in graph.models:
+        if progress:
+            progress(node.name)
+        made = _build(graph, node, origins, progress)
+        if isinstance(made, Err):
+            for backend in built.values():
+                backend.unload()
+            return made
+        built[node.name] = made.value
+    return Ok(built)
+
+
+def _build(
+    graph: Graph, node: Node, origins: Origins, progress: Callable[[str], None] | None
+) -> Result[RuntimeBackend[Any]]:
+    model = graph.manifest.models[node.name]
+
+    def at(*path: str) -> Location | None:
+        return origins.of(("models", node.name, *path)).value
+
+    made = make_backend(graph, node)
+    if isinstance(made, Err):
+        return Err(of_model(made.error, node).at(at("backend")))
+    backend = made.value
+    file = loadable_file(node.name, model, backend, progress)
+    loaded = backend.load(file.value) if isinstance(file, Ok) else file
+    if isinstance(loaded, Err):
+        return Err(of_model(loaded.error, node).at(at("path")))
+    try:
+        _check_signature(graph, node, backend, at)
+        _check_batching(model, backend, at)
+        _warm_up(graph, node, backend, at)
+    except ResultError as failure:
+        backend.unload()
+        return Err(of_model(failure.error, node))
+    return Ok(backend)
+
+
+def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
+    """Return a model's backend with nothing loaded; UNAVAILABLE where its engine is not installed."""
+    manifest = graph.manifest
+    options = manifest.backends[manifest.models[node.name].backend]
+    found = backend_class(options.kind)
+    if isinstance(found, Err):
+        return found
+    availability = found.value.availability()
+    if not availability.available:
+        message = f"backend kind `{options.kind}` is not available: {availability.reason}"
+        return Err(Error(ErrorCode.UNAVAILABLE, message, f"run: {availability.install}"))
+    name = node.device or options.device
+    device = Device.declared(name, manifest.devices[name])
+    stream = manifest.streams[options.stream] if options.stream else None
+    names = Names(node.name, node.backend)
+    try:
+        made = isolated(found.value) if options.isolation == "process" else found.value
+        return Ok(made(options, device=device, stream=stream, instances=node.instances or 1, names=names))
+    except Exception as error:  # noqa: BLE001  (a third party's constructor may raise anything)
+        message = f"backend kind `{options.kind}` refused its options: {error}"
+        return Err(Error(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)))
+
+
+def _check_signature(
+    graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callable[..., Location | None]
+) -> None:
+    declared, actual = graph.manifest.models[node.name].signature, backend.signature
+    difference = mismatch(declared, actual) if declared and actual else None
+    if difference:
+        where, message = difference
+        hint = "declare what the model has, or name the model that was meant"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, location=at("signature", *where) or at("path"))
+
+
+def _check_batching(model: ModelOptions, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:
+    if model.batching is None or backend.signature is None:
+        return
+    try:
+        refuse_unbatchable(backend.signature)
+    except ResultError as failure:
+        raise ResultError(failure.error.at(at("batching"))) from None
+
+
+def _warm_up(graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:
+    model, signature = graph.manifest.models[node.name], backend.signature
+    if not model.warmup or signature is None:
+        return
+    inputs = read_sample(model.sample, signature).inputs if model.sample else zeros(signature)
+    for _ in range(model.warmup * model.instances):
+        result = backend.execute(ExecutionRequest(inputs=inputs))
+        if isinstance(result, Err):
+            error = result.error
+            raise ResultError(replace(error, message=f"warm-up failed: {error.message}").at(at("warmup")))
+
+
+def of_model(error: Error, node: Node) -> Error:
+    """Return the error with the name of the model that it is of."""
+    return replace(error, message=f"model `{node.name}`: {error.message}")

@@ -1,0 +1,1 @@
+"""Requests of one model: their queue, their deadlines, batches, and the threads that run them."""

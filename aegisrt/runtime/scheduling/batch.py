@@ -1,0 +1,107 @@
+"""Several requests as one call of the engine, and its outputs as their several answers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from aegisrt.core.request import ExecutionRequest, ExecutionResult
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, Signature, TensorSpec
+from aegisrt.manifest.queueing import BatchingOptions
+from aegisrt.runtime.scheduling.pending import Pending
+
+
+def refuse_unbatchable(signature: Signature) -> None:
+    """Raise FAILED_PRECONDITION for a model with an input or output whose first dimension is not dynamic."""
+    for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if not _is_batchable(spec):
+                message = f"`batching` needs a dynamic first dimension, and {side} `{spec}` has none"
+                hint = "leave `batching` out, or export the model with a dynamic batch dimension"
+                raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+    if not signature.inputs:
+        raise fail(ErrorCode.FAILED_PRECONDITION, "`batching` needs an input to count rows of, and the model has none")
+
+
+def _is_batchable(spec: TensorSpec) -> bool:
+    return spec.shape is not None and spec.shape != () and not isinstance(spec.shape[0], int)
+
+
+def count_rows(inputs: Mapping[str, Any]) -> int | None:
+    """Return the size of the first dimension that all inputs share; None where they do not."""
+    sizes = {value.shape[0] if getattr(value, "shape", None) else None for value in inputs.values()}
+    rows = sizes.pop() if len(sizes) == 1 else None
+    return rows if isinstance(rows, int) else None
+
+
+def equal_rows(inputs: Mapping[str, Array]) -> int:
+    """Return the rows of checked inputs; raise INVALID_ARGUMENT where they have not equally many."""
+    rows = count_rows(inputs)
+    if rows is None:
+        message = "the inputs of a request must have equally many rows, and these do not"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "the first dimension of each input is the batch")
+    return rows
+
+
+def refuse_oversized(rows: int, options: BatchingOptions) -> None:
+    """Raise INVALID_ARGUMENT for a request of more rows than a batch may have."""
+    if rows > options.max_batch_size:
+        message = f"the request has {rows} rows, and `max_batch_size` of the model is {options.max_batch_size}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "split the request, or raise `batching.max_batch_size`")
+
+
+def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashable:
+    """Return what two requests must have in common to share a batch."""
+    shapes = tuple(value.shape[1:] for value in inputs.values())
+    return shapes, None if request.outputs is None else tuple(request.outputs)
+
+
+def is_joinable(batch: Sequence[Pending]) -> bool:
+    """Return whether all inputs are arrays of the host's; others, such as a GPU's, are not put together here."""
+    return all(all(_on_host(pending.inputs or {})) for pending in batch)
+
+
+def _on_host(tensors: Mapping[str, Any]) -> Iterator[bool]:
+    return (isinstance(value, np.ndarray) for value in tensors.values())
+
+
+def joined(batch: Sequence[Pending], options: BatchingOptions) -> ExecutionRequest:
+    """Return one request of all rows in order, padded where the options say so."""
+    padding = _padding(sum(pending.rows for pending in batch), options)
+    parts = [pending.inputs for pending in batch if pending.inputs is not None]
+    inputs = {}
+    for name in parts[0]:
+        whole = np.concatenate([part[name] for part in parts])
+        inputs[name] = np.concatenate([whole, np.repeat(whole[-1:], padding, axis=0)]) if padding else whole
+    return ExecutionRequest(inputs=inputs, outputs=batch[0].request.outputs)
+
+
+def _padding(rows: int, options: BatchingOptions) -> int:
+    if not options.pad_to_preferred or not rows:
+        return 0
+    return next((size - rows for size in options.preferred_batch_sizes if size >= rows), 0)
+
+
+def split(result: ExecutionResult, batch: Sequence[Pending], options: BatchingOptions) -> list[ExecutionResult] | None:
+    """Return the result of each request, its rows alone and in memory of its own.
+
+    None where rows do not add up, or where an output is no array of the host's, which is not cut in parts here.
+    """
+    total = sum(pending.rows for pending in batch)
+    padded = total + _padding(total, options)
+    if not all(_on_host(result.outputs)) or any(value.shape[:1] != (padded,) for value in result.outputs.values()):
+        return None
+    parts, start = [], 0
+    for pending in batch:
+        end = start + pending.rows
+        outputs = {name: value[start:end].copy() for name, value in result.outputs.items()}
+        metadata = {**result.metadata, "batch_size": total}
+        if pending.request.id is not None:
+            metadata["request_id"] = pending.request.id
+        parts.append(replace(result, outputs=outputs, metadata=metadata))
+        start = end
+    return parts

@@ -1,0 +1,60 @@
+"""`Lane`: waiting requests that may share a batch, high priority first and then in order of arrival."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from aegisrt.core.priority import PRIORITIES
+from aegisrt.runtime.scheduling.pending import Pending
+
+
+class Lane:
+    """Not thread-safe: the queue that owns it holds its lock."""
+
+    __slots__ = ("_levels", "rows")
+
+    def __init__(self) -> None:
+        self._levels: tuple[OrderedDict[Pending, None], ...] = tuple(OrderedDict() for _ in PRIORITIES)
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[Pending]:
+        return chain.from_iterable(self._levels)
+
+    def __bool__(self) -> bool:
+        return any(self._levels)
+
+    def add(self, pending: Pending) -> None:
+        """Put a request behind the others of its priority."""
+        self._levels[pending.level][pending] = None
+        self.rows += pending.rows
+
+    def remove(self, pending: Pending) -> None:
+        """Take one request out, wherever it stands."""
+        del self._levels[pending.level][pending]
+        self.rows -= pending.rows
+
+    def take(self, count: int) -> list[Pending]:
+        """Return the first `count` requests, taken out."""
+        taken = list(islice(self, count))
+        for pending in taken:
+            self.remove(pending)
+        return taken
+
+    def take_first(self) -> Pending:
+        """Return the request that goes first, taken out; the lane is not empty."""
+        for level in self._levels:
+            if level:
+                pending, _ = level.popitem(last=False)
+                self.rows -= pending.rows
+                return pending
+        raise LookupError("the lane is empty")
+
+    def first(self) -> Pending:
+        """Return the request that goes first; the lane is not empty."""
+        return next(iter(self))
+
+    def oldest_ns(self) -> int:
+        """Return when the request that has waited longest entered."""
+        return min(next(iter(level)).entered_ns for level in self._levels if level)

@@ -1,0 +1,64 @@
+"""`WorkerThreads`: the worker threads of one model, started by its first request that needs one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import perf_counter_ns
+
+from aegisrt.core.deadline import left_s
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerThreads:
+    """One thread an instance. Thread-safe; the lock is held only while threads are started."""
+
+    def __init__(self, model: str, count: int, work: Callable[[], None]) -> None:
+        """`work` is what each thread does until it ends."""
+        self.threads: list[threading.Thread] = []
+        """Empty until they are started; not emptied when they end."""
+        self._model = model
+        self._count = count
+        self._work = work
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def start(self) -> None:
+        """Start them, once; raise RuntimeError where the system has not one thread left, and make do with fewer."""
+        with self._starting:
+            if self.threads or self._closed:
+                return
+            for index in range(self._count):
+                thread = threading.Thread(target=self._run, name=f"aegisrt-{self._model}-{index}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    if not self.threads:
+                        raise
+                    _log.warning("model `%s` has %d of %d workers: %s", self._model, index, self._count, error)
+                    return
+                self.threads.append(thread)
+
+    def is_here(self) -> bool:
+        """Return whether the caller is one of them, which runs a callback."""
+        return threading.current_thread() in self.threads
+
+    def stop(self) -> None:
+        """Start none any more."""
+        self._closed = True
+
+    def end(self, wait_s: float) -> bool:
+        """Return True when all have ended, in at most `wait_s` seconds."""
+        end_ns = perf_counter_ns() + int(wait_s * 1e9)
+        with self._starting:
+            threads = list(self.threads)
+        for thread in threads:
+            thread.join(left_s(end_ns))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _run(self) -> None:
+        with self._starting:
+            pass  # the thread is in `threads` now, by which its callbacks are known
+        self._work()

@@ -1,0 +1,72 @@
+"""`Worker`: takes requests from a queue, runs them, and answers them."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter_ns
+from typing import Any, TypeAlias
+
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.core.deadline import late
+from aegisrt.core.request import ExecutionResult
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.timing import step_times
+from aegisrt.runtime.metrics import Recorder
+from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.queue import RequestQueue
+from aegisrt.runtime.scheduling.seat import Seat
+
+Answer: TypeAlias = Result[ExecutionResult]
+LATE_IN_QUEUE = late(
+    "while the request waited for a free instance", "allow a longer timeout_ms, or declare more `instances`"
+)
+LATE_IN_ENGINE = late("while the engine ran", "allow a longer timeout_ms")
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """What the worker threads of a model without batching do. One object serves all of them: it holds no state."""
+
+    def __init__(self, queue: RequestQueue, backend: RuntimeBackend[Any], recorder: Recorder) -> None:
+        self._queue = queue
+        self._backend = backend
+        self._recorder = recorder
+
+    def work(self) -> None:
+        """Run requests until the queue ends. A request is answered when its instance is free again."""
+        seat = self._queue.sit()
+        while (batch := self._queue.take(seat)) is not None:
+            self._serve(seat, batch)
+            del batch
+
+    def _serve(self, seat: Seat, batch: list[Pending]) -> None:
+        """Run the one request of a batch; this is the short way, and each line of it is in every request's time."""
+        pending = batch[0]
+        try:
+            answer = self.run_alone(pending)
+        except BaseException as error:  # noqa: BLE001  (a worker outlives whatever an engine raises)
+            answer = worker_failed(error)
+        awaited = self._queue.finish(seat)[0]
+        if type(answer) is Ok:
+            self._recorder.ran(answer.value.timings, awaited=awaited)
+        elif awaited:
+            self._recorder.answered(answer.unwrap_err().code)
+        if awaited:
+            pending.set_result(answer)
+
+    def run_alone(self, pending: Pending) -> Answer:
+        """Return what the backend answers to one request, with the time that it waited."""
+        started = perf_counter_ns()
+        if pending.deadline_ns is not None and started >= pending.deadline_ns:
+            return LATE_IN_QUEUE
+        result = self._backend.execute(pending.request)
+        if type(result) is Ok:
+            waited, checks, compute, copies = result.value.timings
+            result.value.timings = step_times((waited + started - pending.entered_ns, checks, compute, copies))
+        return result
+
+
+def worker_failed(error: BaseException) -> Err:
+    """Return the answer to a request whose worker met what no backend should raise."""
+    _log.exception("a worker failed")
+    return Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}"))

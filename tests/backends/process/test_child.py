@@ -1,0 +1,128 @@
+"""A child has limits, its error is the caller's, and its death is an error too."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from aegisrt.backends.process.child import Limits, run_child
+from aegisrt.core.result import ErrorCode, ResultError
+
+MODULE = "tests.backends.process.child_jobs"
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+
+    def run(what, timeout_s=20.0, silence_s=math.inf, progress=None, **job):
+        limits = Limits(timeout_s, 2**30, silence_s)
+        log = tmp_path / "log"
+        return run_child(MODULE, {"what": what, **job}, tmp_path, limits=limits, log=log, progress=progress)
+
+    return run
+
+
+def error(ask, *args, **kwargs):
+    with pytest.raises(ResultError) as caught:
+        ask(*args, **kwargs)
+    return caught.value.error
+
+
+def test_the_answer_comes_back_and_progress_is_told(ask, tmp_path):
+    told = []
+    assert ask("echo", value=7, progress=told.append) == {"value": 7}
+    assert told == ["half way"]
+    assert (tmp_path / "log").read_text() == "a word for the log\n"
+
+
+def test_an_error_of_the_child_is_raised_with_the_log_in_its_hint(ask, tmp_path):
+    found = error(ask, "fail")
+    assert found.code is ErrorCode.UNIMPLEMENTED
+    assert found.message == "no such operator"
+    assert str(tmp_path / "log") in found.hint
+
+
+def test_an_exception_of_the_child_is_internal_and_says_what_it_was(ask):
+    found = error(ask, "raise")
+    assert found.code is ErrorCode.INTERNAL
+    assert "ZeroDivisionError" in found.cause
+
+
+def test_a_crash_is_internal_and_names_the_signal(ask):
+    assert "SIGSEGV" in error(ask, "crash").message
+
+
+def test_a_full_disk_is_told_apart_from_a_crash(ask, tmp_path):
+    found = error(ask, "fill")
+    assert found.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert "No space left on device" in found.cause
+    assert f"free space in {tmp_path} and in {tempfile.gettempdir()}" in found.hint
+
+
+def test_temporary_files_of_a_child_that_died_are_deleted(ask, tmp_path, monkeypatch):
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    error(ask, "litter")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_hang_is_stopped_at_the_limit_with_all_that_it_started(ask, tmp_path):
+    started = time.monotonic()
+    assert error(ask, "hang", timeout_s=1.5, folder=str(tmp_path)).code is ErrorCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - started < 10
+    assert_ends(int((tmp_path / "pid").read_text()))
+
+
+def test_a_child_that_says_nothing_is_stopped(ask, tmp_path):
+    found = error(ask, "hang", silence_s=1.5, folder=str(tmp_path))
+    assert found.code is ErrorCode.DEADLINE_EXCEEDED
+    assert "said nothing" in found.message
+
+
+def test_a_child_ends_with_its_parent_even_one_that_is_killed(tmp_path):
+    program = (
+        "from pathlib import Path; from aegisrt.backends.process.child import Limits, run_child; folder = Path({0!r});"
+        "job = dict(what='hang', folder={0!r});"
+        "run_child({1!r}, job, folder, limits=Limits(60, 2**30), log=folder / 'log')"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program.format(str(tmp_path), MODULE)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])},
+    )
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline, "the child did not start"
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    assert_ends(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux alone")
+def test_memory_is_limited(ask):
+    assert error(ask, "eat").code is ErrorCode.RESOURCE_EXHAUSTED
+
+
+def assert_ends(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while alive(pid):
+        assert time.monotonic() < deadline, "the child's own child lives on"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,205 @@
+"""Inputs from files of every kind, dtype and sort of damage."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aegisrt.cli.tensors.inputs import read_inputs
+from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.tensor import DataType, Signature, TensorSpec
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def takes(dtype=DataType.FP32, shape=None, *names):
+    return Signature(tuple(TensorSpec(name, dtype, shape) for name in names or ("x",)), ())
+
+
+def refused(words, signature):
+    with pytest.raises(ResultError) as caught:
+        read_inputs(words, signature)
+    return caught.value.error
+
+
+def write_json(name, value):
+    Path(name).write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (DataType.BOOL, [[True, False]]),
+        (DataType.INT8, [-128, 127]),
+        (DataType.UINT8, [0, 255]),
+        (DataType.INT64, [-(2**63), 2**63 - 1]),
+        (DataType.UINT64, [1, 2**64 - 1]),
+        (DataType.FP16, [1, 0.5]),
+        (DataType.FP32, [[1.5, -2], [3, 4]]),
+        (DataType.FP64, 7),
+        (DataType.BYTES, ["é", "", "a\0"]),
+        (DataType.FP32, [[], []]),
+    ],
+)
+def test_json_of_each_dtype(dtype, value):
+    write_json("x.json", value)
+    x = read_inputs(["x=x.json"], takes(dtype))["x"]
+    assert x.dtype == dtype.numpy
+    assert x.tolist() == value
+
+
+def test_json_has_words_for_nan_and_infinities():
+    write_json("x.json", [1, "NaN", "Infinity", "-Infinity"])
+    np.testing.assert_array_equal(read_inputs(["x.json"], takes())["x"], np.float32([1, np.nan, np.inf, -np.inf]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text", "said"),
+    [
+        (DataType.FP32, "[1, 1e300]", "holds a number that is no FP32"),
+        (DataType.INT8, "[128]", "holds a number that is no INT8"),
+        (DataType.UINT8, "[-1]", "holds a number that is no UINT8"),
+        (DataType.INT64, "[1.5]", "holds fractions"),
+        (DataType.FP32, "[true]", "holds booleans"),
+        (DataType.FP32, '["1"]', "holds texts"),
+        (DataType.FP32, "[null]", "holds what is no number"),
+        (DataType.BYTES, "[1]", "holds numbers"),
+        (DataType.BOOL, "[1]", "holds numbers"),
+        (DataType.FP32, "[[1], [1, 2]]", "is not an array of one shape"),
+        (DataType.FP32, "[1", "is not valid JSON"),
+        (DataType.FP32, "[" * 100_000, "is not valid JSON"),
+        (DataType.FP32, "[" * 200 + "]" * 200, "is not an array of one shape"),
+        (DataType.FP32, "\udcff", "is not valid JSON"),
+    ],
+)
+def test_json_that_does_not_fit(here, dtype, text, said):
+    (here / "x.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    error = refused(["x.json"], takes(dtype))
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert said in error.message
+
+
+@pytest.mark.parametrize("kind", ["npz", "json"])
+def test_one_file_gives_several_inputs_by_name(kind):
+    names = ("a:0", "b/x", "sum é")
+    arrays = {name: np.full((1, 2), index, np.float32) for index, name in enumerate(names)}
+    if kind == "npz":
+        np.savez("in.npz", **arrays)
+    else:
+        write_json("in.json", {name: array.tolist() for name, array in arrays.items()})
+    read = read_inputs([f"in.{kind}"], takes(DataType.FP32, None, *names))
+    assert {name: value.tolist() for name, value in read.items()} == {
+        name: value.tolist() for name, value in arrays.items()
+    }
+    one = read_inputs([f"b/x=in.{kind}"], takes(DataType.FP32, None, *names))
+    assert one["b/x"].tolist() == [[1, 1]]
+
+
+def test_a_name_may_hold_an_equals_sign():
+    np.save("f.npy", np.float32(1))
+    assert list(read_inputs(["a=b=f.npy"], takes(DataType.FP32, (), "a", "a=b"))) == ["a=b"]
+
+
+def test_the_only_array_of_an_archive_needs_no_name():
+    np.savez("x.npz", np.float32([1, 2]))
+    assert read_inputs(["x=x.npz"], takes())["x"].tolist() == [1, 2]
+
+
+def test_an_archive_with_a_name_that_is_no_input_says_which_was_meant():
+    np.savez("x.npz", image=np.float32(1), imag=np.float32(1))
+    assert refused(["x.npz"], takes(DataType.FP32, None, "image")).hint == "did you mean `image`?"
+    error = refused(["img=x.npz"], takes(DataType.FP32, None, "img"))
+    assert error.message == "x.npz holds no array `img`"
+
+
+def test_an_input_that_is_given_twice():
+    np.save("x.npy", np.float32(1))
+    assert "gives `x` twice" in refused(["x.npy", "x=x.npy"], takes()).message
+
+
+def test_bits_of_bfloat16_are_taken_as_numpy_writes_them():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    np.save("x.npy", np.asarray([1.5, -2], bfloat16))
+    x = read_inputs(["x.npy"], takes(DataType.BF16))["x"]
+    assert x.dtype == bfloat16
+    assert x.astype(float).tolist() == [1.5, -2]
+
+
+def truncated(path):
+    with path.open("wb") as stream:
+        np.save(stream, np.ones(100, np.float32))
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def broken_archive(path):
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, x=np.arange(1000.0))
+    content = bytearray(path.read_bytes())
+    content[100:140] = b"\xff" * 40
+    path.write_bytes(content)
+
+
+def encrypted_archive(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"")
+    content = bytearray(path.read_bytes())
+    content[6] |= 1
+    content[content.rindex(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+
+
+def pickled(path):
+    with path.open("wb") as stream:
+        np.save(stream, np.array([{}], object), allow_pickle=True)
+
+
+def huge(path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000000,), }".ljust(117) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+@pytest.mark.parametrize("damage", [truncated, broken_archive, encrypted_archive, huge], ids=lambda one: one.__name__)
+def test_a_damaged_array_file_is_an_answer(here, name, damage):
+    damage(here / name)
+    error = refused([f"x={name}"], takes())
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert error.message == f"{name} is not a readable .npy or .npz file"
+    assert error.cause
+
+
+def test_python_objects_are_told_apart_from_damage(here):
+    pickled(here / "x.npy")
+    error = refused(["x=x.npy"], takes(DataType.BYTES))
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "Python objects" in error.message
+    assert "astype(str)" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("x=nope.npy", ErrorCode.NOT_FOUND),
+        ("nope.npz", ErrorCode.NOT_FOUND),
+        ("x=", ErrorCode.INVALID_ARGUMENT),
+        (".", ErrorCode.INVALID_ARGUMENT),
+        ("x=/dev/zero", ErrorCode.INVALID_ARGUMENT),
+        ("x.txt", ErrorCode.INVALID_ARGUMENT),
+        ("folder.npz", ErrorCode.NOT_FOUND),
+    ],
+)
+def test_what_is_no_file_of_inputs(here, word, code):
+    (here / "folder.npz").mkdir()
+    assert refused([word], takes()).code is code
+
+
+def test_a_pipe_is_not_waited_for(here):
+    os.mkfifo(here / "x.npz")
+    assert refused(["x.npz"], takes()).code is ErrorCode.NOT_FOUND

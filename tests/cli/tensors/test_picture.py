@@ -1,0 +1,75 @@
+"""Pictures as inputs: layouts, channels, depths, and files that are none."""
+
+import numpy as np
+import pytest
+
+from aegisrt.cli.tensors.picture import picture
+from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.tensor import DataType, TensorSpec
+
+image = pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt[images]'")
+GREY = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
+
+
+def spec(dtype, *shape):
+    return TensorSpec("x", dtype, shape)
+
+
+@pytest.fixture
+def grey(tmp_path):
+    path = tmp_path / "grey.png"
+    image.fromarray(GREY).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "got"),
+    [
+        (("n", 1, 8, 8), (1, 1, 8, 8)),
+        (("n", 3, "h", "w"), (1, 3, 8, 8)),
+        ((1, 8, 8, 3), (1, 8, 8, 3)),
+        (("n", "h", "w", 4), (1, 8, 8, 4)),
+        (("n", 8, 8), (1, 8, 8)),
+        (("n", 1, 4, 16), (1, 1, 4, 16)),
+    ],
+)
+def test_layouts(grey, shape, got):
+    x = picture(grey, spec(DataType.UINT8, *shape))
+    assert (x.shape, x.dtype) == (got, np.uint8)
+    if got == (1, 1, 8, 8):
+        np.testing.assert_array_equal(x[0, 0], GREY)
+
+
+def test_floats_are_between_zero_and_one(grey):
+    np.testing.assert_allclose(picture(grey, spec(DataType.FP32, "n", 1, 8, 8))[0, 0], GREY / 255, rtol=1e-6)
+
+
+def test_sixteen_bits_keep_their_scale(tmp_path):
+    path = tmp_path / "deep.png"
+    image.fromarray(GREY.astype(np.uint16) * 257).save(path)
+    np.testing.assert_array_equal(picture(path, spec(DataType.UINT8, "n", 1, 8, 8))[0, 0], GREY)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        spec(DataType.FP32, "n", 4),
+        spec(DataType.FP32, 8, 3, 8, 8),
+        spec(DataType.FP32, "n", 7, 8, 9),
+        spec(DataType.INT8, "n", 1, 8, 8),
+        spec(DataType.BYTES, "n", 1, 8, 8),
+        TensorSpec("x", DataType.FP32, None),
+    ],
+    ids=str,
+)
+def test_inputs_that_take_no_picture(grey, taken):
+    with pytest.raises(ResultError, match="does not take a picture") as caught:
+        picture(grey, taken)
+    assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:45], lambda raw: b"hello", lambda raw: raw[:40] + b"x" + raw[41:]])
+def test_a_damaged_picture_is_an_answer(grey, damage):
+    grey.write_bytes(damage(grey.read_bytes()))
+    with pytest.raises(ResultError, match="is not a readable picture"):
+        picture(grey, spec(DataType.FP32, "n", 1, 8, 8))

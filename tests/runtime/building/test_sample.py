@@ -1,0 +1,26 @@
+"""A sample's files, and what is told of those that do not fit the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.tensor import DataType, Signature, TensorSpec
+from aegisrt.manifest.schema import SampleOptions
+from aegisrt.runtime.building.sample import read_sample
+
+IMAGE = Signature((TensorSpec("image", DataType.FP32, (None, 4)),), ())
+
+
+def test_an_array_that_the_model_does_not_take_is_told_with_its_file(tmp_path: Path):
+    path = tmp_path / "sample.npz"
+    np.savez(path, imag=np.zeros((1, 4), np.float32))
+    with pytest.raises(ResultError) as caught:
+        read_sample(SampleOptions(inputs=path), IMAGE)
+    error = caught.value.error
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert error.message == f"{path} holds `imag`, which is not an input of the model"
+    assert error.hint == "did you mean `image`?"
