@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.child import child_main, tell
+from aegisrt.backends.tensorrt.build.parse import parse
+from aegisrt.backends.tensorrt.build.precision import converted, is_strongly_typed, set_precision
+from aegisrt.backends.tensorrt.build.progress import progress_monitor
 from aegisrt.backends.tensorrt.distribution import TensorRT, load_tensorrt
 from aegisrt.backends.tensorrt.log import is_out_of_memory, no_gpu, sentence
 from aegisrt.backends.tensorrt.options import InputRange
-from aegisrt.backends.tensorrt.build.parse import parse
-from aegisrt.backends.tensorrt.build.precision import converted, is_strongly_typed, set_precision
 from aegisrt.backends.tensorrt.profiles import NetworkInput, plain, profiles_for
-from aegisrt.backends.tensorrt.build.progress import progress_monitor
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.devices.cuda.context import cuda_context
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.backends.tensorrt.build.model_dtypes import allow_own_dtypes, is_quantized
+from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.core.result import ErrorCode, fail
 
 _FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}

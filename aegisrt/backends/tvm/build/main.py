@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.child import child_main, is_disk_full, tell
-from aegisrt.backends.tvm.index_bounds import index_bounds
-from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.backends.tvm.build.importing import (
     ELSEWHERE,
     ImportFailedError,
@@ -28,6 +26,8 @@ from aegisrt.backends.tvm.build.importing import (
     read_model,
 )
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
+from aegisrt.backends.tvm.index_bounds import index_bounds
+from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.core.result import ErrorCode, ResultError, fail
 
 _RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
