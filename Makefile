@@ -2,13 +2,22 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
+PASSED = .venv-unit/passed.txt
 
-.PHONY: demo test test-unit test-cpu lint schemas bench clean cell cell-install cell-conformance cell-demo test-cell
+.PHONY: demo test check announce test-unit test-engines test-cpu lint schemas bench clean cell cell-install cell-conformance cell-demo test-cell
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
 
-test: lint test-unit test-cpu  ## the whole test command
+test: announce lint test-unit test-engines  ## the whole test command: each test once
+
+announce:
+	@echo 'make test: about 9 minutes on two idle cores. The first run installs about 1.8 GB into .venv-lint, .venv-unit and'
+	@echo '.venv-cpu, which takes 2 to 5 minutes more. `make check` is the short form: lint, and the tests of what changed.'
+
+check: lint .venv-unit/installed  ## lint, and the tests of what changed since the main branch, without an engine
+	files="$$(.venv-unit/bin/python -m tests.structure.changed)"; \
+	test -z "$$files" || .venv-unit/bin/python $(PYTEST) -n 2 -m 'not slow' $$files
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("AegisRT needs Python 3.11 or later, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -44,10 +53,14 @@ lint: .venv-lint/installed
 
 test-unit: .venv-unit/installed
 	@! .venv-unit/bin/python -c 'import onnxruntime' 2>/dev/null || { echo 'an engine is installed in .venv-unit'; exit 1; }
-	.venv-unit/bin/python $(PYTEST) -n 2
+	.venv-unit/bin/python $(PYTEST) -n 2 --durations=15 --write-passed=$(PASSED)
 
-test-cpu: .venv-cpu/installed
-	.venv-cpu/bin/python $(PYTEST) -n 2
+# What the environment without an engine could not run, and a smoke test.
+test-engines: .venv-cpu/installed
+	.venv-cpu/bin/python $(PYTEST) -n 2 --durations=15 --skip-passed=$(PASSED)
+
+test-cpu: .venv-cpu/installed  ## every test that runs on a CPU, in one environment
+	.venv-cpu/bin/python $(PYTEST) -n 2 --durations=15
 
 # One cell of the CI matrix, from what `aegisrt ci-matrix` says of it; as it stands here, `cpu-onnx`.
 export EXTRAS ?= onnx,images,test

@@ -12,6 +12,7 @@ from aegisrt.deployment import resolve
 from tests.runtime.models import affine
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
+pytestmark = pytest.mark.smoke
 MANIFEST = "models:\n  double: {path: affine.mock.json, backend: mock}\n"
 
 
