@@ -13,7 +13,7 @@ from pydantic import ConfigDict, create_model
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
-from aegisrt.core.tensor import did_you_mean
+from aegisrt.core.suggest import suggest
 
 GROUP = "aegisrt.backends"
 
@@ -60,7 +60,7 @@ def backend_class(kind: str) -> Result[type[RuntimeBackend[Any]]]:
         return found
     entry = found.value.get(kind)
     if entry is None:
-        hint = did_you_mean(kind, list(found.value), "backend kinds")
+        hint = suggest(kind, list(found.value), "backend kinds")
         return Err(Error(ErrorCode.NOT_FOUND, f"`{kind}` is not a backend kind", hint))
     return _imported(entry)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NoReturn, Protocol
+
+from aegisrt.core.suggest import did_you_mean
 
 
 class SupportsWrite(Protocol):
@@ -45,8 +46,8 @@ class UsageParser(argparse.ArgumentParser):
         """Return, for argparse's message of an option that is not known, which one was meant."""
         unknown = re.search(r": (--[a-z-]+)", message)
         known = self._option_string_actions
-        near = difflib.get_close_matches(unknown[1], known, n=1) if unknown and unknown[1] not in known else []
-        return f"did you mean `{near[0]}`? " if near else ""
+        near = did_you_mean(unknown[1], known) if unknown and unknown[1] not in known else None
+        return f"{near} " if near else ""
 
 
 class Arguments(argparse.Namespace):

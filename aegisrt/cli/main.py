@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -11,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt import __version__
+from aegisrt.core.suggest import did_you_mean
 
 VERBS = {
     "init": "write a first manifest for an ONNX file, and inputs to try it with",
@@ -103,8 +103,7 @@ def _meant(word: str) -> str:
         return f"did you mean `aegisrt run {word}`?"
     if word.endswith(".onnx"):
         return f"did you mean `aegisrt init --model {word}`?"
-    near = difflib.get_close_matches(word, VERBS, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"verbs are {', '.join(VERBS)}"
+    return did_you_mean(word, VERBS) or f"verbs are {', '.join(VERBS)}"
 
 
 def entry() -> None:

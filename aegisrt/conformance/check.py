@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import DataType, did_you_mean
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import DataType
 
 if TYPE_CHECKING:
     from aegisrt.conformance.subject import Subject
@@ -116,5 +117,5 @@ def select(globs: Sequence[str], exclude: Sequence[str] = ()) -> list[Check]:
 
 def _nearest(glob: str, known: dict[str, Check]) -> str:
     subjects = sorted({f"{item.subject}.*" for item in known.values()})
-    hint = did_you_mean(glob, [*known, *subjects], "checks")
+    hint = suggest(glob, [*known, *subjects], "checks")
     return hint if hint.startswith("did") else f"subjects are {', '.join(f'`{name}`' for name in subjects)}"

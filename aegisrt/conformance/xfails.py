@@ -14,7 +14,7 @@ from aegisrt.conformance.report import Status
 from aegisrt.conformance.target import Target
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import did_you_mean
+from aegisrt.core.suggest import suggest
 
 PACKAGED = Path(__file__).parent / "xfails.toml"
 
@@ -74,7 +74,7 @@ def read_xfails(file: Path | None) -> Xfails:
     known = all_checks()
     for entry in entries:
         if entry.check not in known:
-            hint = did_you_mean(entry.check, list(known), "checks")
+            hint = suggest(entry.check, list(known), "checks")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"{file}: `{entry.check}` is not a check", hint)
     return Xfails(entries, file.name)
 

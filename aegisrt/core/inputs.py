@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, DeviceView, Dim, TensorSpec, did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import Array, DataType, DeviceView, Dim, TensorSpec, shape_text
 
 _Fixed: TypeAlias = tuple[tuple[int, int], ...]
 """Axis and size of each dimension that is not dynamic."""
@@ -61,7 +62,7 @@ class InputCheck:
         known = [spec.name for spec in self._specs]
         unknown = [name for name in inputs if name not in self._by_name]
         if unknown:
-            hint = did_you_mean(str(unknown[0]), known, "inputs")
+            hint = suggest(str(unknown[0]), known, "inputs")
             return fail(ErrorCode.INVALID_ARGUMENT, f"`{unknown[0]}` is not an input of the model", hint)
         missing = ", ".join(f"`{name}`" for name in known if name not in inputs)
         return fail(ErrorCode.INVALID_ARGUMENT, f"input {missing} is missing", "the model takes " + self._described())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import did_you_mean
+from aegisrt.core.suggest import suggest
 
 Priority = Literal["low", "normal", "high"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
@@ -19,4 +19,4 @@ def priority_level(priority: object) -> int:
             return level
     shown = f"`{priority}`" if isinstance(priority, str) else f"a {type(priority).__name__}"
     message = f"`priority` of the request is {shown}, which is no priority"
-    raise fail(ErrorCode.INVALID_ARGUMENT, message, did_you_mean(str(priority), PRIORITIES, "priorities"))
+    raise fail(ErrorCode.INVALID_ARGUMENT, message, suggest(str(priority), PRIORITIES, "priorities"))

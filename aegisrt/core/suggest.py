@@ -1,19 +1,19 @@
-"""`nearest`: the known word that a mistyped one was meant to be; and names as messages put them."""
+"""`nearest`: the known word that a mistyped one was meant to be; and names as messages show them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _CUTOFF = 0.6
 _CUTOFF_SHORT = 0.75
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word nearest to `word`, or None where nothing is near; upper and lower case are one.
+    """Return the known word nearest to `word`, or None if nothing is near; case does not count.
 
-    A word that starts with a known one counts as near (`onnxruntime` is `onnx`), and one of the same letters (`evn`
-    is `env`).
+    A word that starts with a known one counts as near (`onnxruntime` and `onnx`), and one of the same letters (`evn`
+    and `env`).
     """
     by_folded = {name.casefold(): name for name in known}
     folded = word.casefold()
@@ -25,9 +25,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Return the label `did you mean ...?`, or None where nothing is near."""
+    """Return the label `did you mean ...?`, or None if nothing is near."""
     near = nearest(word, known)
     return None if near is None else f"did you mean {quoted(near)}?"
+
+
+def suggest(word: str, known: Collection[str], what: str) -> str:
+    """Return the hint for a mistyped word: `did you mean ...?`, or all known ones; `what` is their plural noun."""
+    return did_you_mean(word, known) or (f"{what} are {listed(known)}" if known else f"there are no {what}")
 
 
 def quoted(word: object) -> str:

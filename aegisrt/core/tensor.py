@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -102,11 +101,3 @@ def shape_text(shape: Sequence[Dim] | None) -> str:
     if shape is None:
         return "[...]"
     return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
-
-
-def did_you_mean(word: str, known: Sequence[str], what: str) -> str:
-    """Return a hint: the known word that is near, or all of them."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean `{near[0]}`?"
-    return f"{what} are {', '.join(f'`{name}`' for name in known)}" if known else f"there are no {what}"

@@ -12,7 +12,8 @@ from weakref import WeakSet
 from aegisrt.backends.base.backend import RuntimeBackend, not_a_request
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
-from aegisrt.core.tensor import Signature, did_you_mean
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import Signature
 from aegisrt.graph.nodes import Graph
 from aegisrt.runtime.metrics import ModelMetrics
 from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
@@ -148,7 +149,7 @@ class ExecutionContext:
             return Err(Error(ErrorCode.FAILED_PRECONDITION, message, "call `deploy` after the fork, in each process"))
         known = list(self._served)
         if name is not None:
-            hint = did_you_mean(str(name), known, "models")
+            hint = suggest(str(name), known, "models")
             return Err(Error(ErrorCode.NOT_FOUND, f"`{name}` is not a model of this deployment", hint))
         if not known:
             return Err(

@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from aegisrt.core.tensor import DataType, Signature, TensorSpec, did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import DataType, Signature, TensorSpec, shape_text
 
 PLAIN = [dtype for dtype in DataType if dtype not in (DataType.BF16, DataType.BYTES)]
 
@@ -38,9 +39,9 @@ def test_texts():
 
 
 def test_did_you_mean():
-    assert did_you_mean("logit", ["logits", "mask"], "outputs") == "did you mean `logits`?"
-    assert did_you_mean("zzz", ["logits", "mask"], "outputs") == "outputs are `logits`, `mask`"
-    assert did_you_mean("zzz", [], "outputs") == "there are no outputs"
+    assert suggest("logit", ["logits", "mask"], "outputs") == "did you mean `logits`?"
+    assert suggest("zzz", ["logits", "mask"], "outputs") == "outputs are `logits`, `mask`"
+    assert suggest("zzz", [], "outputs") == "there are no outputs"
 
 
 def test_signatures_pickle_and_compare():

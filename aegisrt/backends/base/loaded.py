@@ -11,7 +11,8 @@ from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.deadline import left_s
 from aegisrt.core.inputs import InputCheck
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import DeviceView, Signature, did_you_mean
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import DeviceView, Signature
 from aegisrt.devices.turns import Turns
 
 NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `options={'zipmap': False}`)"
@@ -97,7 +98,7 @@ class Loaded:
         for name in outputs:
             if name not in self.output_names:
                 self._refuse_omitted(name)
-                hint = did_you_mean(str(name), self.output_names, "outputs")
+                hint = suggest(str(name), self.output_names, "outputs")
                 raise fail(ErrorCode.INVALID_ARGUMENT, f"`{name}` is not an output of the model", hint)
         if len(set(outputs)) != len(outputs):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"outputs names one output twice: {', '.join(outputs)}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from aegisrt.backends.onnx.options import ONNXOptions, Setting, setting_text
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import did_you_mean
+from aegisrt.core.suggest import suggest
 from aegisrt.devices.base import Device
 
 CPU = "CPUExecutionProvider"
@@ -43,7 +43,7 @@ def choose(ort: Any, options: ONNXOptions, device: Device) -> Chosen:
         if name in available:
             chosen[name] = {key: setting_text(value) for key, value in settings.items()}
         elif name not in ort.get_all_providers():
-            hint = did_you_mean(name, available, "the providers of this build")
+            hint = suggest(name, available, "the providers of this build")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"`{name}` is not an execution provider of ONNX Runtime", hint)
         elif options.fallback == "forbid":
             message = f"`{name}` was asked for, and onnxruntime {ort.__version__} here has only {_list(available)}"

@@ -8,7 +8,8 @@ from typing import Any
 from aegisrt.backends.base.loaded import NO_TENSOR_HINT
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec, did_you_mean
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 
 _ELEMENT = {
     "float": DataType.FP32, "double": DataType.FP64, "float16": DataType.FP16, "bfloat16": DataType.BF16,
@@ -56,7 +57,7 @@ def check_free_dimensions(names: dict[str, int], path: Path) -> None:
     known = list(dict.fromkeys(dim for spec in specs for dim in spec.shape or () if isinstance(dim, str)))
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known, "named dimensions of its inputs")
+            hint = suggest(name, known, "named dimensions of its inputs")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"no input of {path} has a dimension `{name}`", hint)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from aegisrt.backends.tensorrt.options import InputRange
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import shape_text
 
 _USUAL_BATCH, _LARGEST_BATCH = 32, 1024
 _ELEMENTS = 2**20
@@ -126,7 +127,7 @@ def _check(profile: Mapping[str, InputRange], inputs: Sequence[NetworkInput]) ->
     for name, span in profile.items():
         spec = known.get(name)
         if spec is None:
-            hint = did_you_mean(name, list(known), "inputs")
+            hint = suggest(name, list(known), "inputs")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"`profiles` names `{name}`, which is no input of the model", hint)
         _check_range(spec, span)
     for spec in inputs:

@@ -11,7 +11,8 @@ from typing import IO
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, shape_text
 
 GENERATED = ".generated.npz"
 """What the name of a file of made-up inputs ends with."""
@@ -50,7 +51,7 @@ def read_shapes(words: Sequence[str], signature: Signature) -> dict[str, tuple[i
     for word in words:
         name, _, text = word.rpartition("=")
         if name not in specs:
-            hint = did_you_mean(name, list(specs), "inputs") if name else "write --shape NAME=1x3x224x224"
+            hint = suggest(name, list(specs), "inputs") if name else "write --shape NAME=1x3x224x224"
             raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {word}: `{name}` is not an input of the model", hint)
         if not re.fullmatch(r"(\d+([x,]\d+)*)?", text):
             hint = f"write --shape {name}=1x3x224x224"

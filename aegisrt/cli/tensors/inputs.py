@@ -11,7 +11,8 @@ import numpy as np
 
 from aegisrt.cli.tensors.picture import picture
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 from aegisrt.runtime.building.sample import read_arrays, with_dtype
 
 _READABLE = ".npy, .npz, .json, .png, .jpg"
@@ -56,7 +57,7 @@ def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> Tenso
         message = f"--input {word}: the model takes several inputs: {', '.join(specs)}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "say which: --input NAME=FILE")
     if name not in specs:
-        hint = did_you_mean(name, list(specs), "inputs")
+        hint = suggest(name, list(specs), "inputs")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"--input {word}: `{name}` is not an input of the model", hint)
     return specs[name]
 
@@ -83,7 +84,7 @@ def _one(found: Any, spec: TensorSpec, path: Path) -> Array:
     if len(found) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
         return _fit(next(iter(found.values())), spec, path)
     if spec.name not in found:
-        hint = did_you_mean(spec.name, list(found), "its arrays")
+        hint = suggest(spec.name, list(found), "its arrays")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array `{spec.name}`", hint)
     return _fit(found[spec.name], spec, path)
 

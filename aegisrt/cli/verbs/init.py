@@ -139,13 +139,13 @@ def _backend(asked: str) -> _Choice:
     from aegisrt.backends.registry import backend_class, entries
     from aegisrt.core.resources import configs_dir
     from aegisrt.core.result import ErrorCode, fail
-    from aegisrt.core.tensor import did_you_mean
+    from aegisrt.core.suggest import suggest
     from aegisrt.manifest.compose.base import option_sets
 
     sets = option_sets(entries().unwrap(), configs_dir())
     name = asked if asked in sets else next((name for name, kind in sets.items() if kind == asked), None)
     if name is None:
-        hint = did_you_mean(asked, sorted({*sets, *sets.values()}), "backends")
+        hint = suggest(asked, sorted({*sets, *sets.values()}), "backends")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"--backend {asked}: there is no such backend", hint)
     return _Choice(name, tuple(other for other in sets if other != name), backend_class(sets[name]).unwrap())
 

@@ -64,13 +64,13 @@ def main(words: Sequence[str]) -> int:
 
 def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolved:
     """Return the deployment of the one model that is meant, so that no other is loaded."""
-    from aegisrt.core.tensor import did_you_mean
+    from aegisrt.core.suggest import suggest
 
     known = [node.name for node in resolved.graph.models]
     if name is None and len(known) != 1:
         parser.error(f"say which model: --model {'|'.join(known)}" if known else "the manifest declares no model")
     if name is not None and name not in known:
-        parser.error(f"`{name}` is not a model of the manifest; {did_you_mean(name, known, 'models')}")
+        parser.error(f"`{name}` is not a model of the manifest; {suggest(name, known, 'models')}")
     nodes = tuple(node for node in resolved.graph.nodes if node.kind != "model" or node.name == (name or known[0]))
     return replace(resolved, graph=replace(resolved.graph, nodes=nodes))
 

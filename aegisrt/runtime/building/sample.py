@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, shape_text
 from aegisrt.manifest.schema import SampleOptions
 
 
@@ -32,7 +33,7 @@ def read_sample(options: SampleOptions, signature: Signature) -> Sample:
     for name in found:
         if name not in names:
             message = f"{options.inputs} holds `{name}`, which is not an input of the model"
-            raise fail(ErrorCode.INVALID_ARGUMENT, message, did_you_mean(name, names, "inputs"))
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, suggest(name, names, "inputs"))
     specs = {spec.name: spec for spec in signature.inputs}
     found = {name: with_dtype(value, specs[name]) if name in specs else value for name, value in found.items()}
     labels = None

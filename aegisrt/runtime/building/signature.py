@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aegisrt.core.tensor import Dim, Signature, TensorSpec, did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import Dim, Signature, TensorSpec, shape_text
 from aegisrt.manifest.schema import SignatureOptions, TensorOptions
 
 
@@ -25,7 +26,7 @@ def _side(
     for name, options in wanted.items():
         spec = by_name.get(name)
         if spec is None:
-            return (side, name), f"the model has no {side[:-1]} `{name}`; {did_you_mean(name, list(by_name), side)}"
+            return (side, name), f"the model has no {side[:-1]} `{name}`; {suggest(name, list(by_name), side)}"
         if options.dtype is not spec.dtype:
             return (side, name, "dtype"), f"`{name}` is declared {options.dtype}, the model has {spec.dtype}"
         if options.shape is not None and not _fits(options.shape, spec.shape):

@@ -171,7 +171,7 @@ def test_sizes_can_be_given(folder, ask):
 
 @pytest.mark.parametrize(
     ("shape", "said"),
-    [("y=1", "did you mean"), ("1x2", "write --shape NAME=1x3x224x224"), ("xx=1xa", "`1xa` is no shape"),
+    [("y=1", "inputs are `xx`, `yy`"), ("1x2", "write --shape NAME=1x3x224x224"), ("xx=1xa", "`1xa` is no shape"),
      ("xx=1", "the model takes [n,4]"), ("xx=1x5", "the model takes [n,4]"), ("xx=1x", "is no shape"),
      ("xx=-1x4", "is no shape")],
 )  # fmt: skip

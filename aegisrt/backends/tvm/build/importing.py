@@ -15,7 +15,8 @@ from typing import Any
 from aegisrt.backends.onnxruntime import NO_TELEMETRY
 from aegisrt.backends.tvm.index_bounds import bounded
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import did_you_mean, shape_text
+from aegisrt.core.suggest import suggest
+from aegisrt.core.tensor import shape_text
 
 _STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _MAIN = "main"
@@ -90,13 +91,13 @@ def _bound(
     named = list(dict.fromkeys(dim for shape in declared.values() for dim in shape if isinstance(dim, str)))
     for name in sizes:
         if name not in named:
-            hint = did_you_mean(name, named, "named dimensions of its inputs")
+            hint = suggest(name, named, "named dimensions of its inputs")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"no input of the model has a dimension `{name}`", hint)
     bound = dict(sizes)
     for name, shape in shapes.items():
         known = declared.get(name)
         if known is None:
-            hint = did_you_mean(name, list(declared), "inputs")
+            hint = suggest(name, list(declared), "inputs")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"`shapes` names `{name}`, which is no input of the model", hint)
         fits = len(known) == len(shape) and all(
             bound.setdefault(dim, size) == size if isinstance(dim, str) else dim in (None, size)
