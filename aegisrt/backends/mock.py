@@ -99,7 +99,14 @@ class MockModel(StrictModel):
     outputs: Annotated[tuple[MockOutput, ...], Field(min_length=1)]
 
 
-class MockBackend(RuntimeBackend[MockOptions]):
+class _Slot:
+    def __init__(self, model: MockModel) -> None:
+        self.outputs = {output.name: output for output in model.outputs}
+        self.delay_ms = model.delay_ms
+        self.calls = 0
+
+
+class MockBackend(RuntimeBackend[MockOptions, MockModel, _Slot]):
     """Loads a mock model's JSON, or any ONNX file, of which it keeps the signature and answers digests."""
 
     kind = "mock"
@@ -142,13 +149,6 @@ class MockBackend(RuntimeBackend[MockOptions]):
 
     def _classify(self, error: Exception) -> ErrorCode | None:
         return ErrorCode.INVALID_ARGUMENT if isinstance(error, ValueError) else None
-
-
-class _Slot:
-    def __init__(self, model: MockModel) -> None:
-        self.outputs = {output.name: output for output in model.outputs}
-        self.delay_ms = model.delay_ms
-        self.calls = 0
 
 
 def _read_json(path: Path) -> MockModel:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeAlias
 
 from aegisrt.backends.base.description import Availability, OptionsT
 from aegisrt.backends.base.failures import not_a_request, not_loaded
+from aegisrt.backends.base.hooks import EngineT, SlotT
 from aegisrt.backends.base.lifecycle import Lifecycle, Names
 from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_empty
@@ -32,8 +33,11 @@ from aegisrt.core.timing import step_times
 
 __all__ = ["Availability", "Names", "RuntimeBackend", "not_a_request"]
 
+_Checked: TypeAlias = tuple[dict[str, Array], tuple[str, ...]]
+"""A request's inputs as an engine gets them, and the names of the outputs to return."""
 
-class RuntimeBackend(Lifecycle[OptionsT]):
+
+class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
     """One loaded model. Public calls are thread-safe and answer a Result, whatever a user or an engine does wrong.
 
     `load` of a loaded backend replaces the model: the old one serves until the new one is ready, and stays if that
@@ -145,7 +149,7 @@ class RuntimeBackend(Lifecycle[OptionsT]):
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, "measuring memory"))
 
-    def _run(self, loaded: Loaded, request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
+    def _run(self, loaded: Loaded[EngineT, SlotT], request: ExecutionRequest, entered: int) -> Result[ExecutionResult]:
         if request.priority != "normal":
             priority_level(request.priority)
         deadline = None if request.timeout_ms is None else deadline_ns(request.timeout_ms, entered)
@@ -174,7 +178,9 @@ class RuntimeBackend(Lifecycle[OptionsT]):
         times = step_times((started - checked, checked - entered, done - started, end - done))
         return Ok(ExecutionResult(outputs, times, self._model, self._backend, self.device.name, metadata))
 
-    def _checked(self, loaded: Loaded, request: ExecutionRequest) -> tuple[dict[str, Array], tuple[str, ...]]:
+    def _checked(
+        self, loaded: Loaded[EngineT, SlotT], request: ExecutionRequest
+    ) -> tuple[dict[str, Array], tuple[str, ...]]:
         inputs = loaded.check(request.inputs)
         if loaded.refuses_empty:
             refuse_empty(inputs)

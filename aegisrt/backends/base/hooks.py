@@ -5,15 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, cast
+
+from typing_extensions import TypeVar
 
 from aegisrt.backends.base.description import Description, OptionsT
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, DeviceView, Signature
 from aegisrt.devices.base import Device
 
+EngineT = TypeVar("EngineT", default=Any)
+"""What `_load` returns: the loaded model, with the weights."""
+SlotT = TypeVar("SlotT", default=Any)
+"""What `_open` returns: what one call at a time needs."""
 
-class Hooks(ABC, Description[OptionsT]):
+
+class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
     """`_load`, `_signature` and `_execute` must be written; the others have a default."""
 
     options: OptionsT
@@ -24,36 +31,36 @@ class Hooks(ABC, Description[OptionsT]):
     """While `_build` runs: takes what is being done, in words."""
 
     @abstractmethod
-    def _load(self, path: Path) -> Any:
+    def _load(self, path: Path) -> EngineT:
         """Return the engine's object for the model file at `path`: the weights, once for all instances."""
 
     @abstractmethod
-    def _signature(self, engine: Any) -> Signature:
+    def _signature(self, engine: EngineT) -> Signature:
         """Return the inputs and outputs of the loaded model, in its own order."""
 
     @abstractmethod
-    def _execute(self, slot: Any, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+    def _execute(self, slot: SlotT, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order, in memory that the caller will own.
 
         `inputs` are checked: native byte order, C-contiguous, aligned; they may be read-only and are never written.
         A slot is in one thread at a time.
         """
 
-    def _open(self, engine: Any, stream: Any) -> Any:
-        """Return a slot: what one call at a time needs beside the engine's object."""
-        return engine
+    def _open(self, engine: EngineT, stream: Any) -> SlotT:
+        """Return a slot: what one call at a time needs beside the engine's object; by default that object itself."""
+        return cast("SlotT", engine)
 
-    def _close(self, slot: Any) -> None:
+    def _close(self, slot: SlotT) -> None:
         """Give back what `_open` took."""
 
-    def _unload(self, engine: Any) -> None:
+    def _unload(self, engine: EngineT) -> None:
         """Give back what `_load` took; all slots are closed by then."""
 
-    def _metadata(self, engine: Any) -> dict[str, Any]:
+    def _metadata(self, engine: EngineT) -> dict[str, Any]:
         """Return what every result's `metadata` says of the loaded model."""
         return {}
 
-    def _device_view(self, engine: Any) -> DeviceView | None:
+    def _device_view(self, engine: EngineT) -> DeviceView | None:
         """Return what tells inputs on the engine's own device, which `_execute` then gets as they are; None: none."""
         return None
 

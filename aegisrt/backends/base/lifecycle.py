@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from aegisrt.backends.base.description import OptionsT
 from aegisrt.backends.base.failures import engine_failure
-from aegisrt.backends.base.hooks import Hooks
+from aegisrt.backends.base.hooks import EngineT, Hooks, SlotT
 from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.readable import readable_file
@@ -37,7 +37,7 @@ class Names:
     backend: str | None = None
 
 
-class Lifecycle(Hooks[OptionsT]):
+class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
     """Holds at most one loaded model."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Lifecycle(Hooks[OptionsT]):
         self.instances = instances
         self._model = names.model if names else None
         self._backend = (names.backend if names else None) or self.kind
-        self._loaded: Loaded | None = None
+        self._loaded: Loaded[EngineT, SlotT] | None = None
         self._gate = threading.Lock()
         self._idle = threading.Condition(self._gate)
         self._changing = threading.Lock()
@@ -111,9 +111,9 @@ class Lifecycle(Hooks[OptionsT]):
                 f"it runs on {', '.join(self.capabilities.devices)}",
             )
 
-    def _make(self, path: Path) -> Loaded:
+    def _make(self, path: Path) -> Loaded[EngineT, SlotT]:
         engine = self._load(path)
-        slots: list[Any] = []
+        slots: list[SlotT] = []
         try:
             signature = self._signature(engine)
             refuse_undeclared_model(self.capabilities, signature)
@@ -126,7 +126,7 @@ class Lifecycle(Hooks[OptionsT]):
             self._release(engine, slots)
             raise
 
-    def _swap(self, fresh: Loaded | None) -> Error | None:
+    def _swap(self, fresh: Loaded[EngineT, SlotT] | None) -> Error | None:
         """Put `fresh` in place, wait for the calls in the old one, release it; return what went wrong in that."""
         with self._gate:
             old, self._loaded = self._loaded, fresh
@@ -134,7 +134,7 @@ class Lifecycle(Hooks[OptionsT]):
                 self._idle.wait()
         return self._release(old.engine, old.slots) if old is not None else None
 
-    def _release(self, engine: Any, slots: list[Any]) -> Error | None:
+    def _release(self, engine: EngineT, slots: list[SlotT]) -> Error | None:
         problem: Error | None = None
         for slot in reversed(slots):
             try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Generic
 
+from aegisrt.backends.base.hooks import EngineT, SlotT
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.deadline import left_s
 from aegisrt.core.inputs import InputCheck
@@ -19,12 +20,12 @@ NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `optio
 
 
 @dataclass(slots=True, eq=False)
-class Loaded:
+class Loaded(Generic[EngineT, SlotT]):
     """The engine's object, and what the base class needs to know of it at each call."""
 
-    engine: Any
+    engine: EngineT
     signature: Signature
-    slots: list[Any]
+    slots: list[SlotT]
     """One an instance: an execution context, a VM, a session binding."""
     metadata: dict[str, Any]
     capabilities: Capabilities
@@ -36,9 +37,9 @@ class Loaded:
     output_names: tuple[str, ...] = field(init=False)
     refuses_empty: bool = field(init=False)
     """Whether tensors without elements are not declared."""
-    free: SimpleQueue[Any] = field(init=False)
+    free: SimpleQueue[SlotT] = field(init=False)
     """Slots that no call uses now."""
-    give_back: Callable[[Any], None] = field(init=False)
+    give_back: Callable[[SlotT], None] = field(init=False)
     """Makes a slot free for the next call."""
     users: int = 0
     """Calls between entry and exit; guarded by the backend's gate."""
@@ -54,7 +55,7 @@ class Loaded:
             self.free.put(slot)
         self.give_back = self.free.put if self.turns is None else self._end_turn
 
-    def take(self, deadline_ns: int | None) -> Any:
+    def take(self, deadline_ns: int | None) -> SlotT:
         """Return a free slot, waiting for one until the deadline; raise DEADLINE_EXCEEDED."""
         if deadline_ns is None and self.turns is None:
             return self.free.get()
@@ -75,13 +76,13 @@ class Loaded:
         for slot in self.slots:
             self.free.put(slot)
 
-    def _free_slot(self, deadline_ns: int | None) -> Any:
+    def _free_slot(self, deadline_ns: int | None) -> SlotT:
         try:
             return self.free.get(timeout=None if deadline_ns is None else left_s(deadline_ns))
         except Empty:
             raise _late("for a free instance", "declare more `instances`") from None
 
-    def _end_turn(self, slot: Any) -> None:
+    def _end_turn(self, slot: SlotT) -> None:
         assert self.turns is not None
         self.turns.give()
         self.free.put(slot)

@@ -72,7 +72,7 @@ class _Seat:
     deaths: int = field(default=0)
 
 
-class IsolatedBackend(RuntimeBackend[Any]):
+class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
     """The parent's side; `isolated` makes a subclass of it for each backend."""
 
     wrapped: ClassVar[type[RuntimeBackend[Any]]]
