@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aegisrt.artifacts.location import cache_root
-from aegisrt.backends.onnxruntime import NO_TELEMETRY
+from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.result import Error, Ok, ResultError
@@ -25,7 +25,7 @@ PACKAGES = (
     "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu12_bindings", "tensorrt_rtx_cu12_libs",
     "pycuda", "cuda-bindings",
 )  # fmt: skip
-_ORT = Requirement("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", no_telemetry=NO_TELEMETRY)
+_ORT = Requirement("onnxruntime", DISTRIBUTIONS, "onnx", no_telemetry=NO_TELEMETRY)
 _PROVIDER_FILES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",

@@ -19,7 +19,7 @@ from aegisrt.backends.onnx.options import ONNXOptions, session_options
 from aegisrt.backends.onnx.providers import CPU, CUDA, Chosen, choose, refuse_fallback
 from aegisrt.backends.onnx.signature import check_free_dimensions, session_signature
 from aegisrt.backends.onnx.tensors import Conversion
-from aegisrt.backends.onnxruntime import NO_TELEMETRY
+from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
@@ -65,7 +65,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     Options: ClassVar[type[BackendOptions]] = ONNXOptions
     requirement = Requirement(
         "onnxruntime",
-        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
+        DISTRIBUTIONS,
         "onnx",
         minimum=(1, 26),
         no_telemetry=NO_TELEMETRY,

@@ -12,7 +12,7 @@ from aegisrt.backends.base.backend import Availability, Names, RuntimeBackend
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.source import source_of
-from aegisrt.backends.process.child import Limits, run_child
+from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.backends.tensorrt.distribution import (
     BUILDERS,
     INSTALL,

@@ -19,7 +19,8 @@ from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.elf import check_elf
 from aegisrt.backends.files.onnx import looks_like_onnx, read_onnx
 from aegisrt.backends.files.source import source_of
-from aegisrt.backends.process.child import Limits, run_child
+from aegisrt.backends.onnxruntime import installed_version
+from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.backends.tvm.errors import classify
 from aegisrt.backends.tvm.index_bounds import Bounds
 from aegisrt.backends.tvm.options import LibrarySignature, TensorDeclaration, TVMOptions
@@ -27,7 +28,6 @@ from aegisrt.backends.tvm.run.cuda_slot import TVMCudaSlot, check_cuda, release
 from aegisrt.backends.tvm.run.library import TVMLibrary, TVMSlot, find_entry, open_library
 from aegisrt.backends.tvm.run.probe import probe
 from aegisrt.backends.tvm.target import check_runs_here, target_of
-from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
@@ -208,7 +208,7 @@ class TVMBackend(RuntimeBackend[TVMOptions]):
 
     def outdated(self, metadata: Mapping[str, Any]) -> bool:
         """Return whether it was folded by another ONNX Runtime than the one that would fold it here."""
-        by, here = metadata.get("folded_by"), installed_folder()
+        by, here = metadata.get("folded_by"), installed_version()
         return by is not None and here is not None and by != here
 
     def _limits(self) -> Limits:

@@ -1,4 +1,4 @@
-"""What the children of test_child.py do."""
+"""What the children of test_job.py do."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import child_main, tell
+from aegisrt.backends.process.child import child_main, report_progress
 from aegisrt.core.result import ErrorCode, fail
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
     match job["what"]:
         case "echo":
-            tell("half way")
+            report_progress("half way")
             print("a word for the log")
             return {"value": job["value"]}
         case "fail":

@@ -87,6 +87,6 @@ def test_a_model_folded_by_another_onnx_runtime_is_built_again_and_others_are_no
         first = engine_file(TVMBackend(), source, cache).unwrap()
         assert not engine_file(TVMBackend(), source, cache).unwrap().built
         with monkeypatch.context() as here:
-            here.setattr(tvm, "installed_folder", lambda: "0.1.0")
+            here.setattr(tvm, "installed_version", lambda: "0.1.0")
             second = engine_file(TVMBackend(), source, cache).unwrap()
             assert (second.built, second.key) == (again, first.key), source

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import child_main, tell
+from aegisrt.backends.process.child import child_main, report_progress
 from aegisrt.backends.tensorrt.build.parse import parse
 from aegisrt.backends.tensorrt.build.precision import converted, is_strongly_typed, set_precision
 from aegisrt.backends.tensorrt.build.progress import progress_monitor
@@ -29,7 +29,7 @@ _FLOATS = ("FLOAT", "HALF", "BF16")
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of the engine that was built from `job["source"]` into `job["plan"]`."""
     warnings.simplefilter("ignore", DeprecationWarning)
-    tell("loading TensorRT")
+    report_progress("loading TensorRT")
     engine = load_tensorrt([job["distribution"]])
     if not job["ordinal"]:
         return build_engine(engine, job)
@@ -46,7 +46,7 @@ def build_engine(engine: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
         raise _no_builder(engine, lines)
     strong = is_strongly_typed(engine, options)
     network = builder.create_network(_creation_flags(engine, strong))
-    tell("parsing the model")
+    report_progress("parsing the model")
     source = (
         converted(Path(job["source"]), Path(job["folder"]), options["precision"]) if strong else Path(job["source"])
     )
@@ -200,7 +200,7 @@ class _TimingCache:
             fresh.replace(self._path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
-            tell(f"the timing cache was not written: {error}")
+            report_progress(f"the timing cache was not written: {error}")
 
 
 def _kept(path: Path) -> bytes:

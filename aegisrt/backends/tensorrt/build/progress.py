@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from aegisrt.backends.process.child import tell
+from aegisrt.backends.process.child import report_progress
 from aegisrt.backends.tensorrt.distribution import TensorRT
 
 
 def progress_monitor(engine: TensorRT, config: Any) -> Any:
     """Return the monitor, which must live while the build runs, or None where this version has none."""
     if not hasattr(engine.module, "IProgressMonitor"):
-        tell("building the engine")
+        report_progress("building the engine")
         return None
     config.progress_monitor = monitor = _monitor(engine.module)
     return monitor
@@ -29,7 +29,7 @@ def _monitor(module: Any) -> Any:
             if parent_phase is None or parent_phase in self._steps:
                 self._steps[phase_name] = num_steps
             if parent_phase is None:
-                tell(phase_name)
+                report_progress(phase_name)
 
         def phase_finish(self, phase_name: str) -> None:
             self._steps.pop(phase_name, None)
@@ -37,7 +37,7 @@ def _monitor(module: Any) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             steps = self._steps.get(phase_name)
             if steps:
-                tell(f"{phase_name}: {step + 1} of {steps}")
+                report_progress(f"{phase_name}: {step + 1} of {steps}")
             return True
 
     return Monitor()

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import child_main, is_disk_full, tell
+from aegisrt.backends.onnxruntime import installed_version
+from aegisrt.backends.process.child import child_main, report_progress
+from aegisrt.backends.process.job import is_disk_full
 from aegisrt.backends.tvm.build.importing import (
     ELSEWHERE,
     ImportFailedError,
@@ -27,7 +29,6 @@ from aegisrt.backends.tvm.build.importing import (
 )
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
 from aegisrt.backends.tvm.index_bounds import index_bounds
-from aegisrt.backends.tvm_folder import installed_folder
 from aegisrt.core.result import ErrorCode, ResultError, fail
 
 _RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
@@ -127,13 +128,13 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
         _choose_cuda_compiler()
     module = None
     for variant in attempt.variants:
-        tell(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
+        report_progress(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
         module = _import(variant, module, attempt)
     executable, known = _executable(module, target, job)
-    tell("linking")
+    report_progress("linking")
     _link(executable, job["library"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
-    return {"functions": functions, "folded_by": installed_folder() if attempt.fold else None, **known}
+    return {"functions": functions, "folded_by": installed_version() if attempt.fold else None, **known}
 
 
 def _link(executable: Any, library: str) -> None:
@@ -157,12 +158,12 @@ def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dic
         if job["tuning"] is not None:
             try:
                 best, known = tuned(module, target, job["tuning"], Path(job["records"]))
-                tell("compiling tuned code")
+                report_progress("compiling tuned code")
                 return tvm.compile(best, target, relax_pipeline=_cpu_pipeline()), known
             except Exception as error:  # noqa: BLE001  (the untuned code is still right)
                 print(f"tuned code cannot be compiled: {error}")
-                tell("tuned code cannot be compiled; going on without")
-        tell("compiling")
+                report_progress("tuned code cannot be compiled; going on without")
+        report_progress("compiling")
         with target:  # the compiler of CUDA code asks what the current one is
             return tvm.compile(module, target, relax_pipeline=_pipeline(target)), {"tuned": False}
     except Exception as error:

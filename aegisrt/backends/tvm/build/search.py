@@ -1,7 +1,7 @@
 """The worker of a tuning run: makes candidates of code, times them, and records what it measured.
 
-`python -m aegisrt.backends.tvm.build.search JOB ANSWER`. A random schedule can hang LLVM or kill the process, so whoever
-starts it watches, kills it and starts another, which goes on from the records: TVM's own JSON database
+`python -m aegisrt.backends.tvm.build.search JOB ANSWER`. A random schedule can hang LLVM or kill the process, so
+whoever starts it watches, kills it and starts another, which goes on from the records: TVM's own JSON database
 (https://tvm.apache.org/docs/deep_dive/tensor_ir/tutorials/meta_schedule.html).
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.backends.process.child import child_main, tell
+from aegisrt.backends.process.child import child_main, report_progress
 from aegisrt.backends.tvm.build.schedules import schedules
 
 _ROUND = 8
@@ -59,9 +59,9 @@ class Search:
     total: int
     done: int = 0
 
-    def tell(self, what: str) -> None:
+    def report_progress(self, what: str) -> None:
         """Say how far the search is."""
-        tell(f"tuning {self.done} of {self.total}: {what}")
+        report_progress(f"tuning {self.done} of {self.total}: {what}")
 
 
 def search(job: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _start(task: Task, run: Search) -> None:
         _measure(task, run, schedule, ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True))
     if task.done >= run.trials:
         return
-    run.tell(f"{task.name}, looking for candidates")
+    run.report_progress(f"{task.name}, looking for candidates")
     spaces = task.context.generate_design_space()
     task.context.pre_tuning(run.trials - task.done, _ROUND, spaces, run.database, ms.cost_model.RandomModel())
 
@@ -199,7 +199,7 @@ def _measure(task: Task, run: Search, schedule: Any, arguments: Any) -> Any:
     record = ms.database.TuningRecord(schedule.trace, task.workload, [cost_s], run.target, arguments)
     run.database.commit_tuning_record(record)
     task.best_us = min(task.best_us, cost_s * 1e6)
-    run.tell(f"{task.name}, best {task.best_us:.1f} us")
+    run.report_progress(f"{task.name}, best {task.best_us:.1f} us")
     return ms.runner.RunnerResult([cost_s], None)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import Limits, run_child, tell
+from aegisrt.backends.process.child import report_progress
+from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.backends.tvm.build.schedules import reductions_vectorized
 from aegisrt.backends.tvm.build.search import count_records, open_records
 from aegisrt.core.result import ErrorCode, ResultError, fail
@@ -34,7 +35,7 @@ def tuned(module: Any, target: Any, settings: Mapping[str, Any], records: Path) 
     _search(tasks, settings, records)
     database = open_records(records)
     trials = {name: count_records(database, task) for name, task in tasks.items()}
-    tell("applying the best of the search")
+    report_progress("applying the best of the search")
     with target, database:
         module = tvm.transform.Sequential(
             [
@@ -131,7 +132,14 @@ def _search(tasks: Mapping[str, Any], settings: Mapping[str, Any], records: Path
         }
         with tempfile.TemporaryDirectory() as folder:
             try:
-                run_child("aegisrt.backends.tvm.build.search", job, Path(folder), limits=limits, log=log, progress=tell)
+                run_child(
+                    "aegisrt.backends.tvm.build.search",
+                    job,
+                    Path(folder),
+                    limits=limits,
+                    log=log,
+                    progress=report_progress,
+                )
                 return
             except ResultError as failure:
                 print(f"a tuning worker ended: {failure}")

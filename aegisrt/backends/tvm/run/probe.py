@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import Limits, child_main, run_child
+from aegisrt.backends.process.child import child_main
+from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.backends.tvm.errors import classify
 from aegisrt.backends.tvm.run.introspect import derived_signature
 from aegisrt.backends.tvm.run.library import find_entry, open_library

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aegisrt.backends.process.child import Limits, run_child
+from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.core.result import ErrorCode, ResultError
 
 MODULE = "tests.backends.process.child_jobs"
@@ -91,7 +91,7 @@ def test_a_child_that_says_nothing_is_stopped(ask, tmp_path):
 
 def test_a_child_ends_with_its_parent_even_one_that_is_killed(tmp_path):
     program = (
-        "from pathlib import Path; from aegisrt.backends.process.child import Limits, run_child; folder = Path({0!r});"
+        "from pathlib import Path; from aegisrt.backends.process.job import Limits, run_child; folder = Path({0!r});"
         "job = dict(what='hang', folder={0!r});"
         "run_child({1!r}, job, folder, limits=Limits(60, 2**30), log=folder / 'log')"
     )
