@@ -1,4 +1,4 @@
-"""`Device`: where a backend runs, as the manifest named it."""
+"""`Device`: the device that a backend runs on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Device:
     """Its name in the manifest; in direct use `cpu`, `cuda:0`."""
     kind: str = "cpu"
     ordinal: int = 0
-    """Which one of its kind."""
+    """Its number among the devices of its kind."""
     threads: int | None = None
-    """CPU only: threads inside one call; None leaves it to the engine."""
+    """CPU only: threads inside one call; None: the engine decides."""
 
     @staticmethod
     def declared(name: str, options: CpuOptions | CudaOptions) -> Device:
@@ -31,7 +31,10 @@ class Device:
 
     @staticmethod
     def parse(text: str) -> Device:
-        """Return the device that `cpu`, `cuda` or `cuda:1` names; raise INVALID_ARGUMENT for anything else."""
+        """Return the device that `cpu`, `cuda` or `cuda:1` names.
+
+        INVALID_ARGUMENT: if `text` is anything else.
+        """
         kind, _, ordinal = text.partition(":")
         if kind not in KINDS or (ordinal and not ordinal.isdecimal()):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"`{text}` is not a device", "devices are `cpu`, `cuda`, `cuda:1`")

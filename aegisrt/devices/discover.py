@@ -1,4 +1,4 @@
-"""`discover`: the devices of this machine, and in words why one cannot be used."""
+"""`discover`: the devices of this machine, each with the reason if it cannot be used."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aegisrt.devices.cuda.driver import CudaDriver, cuda_driver, installed_drive
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A device that a manifest can name, or the reason why none of its kind can be used."""
+class DiscoveredDevice:
+    """A device that a manifest can name, or the reason why no device of its kind can be used."""
 
     id: str
-    """What `device=` takes in direct use: `cpu`, `cuda:0`; `cuda` where no CUDA device can be used at all."""
+    """The value of `device=` in direct use: `cpu`, `cuda:0`; `cuda` if no CUDA device can be used at all."""
     kind: str
     name: str | None = None
     compute_capability: str | None = None
@@ -25,21 +25,21 @@ class Found:
     memory_bytes: int | None = None
     available: bool = True
     reason: str | None = None
-    """Why it is not available, in the driver's words, and what to do."""
+    """Why it is not available, in the driver's own text, and what to do."""
     driver: str | None = None
-    """CUDA: the driver's version, and the newest CUDA version that it serves."""
+    """CUDA: the driver's version, and the newest CUDA version that it supports."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as one entry of `aegisrt devices --json`."""
         return asdict(self)
 
 
-def discover() -> tuple[Found, ...]:
-    """Return the CPU and every CUDA device, or one entry that says why there is none. Needs no package installed."""
+def discover() -> tuple[DiscoveredDevice, ...]:
+    """Return the CPU and every CUDA device, or one entry with the reason why there is none. Needs no package."""
     return (_cpu(), *_cuda())
 
 
-def _cuda() -> tuple[Found, ...]:
+def _cuda() -> tuple[DiscoveredDevice, ...]:
     try:
         driver = cuda_driver()
         count = driver.count()
@@ -50,33 +50,35 @@ def _cuda() -> tuple[Found, ...]:
     return tuple(_device(driver, ordinal) for ordinal in range(count))
 
 
-def _device(driver: CudaDriver, ordinal: int) -> Found:
+def _device(driver: CudaDriver, ordinal: int) -> DiscoveredDevice:
     name = f"cuda:{ordinal}"
     try:
         capability = ".".join(map(str, driver.compute_capability(ordinal)))
-        return Found(
+        return DiscoveredDevice(
             name,
             "cuda",
             driver.name(ordinal),
             capability,
             driver.memory_bytes(ordinal),
-            driver=_words(driver.version()),
+            driver=_driver_text(driver.version()),
         )
     except ResultError as failure:
-        return Found(name, "cuda", available=False, reason=str(failure.error), driver=_words(None))
+        return DiscoveredDevice(name, "cuda", available=False, reason=str(failure.error), driver=_driver_text(None))
 
 
-def _unusable(reason: str) -> Found:
-    return Found("cuda", "cuda", available=False, reason=reason, driver=_words(None))
+def _unusable(reason: str) -> DiscoveredDevice:
+    return DiscoveredDevice("cuda", "cuda", available=False, reason=reason, driver=_driver_text(None))
 
 
-def _words(cuda: str | None) -> str | None:
+def _driver_text(cuda: str | None) -> str | None:
     parts = [installed_driver() or "", f"CUDA {cuda}" if cuda else ""]
     return ", ".join(part for part in parts if part) or None
 
 
-def _cpu() -> Found:
-    return Found("cpu", "cpu", _processor(), memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+def _cpu() -> DiscoveredDevice:
+    return DiscoveredDevice(
+        "cpu", "cpu", _processor(), memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""What a manifest can say of a device and of a stream."""
+"""The options of a device and of a stream in a manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class CpuOptions(StrictModel):
 
     kind: Literal["cpu"]
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Threads that an engine uses inside one call, unless the backend says its own; left out, the engine decides."""
+    """Threads that an engine uses inside one call, unless the backend's own options set them. Default: the engine
+    decides."""
 
 
 class CudaOptions(StrictModel):
@@ -29,11 +30,12 @@ DeviceOptions: TypeAlias = Annotated[CpuOptions | CudaOptions, Field(discriminat
 
 
 class StreamOptions(StrictModel):
-    """An ordered queue of work on one device; a template, of which each instance opens its own."""
+    """An ordered queue of work on one device. It is a template: each instance opens a queue of its own."""
 
     device: Name
     """The name of a device under `devices`."""
     priority: Literal["low", "normal", "high"] = "normal"
-    """Which stream goes first when a GPU is contended, most of which know none below `normal`; no effect on a CPU."""
+    """Which stream runs first on a busy GPU. Most GPUs have no priority below `normal`. No effect on a CPU."""
     shared: bool = False
-    """One queue for all who name this stream, instead of one for each instance: they run one call after the other."""
+    """One queue for all models that name this stream, instead of one for each instance: they run one call after the
+    other."""

@@ -1,4 +1,4 @@
-"""`Turns`: the one queue of all instances that name a `shared` stream on a CPU."""
+"""`Turns`: one queue for all instances that name a `shared` stream on a CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aegisrt.devices.options import StreamOptions
 
 
 class Turns:
-    """One call at a time, in the order in which they came. Thread-safe."""
+    """Lets one call run at a time, in order of arrival. Thread-safe."""
 
     def __init__(self, declared: StreamOptions) -> None:
         self.declared = declared
@@ -20,7 +20,7 @@ class Turns:
         self._taken = False
 
     def take(self, deadline_ns: int | None) -> bool:
-        """Return True when it is the caller's turn, who gives it back; False where the deadline passed before."""
+        """Wait for the caller's turn. Return False if the deadline passes first. After True, call `give`."""
         with self._lock:
             if not self._taken:
                 self._taken = True
@@ -38,7 +38,7 @@ class Turns:
         return False
 
     def give(self) -> None:
-        """End the caller's turn; it is the next one's who waits."""
+        """End the caller's turn, and start the turn of the caller that has waited longest."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().release()
@@ -46,7 +46,7 @@ class Turns:
                 self._taken = False
 
     def _go(self, mine: threading.Lock) -> None:
-        """Wait no longer; a turn that has come meanwhile goes on to the next."""
+        """Stop waiting. If the turn has started meanwhile, pass it to the next caller."""
         with self._lock:
             if mine in self._waiting:
                 self._waiting.remove(mine)
@@ -55,7 +55,7 @@ class Turns:
 
 
 def turns_of(declared: object) -> Turns | None:
-    """Return the turns of a shared stream, the same for the same declaration; None where each goes its own way."""
+    """Return the turns of a shared stream, the same for the same declaration; None if the stream is not shared."""
     if not isinstance(declared, StreamOptions) or not declared.shared:
         return None
     with _lock:
@@ -66,5 +66,5 @@ def turns_of(declared: object) -> Turns | None:
 
 
 _turns: WeakValueDictionary[int, Turns] = WeakValueDictionary()
-"""By the identity of the declaration, which lives as long as its turns."""
+"""By the identity of the declaration: `Turns` holds it, so the key stays valid."""
 _lock = threading.Lock()

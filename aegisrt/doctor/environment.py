@@ -15,7 +15,7 @@ from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.result import Error, Ok, ResultError
 from aegisrt.devices.cuda.driver import cuda_driver, installed_driver
-from aegisrt.devices.discover import Found, discover
+from aegisrt.devices.discover import DiscoveredDevice, discover
 from aegisrt.doctor.libraries import missing_libraries
 
 PACKAGES = (
@@ -59,7 +59,7 @@ class MachineFacts:
     """The newest CUDA version that the driver serves."""
     driver_error: Error | None = None
     """Why the driver cannot be used."""
-    gpus: tuple[Found, ...] = ()
+    gpus: tuple[DiscoveredDevice, ...] = ()
     refused_devices: tuple[str, ...] = ()
     """Files in /dev that this user may not open."""
     visible_devices: str | None = None

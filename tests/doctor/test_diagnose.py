@@ -6,7 +6,7 @@ import pytest
 
 from aegisrt.core.result import Error, ErrorCode
 from aegisrt.devices.cuda.driver import driver_error
-from aegisrt.devices.discover import Found
+from aegisrt.devices.discover import DiscoveredDevice
 from aegisrt.doctor.diagnose import diagnose
 from aegisrt.doctor.environment import CacheFacts, MachineFacts
 
@@ -19,7 +19,7 @@ ENGINES = {
     "tensorrt": "11.4.0.106", "tensorrt_cu13_bindings": "11.4.0.106", "tensorrt_cu13_libs": "11.4.0.106",
     "pycuda": "2026.1",
 }  # fmt: skip
-H200 = Found("cuda:0", "cuda", "NVIDIA H200", "9.0", 2**37, driver="580.95.05, CUDA 13.0")
+H200 = DiscoveredDevice("cuda:0", "cuda", "NVIDIA H200", "9.0", 2**37, driver="580.95.05, CUDA 13.0")
 GPU = MachineFacts(
     packages=BASE | ENGINES,
     driver="580.95.05",

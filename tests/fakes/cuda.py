@@ -76,8 +76,6 @@ class FakeCuda:
         self.stacks = threading.local()
         self._handles = itertools.count(1008, 8)
 
-    # -- libcuda -----------------------------------------------------------------------------------------------
-
     def __getattr__(self, name):
         if not name.startswith("cu"):
             raise AttributeError(name)
@@ -303,8 +301,6 @@ class FakeCuda:
 
     def _new(self):
         return next(self._handles)
-
-    # -- pycuda ------------------------------------------------------------------------------------------------
 
     def pycuda(self):
         """Return a module like `pycuda.driver`."""

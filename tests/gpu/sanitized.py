@@ -71,7 +71,7 @@ def copied(context, one, two, size):
         done.synchronize()
     assert done.is_done()
     np.testing.assert_array_equal(pinned.read((size,), sent.dtype), sent)
-    staging_pool(context).give_back(pinned)
+    staging_pool(context).release(pinned)
     first.free()
     second.free()
 
@@ -93,7 +93,7 @@ def recorded(context, stream, size):
         stream.synchronize()
         assert (pinned.read((size,), np.dtype(np.uint8)) == value).all()
     graph.close()
-    staging_pool(context).give_back(pinned)
+    staging_pool(context).release(pinned)
     source.free()
     target.free()
 

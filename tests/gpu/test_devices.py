@@ -122,8 +122,8 @@ def test_copies_in_threads(context):
                 stream.synchronize()
                 if not np.array_equal(back.read(value.shape, value.dtype), value):
                     wrong.append(seed)
-                pool.give_back(there)
-                pool.give_back(back)
+                pool.release(there)
+                pool.release(back)
                 memory.free()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]

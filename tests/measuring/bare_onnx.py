@@ -205,7 +205,7 @@ class Bare:
         def close():
             values.clear()
             for buffer in held.values():
-                pool.give_back(buffer)
+                pool.release(buffer)
 
         return Case(call, steps, close)
 

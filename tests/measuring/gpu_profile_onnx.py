@@ -198,7 +198,7 @@ def small_things():
         }
         found = interleaved({name: Case(call, Steps()) for name, call in calls.items()})
         stream.finish()
-        staging_pool(context).give_back(pinned)
+        staging_pool(context).release(pinned)
         memory.free()
     say("without a model: " + ", ".join(f"{name} {times['call']:.1f}" for name, times in found.items()))
 

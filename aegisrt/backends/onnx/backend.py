@@ -40,9 +40,9 @@ class _LoadedSessions:
     signature: Signature
     metadata: dict[str, Any]
     sessions: CudaSessions | None = None
-    """On a GPU: what opens a session for each instance."""
+    """On a GPU: opens a session for each instance."""
     bound: bool = False
-    """Whether the instances bind memory on the GPU, instead of calling `run`."""
+    """Whether the instances bind memory on the GPU instead of calling `run`."""
 
 
 class ONNXBackend(RuntimeBackend[ONNXOptions]):
@@ -51,14 +51,14 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     On the CPU all instances share one session; on a GPU each has its own, on a stream of its own.
 
     Results hold arrays that ONNX Runtime allocated for this call alone, and that stay valid after `unload`. The whole
-    graph is computed, whichever outputs are asked for. Outputs that are no tensors (sequences, maps) are not served:
+    graph is computed, whichever outputs are requested. Outputs that are not tensors (sequences, maps) are not served:
     the signature names them in `omitted`. A weight that is also declared as an input is not an input here.
 
-    ONNX Runtime's official builds send telemetry to Microsoft; here they send none, unless `ORT_DISABLE_TELEMETRY=0` or
-    the program has imported `onnxruntime` before.
+    ONNX Runtime's official builds send telemetry to Microsoft. Here they send none, unless `ORT_DISABLE_TELEMETRY=0` is
+    set or the program imported `onnxruntime` earlier.
 
-    ONNX Runtime before 1.26 is refused, because our tests fail on it: 1.25.1 on an input that is also an output, 1.20.1
-    on weights outside the model's folder and by an integer division by zero that ends the process.
+    ONNX Runtime before 1.26 is refused, because this project's tests fail on it: 1.25.1 fails on an input that is also
+    an output; 1.20.1 fails on weights outside the model's folder, and an integer division by zero ends its process.
     """
 
     kind = "onnx"
@@ -82,18 +82,19 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
 
     @property
     def session(self) -> Any:
-        """The open `onnxruntime.InferenceSession`, to measure or inspect; None while nothing is loaded."""
+        """The open `onnxruntime.InferenceSession`, to measure or inspect; None if nothing is loaded."""
         loaded = self._loaded
         return loaded.engine.session if loaded else None
 
     def _load(self, path: Path) -> _LoadedSessions:
         ort = require(self.requirement)
-        asked = choose(ort, self.options, self.device)
+        requested = choose(ort, self.options, self.device)
         metadata: dict[str, Any] = {"engine": f"onnxruntime {ort.__version__}"}
         if self.device.kind == "cuda":
             preload(ort)
-        sessions = self._sessions(ort, path, asked, metadata) if self.device.kind == "cuda" and CUDA in asked else None
-        session = open_on_gpu(sessions) if sessions is not None else self._session(ort, path, asked)
+        on_gpu = self.device.kind == "cuda" and CUDA in requested
+        sessions = self._sessions(ort, path, requested, metadata) if on_gpu else None
+        session = open_on_gpu(sessions) if sessions is not None else self._session(ort, path, requested)
         try:
             signature = session_signature(session, path)
             check_free_dimensions(self.options.free_dimensions, path)
@@ -111,32 +112,33 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
             run = partial(_run_on_gpu, sessions, run)
         return _LoadedSessions(session, run, signature, metadata, sessions, bound)
 
-    def _sessions(self, ort: Any, path: Path, asked: Chosen, metadata: dict[str, Any]) -> CudaSessions:
-        def opened(stream: CudaStream, *, graph: bool) -> Any:
+    def _sessions(self, ort: Any, path: Path, requested: Chosen, metadata: dict[str, Any]) -> CudaSessions:
+        def open_session(stream: CudaStream, *, graph: bool) -> Any:
             settings = cuda_settings(self.options, stream, graph=graph)
             falls_back = not graph and CUDA not in metadata.get("providers", ())
-            return self._session(ort, path, {**asked, CUDA: {**settings, **asked[CUDA]}}, falls_back=falls_back)
+            providers = {**requested, CUDA: {**settings, **requested[CUDA]}}
+            return self._session(ort, path, providers, falls_back=falls_back)
 
-        return CudaSessions(opened, self.device, self.stream, self.options.cuda_graph, metadata)
+        return CudaSessions(open_session, self.device, self.stream, self.options.cuda_graph, metadata)
 
-    def _session(self, ort: Any, path: Path, asked: Chosen, *, falls_back: bool = True) -> Any:
-        """Return a session; on the CPU where it does not load on the GPU and `falls_back` and the options allow that.
+    def _session(self, ort: Any, path: Path, requested: Chosen, *, falls_back: bool = True) -> Any:
+        """Return a session; on the CPU if it does not load on the GPU and both `falls_back` and the options allow that.
 
-        It may not where the session is to be recorded, which is tried without a recording first, nor for the instances
-        after the first, which all run where that one does.
+        `falls_back` is False for a session that is to be recorded, because it is opened without a recording first, and
+        for every instance after the first, because all run on the provider of the first.
         """
         ours = self.options if falls_back else self.options.model_copy(update={"fallback": "forbid"})
-        options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in asked)
+        options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in requested)
         try:
-            session = _open(ort, path, asked, options)
+            session = _open(ort, path, requested, options)
         except MemoryError:
             raise
         except Exception as error:
-            if ours.fallback == "forbid" or tuple(asked) == (CPU,):
+            if ours.fallback == "forbid" or tuple(requested) == (CPU,):
                 raise ResultError(load_error(error, path)) from error
-            _log.info("%s does not load on %s, falling back to the CPU: %s", path, ", ".join(asked), error)
+            _log.info("%s does not load on %s, falling back to the CPU: %s", path, ", ".join(requested), error)
             return self._session(ort, path, {CPU: {}})
-        refuse_fallback(tuple(asked), session.get_providers(), ours)
+        refuse_fallback(tuple(requested), session.get_providers(), ours)
         return session
 
     def _signature(self, engine: _LoadedSessions) -> Signature:
@@ -190,6 +192,9 @@ def _run_on_gpu(sessions: CudaSessions, run: Any, outputs: tuple[str, ...], inpu
 
 
 def _open(ort: Any, path: Path, providers: Chosen, options: Any) -> Any:
-    """Return an `InferenceSession`; with `enable_fallback=0`, else it replaces a provider that fails, with a print."""
+    """Return an `InferenceSession`.
+
+    `enable_fallback=0`, or ONNX Runtime replaces a provider that fails by another one and prints that to stdout.
+    """
     with quiet(ort, options.log_severity_level) if CUDA in providers else nullcontext():
         return ort.InferenceSession(str(path), options, providers=list(providers.items()), enable_fallback=0)

@@ -1,4 +1,4 @@
-"""`Binding`: a model's inputs and outputs bound to memory, for one set of shapes; what can be done once is done here.
+"""`Binding`: a model's inputs and outputs bound to memory for one set of shapes, so that a call only copies and runs.
 
 https://onnxruntime.ai/docs/api/python/api_summary.html#data-on-device
 """
@@ -40,7 +40,7 @@ class Copy(NamedTuple):
 
 
 class TensorPlace(NamedTuple):
-    """Where a tensor lies: what the engine is given, and what the host reads or writes."""
+    """The two addresses of a tensor: the engine's and the host's."""
 
     device_type: str
     pointer: int
@@ -57,7 +57,7 @@ class TensorPlace(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class TensorMemory:
-    """The memory of one binding, or of several that take turns: it grows, which moves tensors."""
+    """The memory of one binding, or of several that are used in turn; growing it moves tensors."""
 
     context: CudaContext
     device_type: str
@@ -66,19 +66,19 @@ class TensorMemory:
     staged: dict[str, StagedTensor] = field(default_factory=dict)
 
     def reserve(self, name: str, size_bytes: int, *, direct: bool) -> bool:
-        """Make room for a tensor; return whether one that was bound has moved.
+        """Make room for a tensor; return whether a bound one has moved.
 
         `direct`: the GPU reads and writes page-locked memory itself, over the bus. Such memory has one address for both
         (https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__UNIFIED.html).
         """
         staged = self.staged.get(name)
-        known = staged is not None
+        is_bound = staged is not None
         if staged is None:
             staged = self.staged[name] = StagedTensor(self.context)
-        return staged.reserve(size_bytes, device=not direct and name not in self.on_cpu) and known
+        return staged.reserve(size_bytes, device=not direct and name not in self.on_cpu) and is_bound
 
     def place(self, spec: TensorSpec, shape: tuple[int, ...], *, direct: bool = False) -> TensorPlace:
-        """Return where a tensor lies for which room was made."""
+        """Return the addresses of a tensor; `reserve` comes first."""
         staged = self.staged[spec.name]
         address = staged.address
         on_cpu = spec.name in self.on_cpu
@@ -87,7 +87,7 @@ class TensorMemory:
         return TensorPlace("cpu" if on_cpu else self.device_type, pointer, host, address)
 
     def free(self) -> None:
-        """Give all of it back; any number of times."""
+        """Free all of it; may be called again."""
         for staged in self.staged.values():
             staged.free()
         self.staged.clear()
@@ -95,7 +95,7 @@ class TensorMemory:
 
 @dataclass(slots=True, eq=False)
 class Binding:
-    """One set of shapes. Its memory may be shared with others: `TensorMemory` says when it has moved."""
+    """One set of shapes. Its memory may be shared with others: `TensorMemory.reserve` reports when it has moved."""
 
     io: Any
     """An `onnxruntime.IOBinding`."""
@@ -103,9 +103,9 @@ class Binding:
     memory: TensorMemory
     stream: CudaStream
     waits: bool
-    """Whether a run waits for the GPU before it comes back, and needs no more before it than copies of the inputs."""
+    """Whether a run waits for the GPU before it returns, and needs only the copies of the inputs before it."""
     fills: list[tuple[str, Array]] = field(default_factory=list)
-    """Inputs by name, and the host's memory that they are written to."""
+    """Inputs by name, each with the host's memory that it is written to."""
     uploads: list[Callable[[], int]] = field(default_factory=list)
     """Each enqueues the copy of an input to the GPU, and returns the driver's code."""
     downloads: list[Copy] = field(default_factory=list)
@@ -114,26 +114,26 @@ class Binding:
     sources: list[int] = field(default_factory=list)
     """Where the engine writes the outputs, once their shapes are known."""
     quick: bool = False
-    """Nothing of ours follows a run: ONNX Runtime writes the host's memory, and waits itself."""
+    """Whether no work of ours follows a run: ONNX Runtime writes the host's memory and waits itself."""
     broken: int = 0
-    """How often its run was to be recorded, and something broke the recording."""
+    """How often the recording of its run was broken by other work on the GPU."""
     used: bool = False
-    """Ran with memory of ONNX Runtime's bound to the outputs, which stays bound, whatever the next call's shapes."""
+    """Whether it ran with memory of ONNX Runtime bound to the outputs: that stays bound, whatever the next shapes."""
 
     def bind_input(self, spec: TensorSpec, shape: tuple[int, ...], place: TensorPlace) -> None:
-        """Let the model read an input from a place, which each call fills."""
+        """Bind an input to memory that each call fills."""
         self.io.bind_input(spec.name, place.device_type, *self._tensor(place, spec, shape))
         self.fills.append((spec.name, place.host))
         if not place.is_direct and place.host.nbytes:
             copy = self.memory.context.driver.cuMemcpyHtoDAsync_v2
             self.uploads.append(partial(copy, place.pointer, place.address, place.host.nbytes, self.stream.handle))
 
-    def lend_input(self, spec: TensorSpec, shape: tuple[int, ...], pointer: int, ordinal: int) -> None:
-        """Let the model read an input where the caller has it on the GPU."""
+    def bind_borrowed(self, spec: TensorSpec, shape: tuple[int, ...], pointer: int, ordinal: int) -> None:
+        """Bind an input to the caller's own memory on the GPU."""
         self.io.bind_input(spec.name, self.memory.device_type, ordinal, ELEMENT[spec.dtype], shape, pointer)
 
     def bind_outputs(self, specs: list[TensorSpec], places: list[TensorPlace]) -> None:
-        """Let the model write its outputs to places: fewer allocations than with its own, and fixed addresses."""
+        """Bind the outputs to memory of ours: fewer allocations than with ONNX Runtime's, and fixed addresses."""
         for spec, place in zip(specs, places, strict=True):
             self.io.bind_output(spec.name, place.device_type, *self._tensor(place, spec, place.host.shape))
             if not place.is_direct and place.host.nbytes:
@@ -143,7 +143,7 @@ class Binding:
         self.sources = [place.pointer for place in places]
 
     def bind_unallocated(self, outputs: tuple[str, ...]) -> None:
-        """Let ONNX Runtime allocate the outputs; so it is while their shapes are not known."""
+        """Let ONNX Runtime allocate the outputs, as long as their shapes are not known."""
         if self.used:
             self.io.clear_binding_outputs()
         self.downloads.clear()

@@ -1,4 +1,4 @@
-"""`BindingCache`: what one instance has bound for each set of shapes, and the memory behind it."""
+"""`BindingCache`: the bindings of one instance, one for each set of shapes, and the memory behind them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _KEPT_SHAPES = 64
 
 
 class BindingCache:
-    """Bindings by key, in memory that they share or, for one that is to be recorded, in memory of its own.
+    """Bindings by key, in memory that they share; a binding that is to be recorded has memory of its own.
 
-    Of those in shared memory the least recently used goes when there are many, and all go when that memory moves. In
-    one thread at a time.
+    In shared memory the least recently used binding is evicted when there are many, and all are dropped when that
+    memory moves. Not thread-safe: one thread at a time.
     """
 
     def __init__(self, new_memory: Callable[[], TensorMemory]) -> None:
@@ -26,10 +26,10 @@ class BindingCache:
         self._latest: Binding | None = None
         self.shared = new_memory()
         self.own: list[TensorMemory] = []
-        """Memory that nothing moves, of one binding each."""
+        """Memory that never moves, of one binding each."""
 
     def find(self, key: Key) -> Binding | None:
-        """Return the binding of a key, which is then the last to go; None where there is none."""
+        """Return the binding of a key, now the last to be evicted; None if there is none."""
         bound = self._bound.get(key)
         if bound is not None and bound is not self._latest:
             self._bound.move_to_end(key)
@@ -37,18 +37,18 @@ class BindingCache:
         return bound
 
     def keep(self, key: Key, bound: Binding) -> None:
-        """Keep a binding, in place of the least recently used one where there are many."""
+        """Keep a binding; evict the least recently used one if there are many."""
         self._bound[key] = self._latest = bound
         shared = self._in_shared_memory()
         if len(shared) > _KEPT_SHAPES:
             del self._bound[shared[0]]
 
     def keeps(self, key: Key, bound: Binding) -> bool:
-        """Return whether this binding is still the key's."""
+        """Return whether the key still has this binding."""
         return self._bound.get(key) is bound
 
     def drop(self, key: Key, memory: TensorMemory) -> None:
-        """Give back the place of a binding that was never recorded, and its memory; nothing where that is shared."""
+        """Remove a binding that was never recorded and free its memory; do nothing if that is shared."""
         if memory is not self.shared:
             self._bound.pop(key, None)
             self.own.remove(memory)
@@ -64,7 +64,8 @@ class BindingCache:
     ) -> bool:
         """Make room for tensors, those up to `direct_bytes` on the host alone; return whether one has moved.
 
-        Then, and where it raises (RESOURCE_EXHAUSTED), the bindings to shared memory are gone.
+        If one has moved, or if there is no room (it raises RESOURCE_EXHAUSTED), the bindings to shared memory are
+        dropped.
         """
         sizes = [(spec.name, size_bytes(spec, shape)) for spec, shape in tensors]
         try:
@@ -77,17 +78,17 @@ class BindingCache:
         return any(moved)
 
     def clear(self) -> None:
-        """Let go of all bindings; the memory is there until `free`, which comes after the session's end."""
+        """Drop all bindings. Their memory stays until `free`, which comes after the session's end."""
         self._bound.clear()
         self._latest = None
 
     def free(self) -> None:
-        """Give all memory back; any number of times."""
+        """Free all memory; may be called again."""
         for memory in (self.shared, *self.own):
             memory.free()
 
     def _forget_shared(self) -> None:
-        """Drop the bindings to shared memory: they hold addresses that are no longer right."""
+        """Drop the bindings to shared memory: the addresses in them are no longer valid."""
         for key in self._in_shared_memory():
             del self._bound[key]
 

@@ -1,8 +1,8 @@
 """`CudaSessions`: the ONNX Runtime sessions of one model on a GPU, each on its stream.
 
-ONNX Runtime enqueues everything on the session's `user_compute_stream`, so that copies, kernels and what others put on
-the stream keep their order (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html). A session has
-one such stream; so each instance has a session of its own, unless they share a stream.
+ONNX Runtime enqueues everything on the session's `user_compute_stream`, so that copies, kernels and the caller's own
+work on the stream keep their order (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html). A
+session has one such stream; so each instance has a session of its own, unless they share a stream.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _quiet_lock = threading.Lock()
 def preload(ort: Any) -> None:
     """Load the CUDA libraries of `nvidia-*` packages, which the loader does not find by itself.
 
-    What cannot be loaded is told by the session, or by `aegisrt doctor`; ONNX Runtime prints it, and stdout is ours.
+    ONNX Runtime prints the libraries that it cannot load; stdout is kept for results, so that goes to stderr. The
+    session's own error, and `aegisrt doctor`, name them too.
     """
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(sys.stderr):
@@ -39,11 +40,11 @@ def preload(ort: Any) -> None:
 
 @contextlib.contextmanager
 def quiet(ort: Any, severity: int) -> Iterator[None]:
-    """Let ONNX Runtime's default logger say no more than `severity` while a session is made.
+    """Limit ONNX Runtime's default logger to `severity` while a session is opened.
 
-    From 1.30 on it warns there of each CUDA session (`No registered plugin EP device found`), whatever the session's
-    own level. The level cannot be read, so what an application had set is replaced by ONNX Runtime's own, warning, when
-    the last of the sessions that are being made is there.
+    From 1.30 on that logger warns of each CUDA session (`No registered plugin EP device found`), whatever the session's
+    own level. The level cannot be read; so when the last of the sessions that are being opened is there, the level
+    becomes ONNX Runtime's default, warning, and not the one that an application had set.
     """
     if severity <= _WARNING:
         yield
@@ -71,18 +72,18 @@ def cuda_settings(options: ONNXOptions, stream: CudaStream, *, graph: bool) -> d
 
 
 def cpu_nodes(session: Any) -> dict[str, int] | None:
-    """Return how many nodes of each operator run on the CPU in a session on a GPU; None where it does not tell.
+    """Count the nodes of each operator that run on the CPU in a session on a GPU; None if that is not reported.
 
-    The session must have been made with `session.record_ep_graph_assignment_info` (ONNX Runtime 1.24 and later).
+    The session must have been opened with `session.record_ep_graph_assignment_info` (ONNX Runtime 1.24 and later).
     """
-    tell = getattr(session, "get_provider_graph_assignment_info", None)
-    if tell is None:
+    assignment_info = getattr(session, "get_provider_graph_assignment_info", None)
+    if assignment_info is None:
         return None
-    found: dict[str, int] = {}
-    for part in tell():
+    counts: dict[str, int] = {}
+    for part in assignment_info():
         for node in part.get_nodes() if part.ep_name == "CPUExecutionProvider" else ():
-            found[node.op_type] = found.get(node.op_type, 0) + 1
-    return dict(sorted(found.items()))
+            counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return dict(sorted(counts.items()))
 
 
 class OpenSession(Protocol):
@@ -94,23 +95,23 @@ class OpenSession(Protocol):
 
 @dataclass(slots=True, eq=False)
 class CudaSessions:
-    """Opens the sessions of one model: the first at load, where its signature is read, the others as slots open."""
+    """Opens the sessions of one model: the first at load, to read its signature, the others as slots open."""
 
     open: OpenSession
     device: Device
     declared: Any
-    """The stream, as the backend was given it."""
+    """The stream that was passed to the backend."""
     graph: bool
     metadata: dict[str, Any]
     first: tuple[Any, CudaStream, bool] | None = None
     shared: tuple[Any, CudaStream] | None = None
     streams: list[CudaStream] = field(default_factory=list)
-    """Those that are ours to close, once no session is left: each must outlive its session."""
+    """Streams to close once no session is left: each must outlive its session."""
     graph_ids: Iterator[int] = field(default_factory=lambda: count(1))
-    """Numbers for recordings; a session that several slots share knows all of theirs."""
+    """Numbers for recordings, unique in a session that several slots share."""
 
     def take(self) -> tuple[Any, CudaStream, bool]:
-        """Return a session, its stream, and whether the slot is alone on that stream."""
+        """Return a session, its stream, and whether the slot alone uses that stream."""
         if self.first is not None:
             (session, stream, owned), self.first = self.first, None
             if not owned:
@@ -119,20 +120,23 @@ class CudaSessions:
         if self.shared is not None:
             return (*self.shared, False)
         stream, owned = self.new_stream()
-        return self.opened(stream), stream, owned
+        return self.open_session(stream), stream, owned
 
     @property
     def context(self) -> CudaContext:
-        """The device's context. ONNX Runtime leaves its device the thread's: this, around its calls, puts it back."""
+        """The device's context.
+
+        ONNX Runtime leaves its own device current in the thread. This context, around its calls, restores the former.
+        """
         return cuda_context(self.device.ordinal)
 
-    def opened(self, stream: CudaStream) -> Any:
+    def open_session(self, stream: CudaStream) -> Any:
         """Return a new session on a stream."""
         with stream.context:
             return self.open(stream, graph=self.graph)
 
     def new_stream(self) -> tuple[CudaStream, bool]:
-        """Return a stream as it was declared, and whether it is one instance's alone."""
+        """Return a stream as declared, and whether one instance alone uses it."""
         stream, owned = open_stream(self.declared, self.device)
         if owned:
             self.streams.append(stream)
@@ -140,19 +144,19 @@ class CudaSessions:
 
     def close(self) -> None:
         """Close the streams; all sessions must be gone."""
-        lent = [held[1] for held in (self.first, self.shared) if held is not None]
+        borrowed = [held[1] for held in (self.first, self.shared) if held is not None]
         with self.context.unless_lost():
             self.first = self.shared = None
-        lent.clear()  # not before their sessions are gone: nobody else may hold them
+        borrowed.clear()  # after their sessions: this list may hold the last reference to a shared stream
         for stream in self.streams:
             stream.close()
         self.streams.clear()
 
 
 def open_on_gpu(sessions: CudaSessions) -> Any:
-    """Return the first session of a model, which the first slot will have with its stream.
+    """Return the first session of a model; the first slot gets it, with its stream.
 
-    Where a model cannot be recorded (`cuda_graph`), it is opened without, and the metadata says why.
+    If a model cannot be recorded (`cuda_graph`), it is opened without recording, and the metadata has the reason.
     """
     stream, owned = sessions.new_stream()
     try:
@@ -169,12 +173,12 @@ def open_on_gpu(sessions: CudaSessions) -> Any:
 
 def _with_or_without_graph(sessions: CudaSessions, stream: CudaStream) -> Any:
     if not sessions.graph:
-        return sessions.opened(stream)
+        return sessions.open_session(stream)
     try:
-        session = sessions.opened(stream)
+        session = sessions.open_session(stream)
     except ResultError as refused:
         sessions.graph = False
-        session = sessions.opened(stream)
+        session = sessions.open_session(stream)
         sessions.metadata["cuda_graph"] = f"off: {refused.error.message}"
         return session
     sessions.metadata["cuda_graph"] = "on"

@@ -1,50 +1,46 @@
-"""`OrtCudaSlot`: one instance of a model on a GPU, with its inputs and outputs bound to our memory."""
+"""`OrtCudaSlot`: one instance of a model on a GPU, with its inputs and outputs bound to memory of ours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import prod
 from typing import Any, ClassVar
 
-import numpy as np
-
-from aegisrt.backends.onnx.cuda_binding import Binding, TensorMemory, owned, size_bytes
+from aegisrt.backends.onnx.cuda_binding import Binding, TensorMemory, size_bytes
 from aegisrt.backends.onnx.cuda_binding_cache import BindingCache, Key
+from aegisrt.backends.onnx.cuda_readback import Readback
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions
 from aegisrt.backends.onnx.cuda_threads import FewThreads
 from aegisrt.backends.onnx.options import ONNXOptions
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda.arrays import DeviceArray
-from aegisrt.devices.cuda.memory import DeviceBuffer, copy_on_device, copy_to_host
-from aegisrt.devices.cuda.stream import CudaEvent
 
 _NO_GRAPH = "-1"
 _RECORDINGS_TRIED = 3
 _BROKEN_RECORDING = re.compile(r"CUDA failure 90[0-8]\b")
-"""`cudaErrorStreamCapture...`: told where ONNX Runtime itself ends a recording that something has broken."""
+"""`cudaErrorStreamCapture...`: in the message if ONNX Runtime itself ends a broken recording."""
 
 
 class OrtCudaSlot:
     """One instance; serves one call at a time, in any thread.
 
     Each set of shapes has a binding, made at its first call. With `cuda_graph`, the first `cuda_graph_limit` of them
-    are recorded, each in memory of its own, and stay for good: ONNX Runtime's CUDA provider gives no recording back
-    before its session ends.
+    are recorded, each in memory of its own, and kept: ONNX Runtime's CUDA provider releases no recording before its
+    session ends.
     """
 
     device_type: ClassVar[str] = "cuda"
     waits_in_run: ClassVar[bool] = True
-    """Whether ONNX Runtime waits for the stream at the end of a call that is not replayed, as it does unless told
-    otherwise (`disable_synchronize_execution_providers` in its onnxruntime_run_options_config_keys.h). Where it does
-    not, its `DeviceStreamCollection::CleanUp` keeps page-locked buffers of the call's kernels for the session's life.
+    """Whether ONNX Runtime waits for the stream at the end of a call that is not replayed. That is its default
+    (`disable_synchronize_execution_providers` in its onnxruntime_run_options_config_keys.h). If it does not wait, its
+    `DeviceStreamCollection::CleanUp` keeps page-locked buffers of the call's kernels for the session's life.
     """
     direct_output_bytes: ClassVar[int] = 65536
-    """Outputs up to this size are written over the bus: the copy, and the wait for it, take longer. Inputs are always
-    copied: each kernel that reads them again reads them over the bus again (a dense layer of 4096 took 3.6 times as
-    long)."""
+    """Outputs up to this size are written over the bus, because a copy and the wait for it take longer. Inputs are
+    always copied: each kernel that reads an input again would read it over the bus again (a dense layer of 4096 took
+    3.6 times as long)."""
 
     def __init__(self, ort: Any, sessions: CudaSessions, signature: Signature, options: ONNXOptions) -> None:
         self._ort = ort
@@ -56,11 +52,13 @@ class OrtCudaSlot:
         self._few = FewThreads() if self._graphs else None
         self._session, self._stream, alone = sessions.take()
         self._cuda = self._stream.context
-        self._done = None if alone else CudaEvent(self._cuda, timing=False)
         self._on_cpu = _on_cpu(self._session)
         new_memory = partial(TensorMemory, self._cuda, self.device_type, self._on_cpu)
-        self._bindings, self._landing = BindingCache(new_memory), new_memory()
+        self._bindings = BindingCache(new_memory)
+        on_device = options.outputs == "device"
+        self._readback = Readback(self._stream, self._specs, new_memory(), alone=alone, on_device=on_device)
         self._known_shapes = True
+        """Whether equal input shapes have always had equal output shapes: only then outputs can be bound ahead."""
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
@@ -69,50 +67,47 @@ class OrtCudaSlot:
     def _call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         values: Mapping[str, Any] = inputs
         shapes = tuple([value.shape for value in values.values()])
-        lent = tuple([name for name, value in values.items() if type(value) is DeviceArray])
-        key = (shapes, outputs, lent)
+        borrowed = tuple([name for name, value in values.items() if type(value) is DeviceArray])
+        key = (shapes, outputs, borrowed)
         bound = self._bindings.find(key) or self._bind(key, values, outputs)
         for name, host in bound.fills:
             host[...] = values[name]
-        if bound.quick and self._cuda.stays():
+        # The quick path: everything is bound, the context is current, and ONNX Runtime waits. No event, no copy back.
+        if bound.quick and self._cuda.make_current():
             with self._stream.lock:
                 self._upload(bound)
                 if self._ran(bound):
                     return [host.copy() for host in bound.results or ()]
-        with self._stream.lock, self._cuda.here():
+        with self._stream.lock, self._cuda.current():
             try:
-                for name in lent:
-                    self._lend(bound, self._specs[name], values[name])
+                for name in borrowed:
+                    self._bind_borrowed(bound, self._specs[name], values[name])
                 return self._run(key, bound, outputs)
             except BaseException as error:
                 self._stream.break_off(error)
                 raise
 
     def close(self) -> None:
-        """Drop the session, then its memory; the stream is `CudaSessions`' to close."""
+        """Drop the session, then its memory; `CudaSessions` closes the stream."""
         if self._few is not None:
             self._few.close()
         self._bindings.clear()
         with self._cuda.unless_lost():
             self._session = None
         self._bindings.free()
-        self._landing.free()
-        if self._done is not None:
-            self._done.close()
-
-    # -- binding -----------------------------------------------------------------------------------------------
+        self._readback.free()
 
     def _bind(self, key: Key, inputs: Mapping[str, Any], outputs: tuple[str, ...]) -> Binding:
         elsewhere = {name for name in key[2] if name not in self._on_cpu and inputs[name].size}
-        here = [(self._specs[name], value.shape) for name, value in inputs.items() if name not in elsewhere]
+        staged = [(self._specs[name], value.shape) for name, value in inputs.items() if name not in elsewhere]
         memory = self._memory_for_graph() if not key[2] else self._bindings.shared
         try:
             with self._stream.lock:
-                self._bindings.reserve(memory, here)
+                self._bindings.reserve(memory, staged)
             io = self._session.io_binding()
             waits = self.waits_in_run and not key[2] and self._options.outputs == "host"
             bound = Binding(io, self._run_options(_NO_GRAPH), memory, self._stream, waits)
-            for spec, shape in here:
+            for spec, shape in staged:
                 bound.bind_input(spec, shape, memory.place(spec, shape))
             bound.bind_unallocated(outputs)
         except BaseException:
@@ -122,7 +117,7 @@ class OrtCudaSlot:
         return bound
 
     def _bind_known(self, bound: Binding, outputs: tuple[str, ...], shapes: list[tuple[int, ...]]) -> None:
-        """Bind memory of ours to the outputs, now that their shapes are known, and record the next calls."""
+        """Bind the outputs to memory of ours, now that their shapes are known, and record the next calls."""
         limit = 0 if self._options.outputs == "device" else self.direct_output_bytes
         specs = [self._specs[name] for name in outputs]
         pairs = list(zip(specs, shapes, strict=True))
@@ -131,7 +126,7 @@ class OrtCudaSlot:
                 return
         except ResultError as error:
             if error.error.code is ErrorCode.RESOURCE_EXHAUSTED:
-                return  # ONNX Runtime had room for the outputs, and the answer is there
+                return  # ONNX Runtime had room for the outputs, and this call is answered; the next one does the same
             raise
         places = [bound.memory.place(spec, shape, direct=size_bytes(spec, shape) <= limit) for spec, shape in pairs]
         bound.bind_outputs(specs, places)
@@ -139,14 +134,14 @@ class OrtCudaSlot:
             bound.waits = bound.quick = False
             bound.run_options = self._run_options(str(next(self._graph_ids)))
 
-    def _lend(self, bound: Binding, spec: TensorSpec, array: DeviceArray) -> None:
-        """Bind an input where it lies on the GPU, for this call; what writes it comes first."""
+    def _bind_borrowed(self, bound: Binding, spec: TensorSpec, array: DeviceArray) -> None:
+        """Bind the caller's array on the GPU for this call; the stream first waits for the work that writes it."""
         if spec.name not in self._on_cpu and array.size:
             self._stream.wait_for_stream(array.stream)
-            bound.lend_input(spec, array.shape, array.pointer, array.ordinal)
+            bound.bind_borrowed(spec, array.shape, array.pointer, array.ordinal)
 
     def _memory_for_graph(self) -> TensorMemory:
-        """Return memory that nothing moves, for a binding that is to be recorded; else what the others share."""
+        """Return memory of its own, which never moves, for a binding that is to be recorded; else the shared memory."""
         limit, bindings = self._options.cuda_graph_limit, self._bindings
         if not self._graphs or not self._known_shapes:
             return bindings.shared
@@ -157,24 +152,22 @@ class OrtCudaSlot:
         return bindings.add_own()
 
     def _run_options(self, graph: str) -> Any:
-        """Return the options of a call; they always name a graph, as `run_with_iobinding` asks for that each time.
+        """Return the options of a call; they always name a graph.
 
-        Where the entry is missing, ONNX Runtime throws inside that call and catches it, for up to 100 us.
+        `run_with_iobinding` looks for that entry in each call; if it is missing, ONNX Runtime throws and catches an
+        exception there, which takes up to 100 us.
         """
-        made = self._ort.RunOptions()
+        run_options = self._ort.RunOptions()
         if graph != _NO_GRAPH or not self.waits_in_run:
-            made.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        made.add_run_config_entry("gpu_graph_id", graph)
-        return made
-
-    # -- running -----------------------------------------------------------------------------------------------
+            run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        run_options.add_run_config_entry("gpu_graph_id", graph)
+        return run_options
 
     def _run(self, key: Key, bound: Binding, outputs: tuple[str, ...]) -> Sequence[Any]:
-        handle = self._stream.handle
         self._upload(bound)
         results = bound.results
         if results is not None and self._ran(bound):
-            return self._own_results(bound, results, outputs, handle)
+            return self._readback.own_results(bound, results, outputs)
         if bound.used:
             bound.bind_unallocated(outputs)
         bound.used = True
@@ -186,7 +179,7 @@ class OrtCudaSlot:
             raise
         values = bound.io.get_outputs()
         shapes = [tuple(value.shape()) for value in values]
-        answer = self._their_results(values, shapes, outputs, handle)
+        answer = self._readback.ort_results(values, shapes, outputs)
         if self._known_shapes and not self._on_cpu.intersection(outputs) and self._bindings.keeps(key, bound):
             self._bind_known(bound, outputs, shapes)
         return answer
@@ -197,7 +190,7 @@ class OrtCudaSlot:
             self._cuda.check("cuMemcpyHtoDAsync", upload())
 
     def _ran(self, bound: Binding) -> bool:
-        """Run into memory of ours; return False where an output has another shape than it had before."""
+        """Run into memory of ours; return False if an output has another shape than in earlier calls."""
         try:
             self._run_or_record(bound)
         except Exception as error:
@@ -211,10 +204,10 @@ class OrtCudaSlot:
         return True
 
     def _run_or_record(self, bound: Binding) -> None:
-        """Run, and once more where the run was to be recorded and something broke that.
+        """Run; if this run was to be recorded and the recording was broken, run once more without one.
 
-        ONNX Runtime records in CUDA's mode `global`: an allocation by any thread of that mode, the default, breaks the
-        recording. ONNX Runtime then leaves it open, and each later call would fail.
+        ONNX Runtime records in CUDA's capture mode `global`: an allocation by any other thread in that mode, which is
+        the default, breaks the recording. ONNX Runtime then leaves the recording open, and every later call would fail.
         """
         try:
             self._session.run_with_iobinding(bound.io, bound.run_options)
@@ -228,62 +221,14 @@ class OrtCudaSlot:
                 self._note_no_recording(f"other threads' work on the GPU broke the recording {bound.broken} times")
             self._session.run_with_iobinding(bound.io, plain)
 
-    def _own_results(self, bound: Binding, results: list[Array], outputs: tuple[str, ...], handle: int) -> list[Any]:
-        if self._options.outputs == "device":
-            return self._on_device(bound.sources, [host.shape for host in results], outputs, handle)
-        for download in bound.downloads:
-            copy_to_host(self._cuda, *download, handle)
-        if bound.downloads or not bound.waits:
-            self._wait()
-        return [host.copy() for host in results]
-
-    def _their_results(
-        self, values: list[Any], shapes: list[tuple[int, ...]], outputs: tuple[str, ...], handle: int
-    ) -> list[Any]:
-        """Return copies of outputs in memory that ONNX Runtime allocated."""
-        if self._options.outputs == "device" and not self._on_cpu.intersection(outputs):
-            return self._on_device([value.data_ptr() for value in values], shapes, outputs, handle)
-        hosts: dict[str, Array] = {}
-        for name, shape, value in zip(outputs, shapes, values, strict=True):
-            if name not in self._on_cpu:
-                spec, size = self._specs[name], size_bytes(self._specs[name], shape)
-                self._landing.reserve(name, size, direct=True)
-                place = self._landing.place(spec, shape, direct=True)
-                if size:
-                    copy_to_host(self._cuda, place.address, value.data_ptr(), size, handle)
-                hosts[name] = place.host
-        self._wait()
-        return [
-            hosts[name].copy() if name in hosts else owned(value) for name, value in zip(outputs, values, strict=True)
-        ]
-
-    def _on_device(
-        self, sources: list[int], shapes: list[tuple[int, ...]], outputs: tuple[str, ...], handle: int
-    ) -> list[Any]:
-        made = []
-        for name, shape, source in zip(outputs, shapes, sources, strict=True):
-            dtype: np.dtype[Any] = self._specs[name].dtype.numpy
-            memory = DeviceBuffer(self._cuda, prod(shape) * dtype.itemsize)
-            copy_on_device(self._cuda, memory.pointer, source, prod(shape) * dtype.itemsize, handle)
-            made.append(DeviceArray(memory.pointer, shape, dtype, self._cuda.ordinal, owner=memory))
-        self._wait()
-        return made
-
-    def _wait(self) -> None:
-        if self._done is None:
-            self._stream.finish()
-        else:
-            self._done.record(self._stream.handle)
-            self._done.synchronize()
-
     def _note_no_recording(self, reason: str) -> None:
-        """Say in the metadata why a binding runs without one."""
+        """Put the reason why a binding runs without a recording into the metadata."""
         if self._graphs:
             self._metadata["cuda_graph"] = f"off: {reason}"
 
 
 def _on_cpu(session: Any) -> frozenset[str]:
-    """Return the inputs and outputs that nodes on the CPU read or write: bound there, they are not copied twice."""
+    """Return the inputs and outputs that nodes on the CPU use; bound on the CPU, they are not copied twice."""
     if not hasattr(session, "get_input_memory_infos"):
         return frozenset()
     pairs = [

@@ -1,6 +1,6 @@
-"""What ONNX Runtime's exceptions mean: a code, and a sentence without its build paths and C++ names.
+"""Converts ONNX Runtime's exceptions to errors: a code, and a message without its build paths and C++ names.
 
-Its exception classes follow `onnxruntime::common::StatusCode`; much comes as FAIL, and there the text decides.
+Its exception classes follow `onnxruntime::common::StatusCode`. Many errors are plain FAIL; there the text decides.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MISFIT = re.compile(r"shape|dimension|broadcast|bounds|overflow|division by zer
 _PREFIX = re.compile(
     r"^(?:Error in execution: )?(?:\[ONNXRuntimeError\] : -?\d+ : \w+ : (?:Load model from .*? failed:)?)?"
 )
-"""`run_with_iobinding` says where, and not which status."""
+"""`run_with_iobinding` adds `Error in execution`, and leaves the status out."""
 _NESTED = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
 _SOURCE = r"\.(?:cc|h|cpp|hpp|cu|cuh):\d+ "
 _FULL_WHERE = re.compile(
@@ -54,34 +54,32 @@ _UPGRADE = "export it for an older version, or run: pip install --upgrade onnxru
 
 
 def is_from_engine(error: Exception) -> bool:
-    """Return whether ONNX Runtime raised it: its own classes, or what pybind11 makes of C++ exceptions."""
+    """Return whether ONNX Runtime raised it: a class of its own, or one that pybind11 makes of a C++ exception."""
     return type(error).__module__.startswith("onnxruntime") or type(error) in (RuntimeError, UnicodeEncodeError)
 
 
 def execute_error(error: Exception) -> Error:
-    """Return the Error that stands for what a session raised while it ran."""
+    """Return the Error for an exception that a session raised while it ran."""
     if isinstance(error, UnicodeEncodeError):
         message = f"a string among the inputs cannot be encoded as UTF-8: {error.reason}"
         return Error(ErrorCode.INVALID_ARGUMENT, message, cause=_cause(error))
     text = _plain(error)
     node = _NODE.match(text)
-    said = _plain_text(node.group(3)) if node else text
-    message = f"{_named(node.group(2), node.group(1))} failed: {_sentence(said)}" if node else _sentence(said)
+    reason = _plain_text(node.group(3)) if node else text
+    message = f"{_named(node.group(2), node.group(1))} failed: {_sentence(reason)}" if node else _sentence(reason)
     code = _BY_CLASS.get(type(error).__name__)
-    if _MEMORY.search(said):
+    if _MEMORY.search(reason):
         code = ErrorCode.RESOURCE_EXHAUSTED
     elif code is None:
-        code = ErrorCode.INVALID_ARGUMENT if node and _MISFIT.search(said) else ErrorCode.INTERNAL
+        code = ErrorCode.INVALID_ARGUMENT if node and _MISFIT.search(reason) else ErrorCode.INTERNAL
     return Error(code, message, cause=_cause(error))
 
 
 def load_error(error: Exception, path: Path) -> Error:
-    """Return the Error that stands for what ONNX Runtime raised over the model file at `path`."""
+    """Return the Error for an exception that ONNX Runtime raised while it loaded the model file at `path`."""
     text, cause = _plain(error), _cause(error)
     if _ON_CPU in text:
-        message = (
-            f"{path}: some operators have no kernel on the providers that were asked for, and would run on the CPU"
-        )
+        message = f"{path}: some operators have no kernel on the requested providers, and would run on the CPU"
         hint = "add `CPUExecutionProvider` to `providers`, or set `fallback: allow`"
         return Error(ErrorCode.UNAVAILABLE, message, hint, cause=cause)
     known = _too_new(text, path) or _unknown(text, path) or damage(path, cause)
@@ -136,7 +134,7 @@ def _plain_text(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return " ".join(text.split()) or "it does not say why"
+    return " ".join(text.split()) or "it gives no reason"
 
 
 def _cause(error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""`ONNXOptions`: what a manifest can say of ONNX Runtime, and the session options that follow from it.
+"""`ONNXOptions`: the options of ONNX Runtime in a manifest, and the session options that follow from them.
 
 Names and defaults are ONNX Runtime's own (https://onnxruntime.ai/docs/api/python/api_summary.html#sessionoptions,
 https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h).
-Custom operator libraries are no option: they are native code, and data never chooses code.
+Custom operator libraries have no option: they are native code, and data never chooses code.
 """
 
 from __future__ import annotations
@@ -44,53 +44,54 @@ class ONNXOptions(BackendOptions):
     kind: Literal["onnx"] = "onnx"
     """Always `onnx`."""
     providers: dict[str, dict[str, Setting]] | None = None
-    """Execution providers by name, the first one preferred, each with its own options; none given: the device's own,
-    which on a GPU leaves nodes without a kernel there to the CPU, and results name them under `cpu_nodes`."""
+    """Execution providers by name, the preferred one first, each with its own options. Default: the device's own
+    providers; on a GPU, nodes without a kernel there then run on the CPU, and results list them under `cpu_nodes`."""
     fallback: Literal["forbid", "allow"] = "forbid"
-    """What happens where a provider cannot be had, or leaves nodes to a CPU provider that is not named: an error, or
-    the next provider takes over."""
+    """What happens if a provider is not available, or leaves nodes to a CPU provider that is not named: an error
+    (`forbid`), or the next provider is used (`allow`)."""
     intra_op_threads: Threads = None
-    """Threads inside one operator; left out: the device's `threads`, else one a core."""
+    """Threads inside one operator. Default: the device's `threads`, else one for each core."""
     inter_op_threads: Threads = None
-    """Threads across operators, with `execution_mode: parallel`; left out: the device's `threads`, else one a core."""
+    """Threads across operators, with `execution_mode: parallel`. Default: the device's `threads`, else one for
+    each core."""
     execution_mode: Literal["sequential", "parallel"] = "sequential"
-    """Whether operators that do not depend on each other run at once."""
+    """Whether operators that do not depend on each other run at the same time."""
     allow_spinning: bool = True
-    """Idle threads spin for a while: faster, and they use a core. Turn it off where models share cores."""
+    """Idle threads spin for a while: faster, but they use a core. Turn it off if models share cores."""
     cuda_graph: bool = False
-    """On a GPU: record a call once for each shape and replay it; the result's metadata says why not where a model
-    cannot be recorded."""
+    """On a GPU: record a call once for each set of shapes and replay it. If a model cannot be recorded, the result's
+    metadata has the reason."""
     cuda_graph_limit: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Sets of shapes that each instance records; ONNX Runtime gives no recording back, so that later ones run without,
-    and the result's metadata says so."""
+    """Sets of shapes that each instance records. ONNX Runtime never releases a recording, so later sets run without
+    one, and the result's metadata shows it."""
     memory_limit_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None = None
-    """On a GPU: memory that each instance may take beside its inputs and outputs; left out: all there is."""
+    """On a GPU: memory that each instance may use besides its inputs and outputs. Default: no limit."""
     outputs: Literal["host", "device"] = "host"
-    """On a GPU: where results lie: numpy arrays, or arrays on the GPU with `__cuda_array_interface__`."""
+    """On a GPU: results are numpy arrays (`host`), or arrays on the GPU with `__cuda_array_interface__` (`device`)."""
     graph_optimization: Literal["disabled", "basic", "extended", "layout", "all"] = "all"
-    """How far the graph is rewritten at load."""
+    """How far ONNX Runtime rewrites the graph at load."""
     cpu_memory_arena: bool = True
-    """Keep freed CPU memory for the next call; off, memory goes back to the system after each."""
+    """Keep freed CPU memory for the next call. If off, memory is returned to the system after each call."""
     memory_pattern: bool = True
     """Plan one block of memory for calls of equal shapes."""
     memory_reuse: bool = True
-    """Let tensors of one call share memory when their lives do not overlap."""
+    """Let tensors of one call share memory when their lifetimes do not overlap."""
     prepack: bool = True
     """Rearrange constant weights at load: faster calls, more memory."""
     deterministic: bool = False
-    """Ask for kernels that give equal bits each time."""
+    """Use kernels that compute the same bits each time."""
     flush_denormals: bool = False
     """Treat denormal floats as zero."""
     free_dimensions: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Sizes for dynamic dimensions, by their names in the model."""
     optimized_folder: Path | None = None
-    """A folder that exists; the optimized model is written there as `NAME.optimized.onnx`."""
+    """An existing folder; the optimized model is written there as `NAME.optimized.onnx`."""
     profile_folder: Path | None = None
-    """A folder that exists; a Chrome trace of all calls is written there when the model is unloaded."""
+    """An existing folder; a Chrome trace of all calls is written there when the model is unloaded."""
     log_severity: Literal["verbose", "info", "warning", "error", "fatal"] = "fatal"
-    """What ONNX Runtime writes to stderr; errors come back as results at any level."""
+    """What ONNX Runtime logs to stderr; errors are returned as results at any level."""
     session_config: dict[ConfigKey, Setting] = Field(default_factory=dict)
-    """Session configuration entries that have no option here, by their keys, such as `session.dynamic_block_base`."""
+    """Session configuration entries without an option here, by key, such as `session.dynamic_block_base`."""
 
     @field_validator("session_config")
     @classmethod
@@ -106,38 +107,43 @@ class ONNXOptions(BackendOptions):
         for name, options in (providers or {}).items():
             for key in options:
                 if key in _REFUSED:
-                    raise ValueError(f"option `{key}` of `{name}` cannot stand in a manifest: {_REFUSED[key]}")
+                    raise ValueError(f"option `{key}` of `{name}` is not allowed in a manifest: {_REFUSED[key]}")
             if name == "CPUExecutionProvider" and options:
-                raise ValueError("`CPUExecutionProvider` takes no options: `cpu_memory_arena` and the others are here")
+                raise ValueError(
+                    "`CPUExecutionProvider` takes no options: set `cpu_memory_arena` and the others beside `providers`"
+                )
         return providers
 
 
 def session_options(ort: Any, options: ONNXOptions, device: Device, model: Path, *, cpu_is_named: bool) -> Any:
-    """Return the `onnxruntime.SessionOptions` for one model; raise NOT_FOUND for a folder that does not exist."""
-    made = ort.SessionOptions()
-    made.intra_op_num_threads = options.intra_op_threads or device.threads or 0
-    made.inter_op_num_threads = options.inter_op_threads or device.threads or 0
-    made.execution_mode = getattr(ort.ExecutionMode, f"ORT_{options.execution_mode.upper()}")
-    made.graph_optimization_level = _optimization(ort, options.graph_optimization)
-    made.enable_cpu_mem_arena = options.cpu_memory_arena
-    made.enable_mem_pattern = options.memory_pattern
-    made.enable_mem_reuse = options.memory_reuse
-    made.use_deterministic_compute = options.deterministic
-    made.log_severity_level = ("verbose", "info", "warning", "error", "fatal").index(options.log_severity)
-    made.logid = model.name
+    """Return the `onnxruntime.SessionOptions` for one model.
+
+    NOT_FOUND: if a folder that the options name does not exist.
+    """
+    native = ort.SessionOptions()
+    native.intra_op_num_threads = options.intra_op_threads or device.threads or 0
+    native.inter_op_num_threads = options.inter_op_threads or device.threads or 0
+    native.execution_mode = getattr(ort.ExecutionMode, f"ORT_{options.execution_mode.upper()}")
+    native.graph_optimization_level = _optimization(ort, options.graph_optimization)
+    native.enable_cpu_mem_arena = options.cpu_memory_arena
+    native.enable_mem_pattern = options.memory_pattern
+    native.enable_mem_reuse = options.memory_reuse
+    native.use_deterministic_compute = options.deterministic
+    native.log_severity_level = ("verbose", "info", "warning", "error", "fatal").index(options.log_severity)
+    native.logid = model.name
     for name, size in options.free_dimensions.items():
-        made.add_free_dimension_override_by_name(name, size)
+        native.add_free_dimension_override_by_name(name, size)
     if options.optimized_folder is not None:
         folder = _folder("optimized_folder", options.optimized_folder)
-        made.optimized_model_filepath = str(folder / f"{model.stem}.optimized.onnx")
+        native.optimized_model_filepath = str(folder / f"{model.stem}.optimized.onnx")
     if options.profile_folder is not None:
-        made.enable_profiling = True
-        made.profile_file_prefix = str(_folder("profile_folder", options.profile_folder) / model.stem)
+        native.enable_profiling = True
+        native.profile_file_prefix = str(_folder("profile_folder", options.profile_folder) / model.stem)
     if device.kind == "cuda":
-        made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        native.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for key, value in _entries(options, cpu_is_named).items():
-        made.add_session_config_entry(key, value)
-    return made
+        native.add_session_config_entry(key, value)
+    return native
 
 
 def setting_text(value: Setting) -> str:

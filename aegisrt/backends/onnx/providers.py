@@ -1,7 +1,7 @@
-"""Execution providers: which ones a session asks for, and the refusal of a silent fallback.
+"""Execution providers: which ones a session requests, and the refusal of a silent fallback.
 
-ONNX Runtime leaves out a provider that it does not have, or that does not start, and runs on the CPU instead
-(https://github.com/microsoft/onnxruntime/issues/23372). Here that is an error, unless the options say
+ONNX Runtime skips a provider that it does not have, or that does not start, and runs on the CPU instead
+(https://github.com/microsoft/onnxruntime/issues/23372). Here that is an error, unless the options have
 `fallback: allow`.
 """
 
@@ -32,39 +32,42 @@ Chosen = dict[str, dict[str, str]]
 
 
 def choose(ort: Any, options: ONNXOptions, device: Device) -> Chosen:
-    """Return the providers to ask for, by name and in order, each with its options as text.
+    """Return the providers to request, by name and in order, each with its options as text.
 
-    INVALID_ARGUMENT for a name that ONNX Runtime does not know, UNAVAILABLE for one that this build does not have;
-    with `fallback: allow` the latter is left out.
+    INVALID_ARGUMENT: if a name is not a provider of ONNX Runtime.
+    UNAVAILABLE: if this build does not have a provider; with `fallback: allow` it is skipped instead.
     """
     available = ort.get_available_providers()
     chosen: Chosen = {}
-    for name, settings in _asked(options, device).items():
+    for name, settings in _requested(options, device).items():
         if name in available:
             chosen[name] = {key: setting_text(value) for key, value in settings.items()}
         elif name not in ort.get_all_providers():
             hint = suggest(name, available, "the providers of this build")
             raise fail(ErrorCode.INVALID_ARGUMENT, f"`{name}` is not an execution provider of ONNX Runtime", hint)
         elif options.fallback == "forbid":
-            message = f"`{name}` was asked for, and onnxruntime {ort.__version__} here has only {_list(available)}"
+            message = f"`{name}` is requested, but onnxruntime {ort.__version__} here has only {_list(available)}"
             raise fail(ErrorCode.UNAVAILABLE, message, _advice(name))
     return chosen or {CPU: {}}
 
 
-def refuse_fallback(asked: Sequence[str], got: Sequence[str], options: ONNXOptions) -> None:
-    """Return None where the session has every provider that was asked for; raise UNAVAILABLE where one fell away."""
-    lost = [name for name in asked if name not in got]
+def refuse_fallback(requested: Sequence[str], got: Sequence[str], options: ONNXOptions) -> None:
+    """Check that the session has every provider that was requested.
+
+    UNAVAILABLE: if one is missing, unless the options have `fallback: allow`.
+    """
+    lost = [name for name in requested if name not in got]
     if lost and options.fallback == "forbid":
-        message = f"`{lost[0]}` was asked for and did not start; the session got {_list(got)}"
-        hint = f"set `log_severity: warning` to read why; {_advice(lost[0])}"
+        message = f"`{lost[0]}` is requested, but did not start; the session has {_list(got)}"
+        hint = f"set `log_severity: warning` to see the reason; {_advice(lost[0])}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint)
 
 
-def _asked(options: ONNXOptions, device: Device) -> Mapping[str, Mapping[str, Setting]]:
-    asked: dict[str, dict[str, Setting]] = dict(options.providers or {name: {} for name in _ON_DEVICE[device.kind]})
-    if device.kind == "cuda" and CUDA in asked:
-        asked[CUDA] = {"device_id": device.ordinal, **asked[CUDA]}
-    return asked
+def _requested(options: ONNXOptions, device: Device) -> Mapping[str, Mapping[str, Setting]]:
+    requested: dict[str, dict[str, Setting]] = dict(options.providers or {name: {} for name in _ON_DEVICE[device.kind]})
+    if device.kind == "cuda" and CUDA in requested:
+        requested[CUDA] = {"device_id": device.ordinal, **requested[CUDA]}
+    return requested
 
 
 def _advice(name: str) -> str:

@@ -20,10 +20,13 @@ _ELEMENT = {
 
 
 def session_signature(session: Any, path: Path) -> Signature:
-    """Return inputs and outputs in the model's order; weights that a caller could override are no inputs.
+    """Return inputs and outputs in the model's order; weights that a caller could override are not inputs.
 
-    Outputs that are no tensors (sequences, maps, optional and sparse ones, element types that `DataType` lacks) are
-    in `omitted`. UNIMPLEMENTED for an input of that sort, and for a model without any output that is a tensor.
+    Outputs that are not tensors (sequences, maps, optional and sparse ones, element types that `DataType` lacks) are
+    in `omitted`.
+
+    UNIMPLEMENTED: if an input is of that sort, or if no output is a tensor.
+    INVALID_ARGUMENT: if the model has no outputs.
     """
     scalars = _Scalars(path)
     inputs = tuple(_input(arg, scalars, path) for arg in session.get_inputs())
@@ -44,9 +47,11 @@ def session_signature(session: Any, path: Path) -> Signature:
 
 
 def check_free_dimensions(names: dict[str, int], path: Path) -> None:
-    """Return None where the model's inputs have each of these dimensions; raise INVALID_ARGUMENT for one they lack.
+    """Check that the model's inputs have each of these dimensions; ONNX Runtime ignores a name that it does not find.
 
-    ONNX Runtime ignores a name that it does not find. Nothing is checked where the file's signature cannot be read.
+    Nothing is checked if the file's signature cannot be read.
+
+    INVALID_ARGUMENT: if no input has a dimension of that name.
     """
     if not names:
         return
@@ -62,7 +67,7 @@ def check_free_dimensions(names: dict[str, int], path: Path) -> None:
 
 
 class _Scalars:
-    """Which tensors the file declares as scalars: ONNX Runtime says `[]` of a scalar and of an unknown rank alike."""
+    """The tensors that the file declares as scalars: ONNX Runtime reports `[]` for a scalar and for an unknown rank."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,6 +1,6 @@
-"""Tensors that `InferenceSession.run` does not take as they are: BF16, and strings given as bytes.
+"""Converts tensors that `InferenceSession.run` does not accept: BF16, and strings given as bytes.
 
-numpy has no bfloat16, so BF16 goes in and out as an `OrtValue` over the bits
+numpy has no bfloat16, so BF16 is passed as an `OrtValue` over the bits
 (https://onnxruntime.ai/docs/api/python/api_summary.html#ortvalue).
 """
 
@@ -20,7 +20,7 @@ _ONNX_BF16 = 16
 
 
 class Conversion:
-    """What the inputs and outputs of one model need; the same for all of its instances."""
+    """Converts the inputs and outputs of one model; shared by all of its instances."""
 
     def __init__(self, ort: Any, signature: Signature) -> None:
         self._ort = ort
@@ -69,14 +69,16 @@ def _bf16(value: Any) -> Array:
 
 
 def _as_text(array: Array, name: str) -> Array:
-    """Return an array of str: ONNX Runtime would take `b"a"` for the text `b'a'`."""
+    """Return an array of str: ONNX Runtime would read `b"a"` as the text `b'a'`."""
     flat = array.ravel().tolist()
     if not any(isinstance(item, bytes) for item in flat):
         return array
-    made = np.empty(array.size, object)
+    texts = np.empty(array.size, object)
     try:
-        made[:] = [item.decode() if isinstance(item, bytes) else item for item in flat]
+        texts[:] = [item.decode() if isinstance(item, bytes) else item for item in flat]
     except UnicodeDecodeError as error:
-        message = f"input `{name}` holds bytes that are not UTF-8, and ONNX strings are"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "encode them, as base64 does", cause=str(error)) from None
-    return made.reshape(array.shape)
+        message = f"input `{name}` has bytes that are not UTF-8; ONNX strings are UTF-8"
+        raise fail(
+            ErrorCode.INVALID_ARGUMENT, message, "encode them, for example as base64", cause=str(error)
+        ) from None
+    return texts.reshape(array.shape)

@@ -18,7 +18,7 @@ exit codes: 0 fine."""
 def main(words: Sequence[str]) -> int:
     """Return 0."""
     arguments = parse(verb_parser("devices", DESCRIPTION, takes=""), words)
-    from aegisrt.devices.discover import Found, discover
+    from aegisrt.devices.discover import DiscoveredDevice, discover
 
     found = discover()
     if arguments.format == "json":
@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     from aegisrt.cli.render import print_table
 
-    def cells(device: Found) -> tuple[str, ...]:
+    def cells(device: DiscoveredDevice) -> tuple[str, ...]:
         memory = f"{device.memory_bytes / 2**30:.1f} GiB" if device.memory_bytes else ""
         usable = "yes" if device.available else "no"
         return (

@@ -1,4 +1,4 @@
-"""`DeviceArray`: an array on a GPU, as results give it and as others' arrays are read."""
+"""`DeviceArray`: an array on a GPU: a result, or a view of the array of another library."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from aegisrt.devices.cuda.context import cuda_context
 from aegisrt.devices.cuda.dlpack import read_capsule
 
 LEGACY_STREAM = 1
-"""`CU_STREAM_LEGACY`: the default stream, on which libraries that do not say otherwise work."""
+"""`CU_STREAM_LEGACY`: the default stream, which libraries use unless they choose another."""
 PER_THREAD_STREAM = 2
-"""`CU_STREAM_PER_THREAD`: another stream in each thread."""
+"""`CU_STREAM_PER_THREAD`: a default stream for each thread."""
 _CUDA = 2
 """`kDLCUDA`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class DeviceArray:
-    """A C-contiguous array in a GPU's memory; torch, cupy, numba and pycuda take it without a copy.
+    """A C-contiguous array in a GPU's memory; torch, cupy, numba and pycuda use it without a copy.
 
     https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
     """
@@ -33,11 +33,11 @@ class DeviceArray:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     ordinal: int = 0
-    """Which GPU."""
+    """The number of the GPU."""
     owner: Any = None
     """Keeps the memory alive."""
     stream: int | None = None
-    """The stream on which it is written, to be waited for; None: it is written."""
+    """The stream that still writes it, to be waited for; None: the data is complete."""
 
     @property
     def size(self) -> int:
@@ -51,7 +51,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3; what wrote the data is done, so that nobody has to wait for a stream."""
+        """Version 3; the data is complete, so a reader need not wait for a stream."""
         return {
             "shape": self.shape,
             "typestr": _typestr(self.dtype),
@@ -62,73 +62,73 @@ class DeviceArray:
         }
 
     def numpy(self) -> Array:
-        """Return a copy on the host, once the stream that writes it has done so."""
-        made: Array = np.empty(self.shape, self.dtype)
-        if made.nbytes:
+        """Return a copy on the host; waits for the stream that writes it."""
+        host: Array = np.empty(self.shape, self.dtype)
+        if host.nbytes:
             context = cuda_context(self.ordinal)
             with context:
                 if self.stream is not None:
                     context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(self.stream))
                 try:
-                    context.pycuda.memcpy_dtoh(made.view(np.uint8).reshape(-1), self.pointer)
+                    context.pycuda.memcpy_dtoh(host.view(np.uint8).reshape(-1), self.pointer)
                 except context.pycuda.Error as error:
                     raise context.translate(error) from error
-        return made
+        return host
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("an array on a GPU comes to the host only as a copy")
-        made = self.numpy()
-        return made if dtype is None else made.astype(dtype)
+            raise ValueError("an array on a GPU reaches the host only as a copy")
+        host = self.numpy()
+        return host if dtype is None else host.astype(dtype)
 
 
 def _typestr(dtype: np.dtype[Any]) -> str:
-    """Return the interface's name of a dtype; it has none for BF16, whose bits are told as UINT16."""
+    """Return the interface's name of a dtype; it has none for BF16, so BF16 is passed as UINT16 bits."""
     return "<u2" if dtype.name == "bfloat16" else dtype.str
 
 
 def device_array(value: Any, spec: TensorSpec) -> DeviceArray | None:
     """Return a view of an array on a GPU, by `__cuda_array_interface__` or DLPack; None for anything else.
 
-    INVALID_ARGUMENT for another dtype than the model's, and for one that is not C-contiguous.
+    INVALID_ARGUMENT: if its dtype is not the model's, or if it is not C-contiguous.
     """
     if isinstance(value, np.ndarray | np.generic):
         return None
-    seen = value if isinstance(value, DeviceArray) else _seen(value, spec.name)
-    if seen is not None and seen.dtype != spec.dtype.numpy:
-        found = DataType.of(seen.dtype) or seen.dtype
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{spec.name}` is {found}, the model takes {spec.dtype}")
-    return seen
+    array = value if isinstance(value, DeviceArray) else _view(value, spec.name)
+    if array is not None and array.dtype != spec.dtype.numpy:
+        dtype = DataType.of(array.dtype) or array.dtype
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{spec.name}` is {dtype}, the model takes {spec.dtype}")
+    return array
 
 
 def arrays_on(ordinal: int) -> DeviceView:
-    """Return the `device_array` of a model on one GPU, which refuses memory of another one: INVALID_ARGUMENT.
+    """Return a `device_array` for a model on one GPU: a function that raises INVALID_ARGUMENT for another GPU's memory.
 
-    Without that a kernel would read an illegal address, and the device would be lost to the process. The view says the
-    model's GPU, where `__cuda_array_interface__` says none. What this thread's own default stream writes is waited for
-    here, as another thread may run the model.
+    Otherwise a kernel would read an illegal address, and the process would lose the device. The view names the model's
+    GPU, because `__cuda_array_interface__` names none. The view waits for this thread's own default stream, because
+    another thread may run the model.
     """
     context = cuda_context(ordinal)
 
     def view(value: Any, spec: TensorSpec) -> DeviceArray | None:
-        seen = device_array(value, spec)
-        if seen is None or not seen.size:
-            return seen
-        with context.here():
-            other = context.driver.other_gpu(seen.pointer, ordinal)
+        array = device_array(value, spec)
+        if array is None or not array.size:
+            return array
+        with context.current():
+            other = context.driver.other_gpu(array.pointer, ordinal)
         if other is not None:
             message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
-        if seen.stream == PER_THREAD_STREAM:
-            with context.here():
-                context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(seen.stream))
-            return replace(seen, ordinal=ordinal, stream=None)
-        return seen if seen.ordinal == ordinal else replace(seen, ordinal=ordinal)
+        if array.stream == PER_THREAD_STREAM:
+            with context.current():
+                context.check("cuStreamSynchronize", context.driver.cuStreamSynchronize(array.stream))
+            return replace(array, ordinal=ordinal, stream=None)
+        return array if array.ordinal == ordinal else replace(array, ordinal=ordinal)
 
     return view
 
 
-def _seen(value: Any, name: str) -> DeviceArray | None:
+def _view(value: Any, name: str) -> DeviceArray | None:
     try:
         interface = getattr(value, "__cuda_array_interface__", None)
     except (TypeError, RuntimeError):  # torch raises for dtypes that the interface lacks, and for tensors on the CPU
@@ -137,7 +137,7 @@ def _seen(value: Any, name: str) -> DeviceArray | None:
         return by_dlpack(value, name)
     if "stream" in interface:
         return _by_interface(interface, value, name)
-    return by_dlpack(value, name) or _by_interface(interface, value, name)  # torch tells its stream by DLPack alone
+    return by_dlpack(value, name) or _by_interface(interface, value, name)  # torch passes its stream by DLPack only
 
 
 def _by_interface(interface: Mapping[str, Any], value: Any, name: str) -> DeviceArray:
@@ -153,7 +153,7 @@ def _by_interface(interface: Mapping[str, Any], value: Any, name: str) -> Device
 
 
 def _is_contiguous(shape: tuple[int, ...], strides: Sequence[int], step: int) -> bool:
-    """Return whether the strides are those of C order; that of a dimension of 1 may be any, and torch makes it 1."""
+    """Return whether strides are those of C order; a dimension of size 1 may have any, and torch gives it 1."""
     if not prod(shape):
         return True
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
@@ -164,22 +164,22 @@ def _is_contiguous(shape: tuple[int, ...], strides: Sequence[int], step: int) ->
 
 
 def by_dlpack(value: Any, name: str) -> DeviceArray | None:
-    """Return a view by DLPack of an array on a GPU; its producer lets the default stream wait for what writes it."""
+    """Return a view by DLPack of an array on a GPU; its library makes the default stream wait for pending writes."""
     if not (hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__")):
         return None
     kind, ordinal = value.__dlpack_device__()
     if int(kind) != _CUDA:
         return None
     context = cuda_context(int(ordinal))
-    with context.here():  # torch exports from the current device only, and asks for that one's streams
+    with context.current():  # torch exports from the current device only, and uses that device's streams
         try:
             capsule = value.__dlpack__(stream=LEGACY_STREAM)
         except BufferError as error:  # a tensor of torch that requires a gradient
-            message = f"input `{name}` is not given out by its library: {error}"
+            message = f"the library of input `{name}` refuses to export it: {error}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)) from error
     tensor = read_capsule(capsule)
     if tensor is None:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model takes")
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model accepts")
     if tensor.strides is not None and not _is_contiguous(tensor.shape, tensor.strides, 1):
         raise not_contiguous(name)
     return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, int(ordinal), owner=capsule, stream=LEGACY_STREAM)
@@ -187,5 +187,5 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
 
 def not_contiguous(name: str) -> ResultError:
     """Return the error for an array with gaps, or with its dimensions in another order."""
-    message = f"input `{name}` lies on the GPU with gaps or in another order"
+    message = f"input `{name}` is on the GPU, but has gaps or its dimensions in another order"
     return fail(ErrorCode.INVALID_ARGUMENT, message, f"pass a contiguous copy: `{name}.contiguous()`")

@@ -1,8 +1,8 @@
 """`CudaContext`: the primary context of one GPU, on pycuda, which only this file imports.
 
-Engines (ONNX Runtime, TensorRT, TVM, torch) work in the device's primary context; `pycuda.autoinit` would make another
-one, in which their handles are invalid. pycuda frees what it allocated only in a thread where the context is pushed,
-so everything that allocates or frees does so inside `with context:`.
+Engines (ONNX Runtime, TensorRT, TVM, torch) work in the device's primary context; `pycuda.autoinit` would create
+another one, in which their handles are invalid. pycuda frees memory only in a thread where the context is pushed, so
+all code that allocates or frees runs inside `with context:`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from aegisrt.devices.cuda.driver import THREAD_LOCAL_CAPTURE, CudaDriver, cuda_d
 
 PYCUDA = Requirement("pycuda.driver", ("pycuda",), "cuda")
 
-_LOST_WORDS = ("illegal", "misaligned", "uncorrectable", "device-side assert")
-"""In pycuda's text of an error after which the device is lost; it does not give the number."""
+_LOST_TEXTS = ("illegal", "misaligned", "uncorrectable", "device-side assert")
+"""Parts of pycuda's message for an error after which the device is lost; the message has no error number."""
 _NOTHING = nullcontext()
 
 
 class _Thread(threading.local):
-    records_apart = False
+    captures_locally = False
     """Whether this thread is in the capture mode `thread local`."""
 
 
@@ -36,12 +36,12 @@ class CudaContext:
     """The primary context of one device; `with context:` makes it current in this thread, and may be nested.
 
     It is retained once and kept for the process: other libraries share it. After an error that leaves the device
-    unusable, every later use answers that same error. Whether other GPUs go on is the driver's choice: it may count the
-    whole process as inconsistent (CUDA_ERROR_ILLEGAL_ADDRESS and its like in
+    unusable, every later use raises that same error. The driver decides whether other GPUs still work: it may regard
+    the whole process as inconsistent (CUDA_ERROR_ILLEGAL_ADDRESS and similar ones in
     https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html), and driver 580.159 does.
 
-    A thread that was here once goes on in the capture mode `thread local`. In the default mode, what it does breaks a
-    recording of another thread that was begun in that mode, as ONNX Runtime's are, and is refused itself.
+    A thread that used a context once stays in the capture mode `thread local`. In the default mode, an allocation would
+    break a recording that another thread began in that mode, as ONNX Runtime does, and would be refused itself.
     """
 
     def __init__(self, ordinal: int, driver: CudaDriver, pycuda: Any) -> None:
@@ -61,8 +61,8 @@ class CudaContext:
     def __enter__(self) -> CudaContext:
         if self.lost is not None:
             raise ResultError(self.lost)
-        if not _thread.records_apart:
-            self._record_apart()
+        if not _thread.captures_locally:
+            self._capture_locally()
         self._push()
         return self
 
@@ -71,32 +71,32 @@ class CudaContext:
     ) -> None:
         self._pop()
 
-    def stays(self) -> bool:
-        """Return whether this context is current in this thread without `with`, and the device is not lost.
+    def make_current(self) -> bool:
+        """Return whether this context is now current in this thread without `with`, and the device is not lost.
 
-        Where no context is, that of device 0 is made current for good, as CUDA's runtime does at its first call in a
-        thread; another device's is not, since the caller's own work would then go there.
+        If the thread has no context, that of device 0 is made current and stays so, as CUDA's runtime does at its first
+        call in a thread. Another device's is not made current, because the caller's own work would then run there.
         """
         if self.lost is not None:
             return False
-        if not _thread.records_apart:
-            self._record_apart()
+        if not _thread.captures_locally:
+            self._capture_locally()
         current = self._current()
         if current is None and self.ordinal == 0:
             self.check("cuCtxSetCurrent", self.driver.cuCtxSetCurrent(self._handle))
             return True
         return current == self._handle
 
-    def here(self) -> AbstractContextManager[Any]:
-        """Return this context, or one that does nothing where it `stays`: quicker, and not enough for pycuda."""
-        return _NOTHING if self.stays() else self
+    def current(self) -> AbstractContextManager[Any]:
+        """Return this context, or one that does nothing if `make_current`: faster, but not enough for pycuda."""
+        return _NOTHING if self.make_current() else self
 
     def unless_lost(self) -> AbstractContextManager[Any]:
-        """Return this context, or one that does nothing where the device is lost: for what releases things."""
+        """Return this context, or one that does nothing if the device is lost: for code that releases resources."""
         return _NOTHING if self.lost is not None else self
 
     def check(self, name: str, code: int) -> None:
-        """Return None for success; raise what a driver's result code means, and remember one that is for good."""
+        """Return for success; raise the error of any other code, and keep one that leaves the device unusable."""
         if code:
             text = self.driver.text(code)
             failure = driver_error(name, code, text)
@@ -105,27 +105,27 @@ class CudaContext:
             raise failure
 
     def translate(self, error: Exception) -> ResultError:
-        """Return the error that stands for one of pycuda's, whose text is `cuMemAlloc failed: out of memory`."""
+        """Return the error for an exception of pycuda, with a text like `cuMemAlloc failed: out of memory`."""
         text = str(error)
         if isinstance(error, self.pycuda.MemoryError):
             return driver_error(text.partition(" ")[0], 2, "out of memory")
-        if isinstance(error, self.pycuda.LaunchError) or any(word in text for word in _LOST_WORDS):
+        if isinstance(error, self.pycuda.LaunchError) or any(part in text for part in _LOST_TEXTS):
             failure = driver_error(text.partition(" ")[0], 719, text)
             self._lose(failure.error, text)
             return failure
         return fail(ErrorCode.UNAVAILABLE, f"the CUDA driver answered: {text}", "see `aegisrt doctor`", cause=text)
 
     def memory(self) -> tuple[int, int]:
-        """Return the free and the whole memory of the device, in bytes."""
+        """Return the free and the total memory of the device, in bytes."""
         with self:
             free, total = self.pycuda.mem_get_info()
         return int(free), int(total)
 
-    def _record_apart(self) -> None:
+    def _capture_locally(self) -> None:
         mode = c_int(THREAD_LOCAL_CAPTURE)
         code = self.driver.cuThreadExchangeStreamCaptureMode(byref(mode))
         self.check("cuThreadExchangeStreamCaptureMode", code)
-        _thread.records_apart = True
+        _thread.captures_locally = True
 
     def _current(self) -> int | None:
         found = c_void_p()
@@ -155,8 +155,9 @@ def any_lost() -> bool:
 def cuda_context(ordinal: int) -> CudaContext:
     """Return the primary context of a device, the same each time.
 
-    UNAVAILABLE with the driver's message where there is no driver or no device, and with the install command where
-    pycuda is missing; NOT_FOUND for an ordinal that no device has.
+    UNAVAILABLE: with the driver's message if there is no driver or no device, with the install command if pycuda is
+    missing.
+    NOT_FOUND: if no device has this ordinal.
     """
     with _lock:
         found = _contexts.get(ordinal)

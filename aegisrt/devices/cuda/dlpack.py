@@ -1,6 +1,6 @@
-"""`read_capsule`: what a DLPack capsule says of a tensor; the layout is that of dlpack.h (https://dmlc.github.io/dlpack).
+"""`read_capsule`: reads a tensor from a DLPack capsule, by the layout of dlpack.h (https://dmlc.github.io/dlpack).
 
-The capsule frees the tensor when it is collected itself, so that whoever reads it keeps the capsule.
+The capsule frees the tensor when it is collected; so the reader keeps the capsule as long as it uses the tensor.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class _Tensor(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class CapsuleTensor:
-    """A tensor in somebody else's memory."""
+    """A tensor in the memory of another library."""
 
     pointer: int
     shape: tuple[int, ...]
     strides: tuple[int, ...] | None
-    """In elements; None where it is C-contiguous."""
+    """In elements; None if the tensor is C-contiguous."""
     dtype: np.dtype[Any]
 
 

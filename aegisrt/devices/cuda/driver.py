@@ -1,9 +1,8 @@
 """The NVIDIA driver, by ctypes: what discovery needs, and what pycuda lacks.
 
-pycuda has no stream priorities, records and copies on no stream but its own, and has no graph capture; so streams,
-events, copies and graphs are made here, by the handles that every engine takes. Nothing needs to be installed to
-import this file, or to hear from it why there is no GPU. Signatures are those of
-https://docs.nvidia.com/cuda/cuda-driver-api/.
+pycuda has no stream priorities, records and copies on its own streams only, and has no graph capture; so streams,
+events, copies and graphs are created here, with the handles that every engine accepts. No package is needed to import
+this file, or to get its error if the machine has no GPU. Signatures: https://docs.nvidia.com/cuda/cuda-driver-api/.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphDestroy": (c_void_p,),
 }
 THREAD_LOCAL_CAPTURE = 1
-"""`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: what a thread records, and what others do meanwhile, are apart."""
+"""`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: other threads do not disturb what a thread records."""
 _POINTER_IS_MANAGED, _POINTER_ORDINAL = 8, 9
 _NO_DRIVER = "install the NVIDIA driver, or run the container with `--gpus all`"
 _HINTS = {
@@ -68,14 +67,17 @@ _HINTS = {
 }
 _NOT_HERE = frozenset({3, 34, 36, 46, 100, 802, 803, 804, 999})
 _STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 809, 911})
-"""Errors after which the process can use the device no more: ECC, illegal address, assertion, launch failure."""
+"""Errors after which the process cannot use the device any more: ECC, illegal address, assertion, launch failure."""
 
 
 class CudaDriver:
-    """`libcuda`, initialised. Thread-safe; one for a process."""
+    """`libcuda`, initialized. Thread-safe; one for a process."""
 
     def __init__(self, library: Any = None) -> None:
-        """Load and initialise it; raise UNAVAILABLE with the loader's or the driver's own words."""
+        """Load and initialize it.
+
+        UNAVAILABLE: with the loader's or the driver's own text, if that fails or the driver is too old.
+        """
         self._library = _load() if library is None else library
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._library, name, None)
@@ -91,12 +93,12 @@ class CudaDriver:
         raise AttributeError(name)
 
     def check(self, name: str, code: int) -> None:
-        """Return None for success; raise what the code means, in the driver's words."""
+        """Return for success; raise the error of any other code, with the driver's own text."""
         if code:
             raise driver_error(name, code, self.text(code))
 
     def version(self) -> str:
-        """Return the newest CUDA version that the driver serves, such as `13.0`."""
+        """Return the newest CUDA version that the driver supports, such as `13.0`."""
         number = c_int()
         self.check("cuDriverGetVersion", self.cuDriverGetVersion(byref(number)))
         return f"{number.value // 1000}.{number.value % 1000 // 10}"
@@ -114,7 +116,7 @@ class CudaDriver:
         return text.value.decode(errors="replace")
 
     def memory_bytes(self, ordinal: int) -> int:
-        """Return the device's whole memory."""
+        """Return the device's total memory."""
         size = c_size_t()
         self.check("cuDeviceTotalMem", self.cuDeviceTotalMem_v2(byref(size), self._device(ordinal)))
         return size.value
@@ -131,7 +133,7 @@ class CudaDriver:
         return value.value
 
     def other_gpu(self, address: int, ordinal: int) -> int | None:
-        """Return which other GPU than `ordinal` holds this memory; None for none, and for what any GPU may read."""
+        """Return the GPU that holds this memory if it is not `ordinal`; else None; None for managed memory."""
         found, managed = c_int(), c_int()
         if self.cuPointerGetAttribute(byref(found), _POINTER_ORDINAL, address) or found.value == ordinal:
             return None
@@ -148,22 +150,25 @@ class CudaDriver:
         return device
 
     def text(self, code: int) -> str:
-        """Return the name and the words of a result code."""
+        """Return the name and the description of a result code."""
         name, text = c_char_p(), c_char_p()
         self._library.cuGetErrorName(code, byref(name))
         self._library.cuGetErrorString(code, byref(text))
-        words = [part.value.decode(errors="replace") for part in (name, text) if part.value]
-        return ": ".join(words) or f"error {code}"
+        parts = [part.value.decode(errors="replace") for part in (name, text) if part.value]
+        return ": ".join(parts) or f"error {code}"
 
 
 @cache
 def cuda_driver() -> CudaDriver:
-    """Return the process's driver; raise UNAVAILABLE, with why, where there is none."""
+    """Return the process's driver.
+
+    UNAVAILABLE: with the reason, if there is none.
+    """
     return CudaDriver()
 
 
 def driver_error(name: str, code: int, text: str) -> ResultError:
-    """Return the error that stands for a driver's result code."""
+    """Return the error for a driver's result code."""
     message, cause = f"the CUDA driver answered {text}", f"{name}: {text} ({code})"
     if code == 2:
         hint = "use a smaller batch, fewer instances, or unload another model"

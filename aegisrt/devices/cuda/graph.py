@@ -13,7 +13,7 @@ from aegisrt.devices.cuda.stream import CudaStream
 
 
 class CudaGraph:
-    """Holds addresses and shapes as they were at capture; what changes them needs a new graph."""
+    """Holds the addresses and shapes of its capture; if they change, capture a new graph."""
 
     def __init__(self, context: CudaContext, executable: int) -> None:
         self._context = context
@@ -21,10 +21,10 @@ class CudaGraph:
 
     @classmethod
     def capture(cls, stream: CudaStream, work: Callable[[int], None]) -> CudaGraph:
-        """Return what `work(handle)` enqueues, recorded and not run.
+        """Return the work that `work(handle)` enqueues, recorded and not run.
 
-        FAILED_PRECONDITION, with the reason, for work that cannot be captured, such as one that waits for the GPU
-        (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs); the stream is as before.
+        FAILED_PRECONDITION: with the reason, if the work cannot be captured, for example because it waits for the GPU
+        (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs); the stream is then unchanged.
         """
         with stream.lock, stream.context as context:
             driver, graph = context.driver, c_void_p()
@@ -34,7 +34,7 @@ class CudaGraph:
                 context.check("cuStreamBeginCapture", code)
                 try:
                     work(stream.handle)
-                except Exception as error:  # noqa: BLE001  (a capture must be ended, whatever broke it)
+                except Exception as error:  # noqa: BLE001  (a capture must be ended after any error)
                     problem = error
                 code = driver.cuStreamEndCapture(stream.handle, byref(graph))
                 if problem is not None:
@@ -58,14 +58,14 @@ class CudaGraph:
             self._context.check("cuGraphLaunch", code)
 
     def close(self) -> None:
-        """Destroy it; any number of times. The stream that it was launched on must be done with it."""
+        """Destroy it; may be called again. The stream that it was launched on must be done with it."""
         executable, self._executable = self._executable, 0
         if executable and self._context.lost is None:
             with self._context as context:
                 context.check("cuGraphExecDestroy", context.driver.cuGraphExecDestroy(executable))
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
+        with contextlib.suppress(Exception):  # no caller to report to: the garbage collector runs this
             self.close()
 
 
@@ -77,5 +77,6 @@ def _instantiate(context: CudaContext, graph: int) -> int:
 
 
 def _refused(error: Exception) -> ResultError:
-    said = error.error.message if isinstance(error, ResultError) else str(error)
-    return ResultError(Error(ErrorCode.FAILED_PRECONDITION, f"this work cannot be captured: {said}", cause=repr(error)))
+    reason = error.error.message if isinstance(error, ResultError) else str(error)
+    message = f"this work cannot be captured: {reason}"
+    return ResultError(Error(ErrorCode.FAILED_PRECONDITION, message, cause=repr(error)))

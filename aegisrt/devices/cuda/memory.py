@@ -1,4 +1,4 @@
-"""Memory on a GPU, and page-locked memory on the host that the GPU reads and writes by itself."""
+"""Memory on a GPU, and page-locked memory on the host that the GPU reads and writes directly."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda.context import CudaContext
 
 _SMALLEST = 512
-"""Bytes; also the alignment that engines may ask for at most (TensorRT asks for 256)."""
+"""Bytes; also the largest alignment that an engine may need (TensorRT needs 256)."""
 
 
 class DeviceBuffer:
-    """Memory of a GPU. `pointer` is a device address; free it, in any thread."""
+    """Memory of a GPU. `pointer` is a device address. Free it, in any thread."""
 
     def __init__(self, context: CudaContext, size_bytes: int) -> None:
-        """Allocate it; RESOURCE_EXHAUSTED where the GPU has not as much left. Never empty: engines refuse address 0."""
+        """Allocate it. It is never empty, because engines refuse address 0.
+
+        RESOURCE_EXHAUSTED: if the GPU has not enough memory left.
+        """
         self._context = context
         self.size_bytes = max(size_bytes, _SMALLEST)
         self._allocation: Any = None
@@ -35,7 +38,7 @@ class DeviceBuffer:
         self.pointer = int(self._allocation)
 
     def free(self) -> None:
-        """Give it back; any number of times."""
+        """Free it; may be called again."""
         allocation, self._allocation = self._allocation, None
         self.pointer = 0
         if allocation is not None and self._context.lost is None:
@@ -43,7 +46,7 @@ class DeviceBuffer:
                 allocation.free()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
+        with contextlib.suppress(Exception):  # no caller to report to: the garbage collector runs this
             self.free()
 
 
@@ -51,7 +54,10 @@ class PinnedBuffer:
     """Page-locked host memory, as bytes in a numpy array."""
 
     def __init__(self, context: CudaContext, size_bytes: int) -> None:
-        """Allocate it for all contexts; RESOURCE_EXHAUSTED where the host refuses."""
+        """Allocate it, for all contexts.
+
+        RESOURCE_EXHAUSTED: if the host refuses.
+        """
         self._context = context
         self.size_bytes = size_bytes
         with context:
@@ -69,17 +75,17 @@ class PinnedBuffer:
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return a copy of its beginning as an array."""
-        made = np.empty(shape, dtype)
-        memmove(made.ctypes.data, self.address, made.nbytes)
-        return made
+        copy = np.empty(shape, dtype)
+        memmove(copy.ctypes.data, self.address, copy.nbytes)
+        return copy
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return its beginning as an array, without a copy; invalid after it was freed or went back to a pool."""
+        """Return its beginning as an array, without a copy; invalid once it is freed or released to a pool."""
         size = prod(shape) * dtype.itemsize
         return self._array[:size].view(dtype).reshape(shape)
 
     def free(self) -> None:
-        """Give it back to the system."""
+        """Free it."""
         allocation, self._allocation = self._allocation, None
         if allocation is not None and self._context.lost is None:
             with self._context:
@@ -89,7 +95,7 @@ class PinnedBuffer:
 class StagingPool:
     """Page-locked buffers by size, kept for the next use: locking pages takes the driver about a millisecond.
 
-    Thread-safe. What is given back is kept up to `keep_bytes`.
+    Thread-safe. Released buffers are kept up to `keep_bytes`.
     """
 
     def __init__(self, context: CudaContext, *, keep_bytes: int = 256 * 2**20) -> None:
@@ -98,7 +104,7 @@ class StagingPool:
         self._kept_bytes = 0
         self._free: dict[int, list[PinnedBuffer]] = {}
         self._lock = threading.RLock()
-        """One that its holder may take again: the garbage collector may give a buffer back at any time."""
+        """Reentrant, because the garbage collector may release a buffer at any time, also in a thread that holds it."""
 
     def take(self, size_bytes: int) -> PinnedBuffer:
         """Return a buffer of at least this size."""
@@ -110,8 +116,8 @@ class StagingPool:
                 return kept.pop()
         return PinnedBuffer(self._context, size)
 
-    def give_back(self, buffer: PinnedBuffer) -> None:
-        """Keep a buffer for the next use, or free it where enough are kept."""
+    def release(self, buffer: PinnedBuffer) -> None:
+        """Keep a buffer for the next use, or free it if enough are kept."""
         with self._lock:
             if self._kept_bytes + buffer.size_bytes <= self._keep_bytes:
                 self._free.setdefault(buffer.size_bytes, []).append(buffer)
@@ -120,7 +126,7 @@ class StagingPool:
         buffer.free()
 
     def clear(self) -> None:
-        """Free all that is kept."""
+        """Free all kept buffers."""
         with self._lock:
             kept = [buffer for buffers in self._free.values() for buffer in buffers]
             self._free.clear()
@@ -153,14 +159,14 @@ _pools_lock = threading.Lock()
 
 @atexit.register
 def _clear_pools() -> None:
-    """Free what is kept while the driver is still there; pycuda warns of what it has to free after that."""
+    """Free all kept buffers while the driver is still there; pycuda warns of each that it has to free later."""
     with contextlib.suppress(ResultError):
         for pool in _pools.values():
             pool.clear()
 
 
 def staging_pool(context: CudaContext) -> StagingPool:
-    """Return the pool of a device, shared by all that stage to it."""
+    """Return the pool of a device, shared by all tensors that are staged to it."""
     with _pools_lock:
         pool = _pools.get(context.ordinal)
         if pool is None or pool._context is not context:

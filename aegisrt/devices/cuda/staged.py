@@ -1,4 +1,4 @@
-"""`StagedTensor`: a tensor's memory on a GPU, and page-locked memory on the host that it is copied through."""
+"""`StagedTensor`: a tensor's memory on a GPU, and the page-locked memory on the host that it is copied through."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aegisrt.devices.cuda.memory import DeviceBuffer, PinnedBuffer, copy_to_devi
 
 
 class StagedTensor:
-    """Grows when more is needed, which changes its addresses; in one thread at a time."""
+    """Grows on demand, which changes its addresses. Not thread-safe: one thread at a time."""
 
     def __init__(self, context: CudaContext) -> None:
         self._context = context
@@ -26,11 +26,11 @@ class StagedTensor:
 
     @property
     def device_bytes(self) -> int:
-        """How much is held on the GPU."""
+        """Bytes held on the GPU."""
         return self._device.size_bytes if self._device is not None else 0
 
     def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
-        """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
+        """Make room; return whether an address changed. After RESOURCE_EXHAUSTED nothing has changed."""
         pinned, fresh = self._pinned, self._device
         if pinned is None or pinned.size_bytes < size_bytes:
             pinned = self._pool.take(size_bytes)
@@ -39,14 +39,14 @@ class StagedTensor:
                 fresh = DeviceBuffer(self._context, size_bytes)
             except BaseException:
                 if pinned is not self._pinned:
-                    self._pool.give_back(pinned)
+                    self._pool.release(pinned)
                 raise
         if pinned is self._pinned and fresh is self._device:
             return False
         old_pinned, old_device = self._pinned, self._device
         self._pinned, self._device, self.pointer = pinned, fresh, fresh.pointer if fresh is not None else 0
         if old_pinned is not None and old_pinned is not pinned:
-            self._pool.give_back(old_pinned)
+            self._pool.release(old_pinned)
         if old_device is not None and old_device is not fresh:
             old_device.free()
         return True
@@ -67,7 +67,7 @@ class StagedTensor:
         return self._pinned.view(shape, dtype)
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return an array of its own with what lies on the host's side; the stream must be done with it."""
+        """Return a copy of the host's side; the stream must be done with it."""
         return self.view(shape, dtype).copy()
 
     def to_device(self, size_bytes: int, stream: int) -> None:
@@ -75,19 +75,19 @@ class StagedTensor:
         copy_to_device(self._context, self.pointer, self.address, size_bytes, stream)
 
     def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
-        """Enqueue the copy to the host, from `source` on the GPU or from its own memory there."""
+        """Enqueue the copy to the host from `source`, an address on the GPU; default: its own memory there."""
         copy_to_host(self._context, self.address, source or self.pointer, size_bytes, stream)
 
     def free(self) -> None:
-        """Give all of it back; any number of times."""
+        """Free all of it; may be called again."""
         pinned, device = self._pinned, self._device
-        self._pinned = self._device = None  # first: nothing may go back to the pool twice
+        self._pinned = self._device = None  # first: no buffer may be released to the pool twice
         self.pointer = 0
         if pinned is not None:
-            self._pool.give_back(pinned)
+            self._pool.release(pinned)
         if device is not None:
             device.free()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the garbage collector has nobody to tell an error to
+        with contextlib.suppress(Exception):  # no caller to report to: the garbage collector runs this
             self.free()

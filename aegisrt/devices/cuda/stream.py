@@ -32,12 +32,12 @@ class CudaEvent:
         self.handle = made.value or 0
 
     def record(self, stream: int) -> None:
-        """Put it, or put it anew, at the end of the stream with this handle."""
+        """Put it at the end of the stream with this handle; a mark that was set before is moved."""
         with self._context as context:
             context.check("cuEventRecord", context.driver.cuEventRecord(self.handle, stream))
 
     def synchronize(self) -> None:
-        """Return when the work before it is done; other Python threads run meanwhile."""
+        """Wait until the work before it is done; other Python threads run meanwhile."""
         with self._context as context:
             context.check("cuEventSynchronize", context.driver.cuEventSynchronize(self.handle))
 
@@ -55,7 +55,7 @@ class CudaEvent:
         return passed.value
 
     def close(self) -> None:
-        """Destroy it; any number of times."""
+        """Destroy it; may be called again."""
         handle, self.handle = self.handle, 0
         if handle and self._context.lost is None:
             with self._context as context:
@@ -66,14 +66,19 @@ class CudaEvent:
 
 
 class CudaStream:
-    """An ordered queue of work on one GPU, in its primary context, so that every engine takes its handle.
+    """An ordered queue of work on one GPU, in its primary context, so that every engine accepts its handle.
 
-    Work enters in the order of `enqueue`, one caller at a time; two streams run side by side. Thread-safe. Close it,
-    or use it in a `with`; a model that runs on it must be unloaded first.
+    Work runs in the order of `enqueue`, one caller at a time; two streams run in parallel. Thread-safe. Close it, or
+    use it in a `with`; unload every model that runs on it first.
     """
 
     def __init__(self, device: Device | str | None = None, *, priority: Priority = "normal") -> None:
-        """Open it. `ResultError`: UNAVAILABLE without driver, GPU or pycuda; NOT_FOUND for a GPU that is not there."""
+        """Open it. It raises `ResultError`.
+
+        UNAVAILABLE: if there is no driver, no GPU or no pycuda.
+        NOT_FOUND: if the machine has no GPU of this number.
+        INVALID_ARGUMENT: if the device is not a GPU.
+        """
         self.device = device if isinstance(device, Device) else Device.parse(device or "cuda")
         self.priority = priority
         self.handle = 0
@@ -87,23 +92,23 @@ class CudaStream:
         self.handle = self._open()
 
     def enqueue(self, work: Callable[[int], T]) -> T:
-        """Return what `work(handle)` answers, with the device's context current; the GPU does the work later."""
+        """Return the value of `work(handle)`, called with the device's context current; the GPU does the work later."""
         with self.lock, self.context:
             return work(self.open_handle())
 
     def synchronize(self) -> None:
-        """Return when all work in it is done; other Python threads run meanwhile."""
+        """Wait until all work in it is done; other Python threads run meanwhile."""
         with self.context:
             self.finish()
 
     def finish(self) -> None:
-        """Do what `synchronize` does, where the device's context is current already."""
+        """Wait like `synchronize`; the device's context must be current already."""
         code = self.context.driver.cuStreamSynchronize(self.open_handle())
         if code:
             self.context.check("cuStreamSynchronize", code)
 
     def drop_recording(self) -> bool:
-        """End the recording that an engine of this thread has left open, and drop it; return whether there was one."""
+        """End and drop a recording that an engine left open in this thread; return whether there was one."""
         status, graph = c_int(), c_void_p()
         with self.context as context:
             context.check("cuStreamIsCapturing", context.driver.cuStreamIsCapturing(self.open_handle(), byref(status)))
@@ -115,9 +120,9 @@ class CudaStream:
         return True
 
     def raise_if_lost(self) -> None:
-        """Wait for its work, and raise why the device was lost where it was: the engine's own error may not say so.
+        """Wait for its work; if the device is lost, raise that error, because the engine's own may not show the loss.
 
-        Waiting fails in a recording too, which is no reason to raise.
+        Waiting also fails during a recording; that is not raised.
         """
         try:
             self.synchronize()
@@ -126,9 +131,9 @@ class CudaStream:
                 raise
 
     def break_off(self, error: BaseException) -> None:
-        """Wait for what a call that `error` ends has put on it: the memory of that call may be another's afterwards.
+        """Wait for the work of a call that `error` ends: that call's memory may be reused afterwards.
 
-        Raises the loss of the device where only waiting tells of it, unless `error` is an interrupt.
+        If waiting shows that the device is lost, it raises that error, unless `error` is an interrupt.
         """
         if self.context.lost is None:
             try:
@@ -150,12 +155,12 @@ class CudaStream:
         return event
 
     def wait_for(self, event: CudaEvent) -> None:
-        """Let the work that is enqueued from now on wait for an event, of any stream; returns at once."""
+        """Make the work that is enqueued from now on wait for an event of any stream; returns at once."""
         with self.lock, self.context as context:
             context.check("cuStreamWaitEvent", context.driver.cuStreamWaitEvent(self.open_handle(), event.handle, 0))
 
     def wait_for_stream(self, other: int | None) -> None:
-        """Let the work that is enqueued from now on wait for what is in another stream now; None: for nothing."""
+        """Make the work that is enqueued from now on wait for all present work of another stream; None: no wait."""
         if other is not None and other != self.handle:
             event = CudaEvent(self.context, timing=False)
             event.record(other)
@@ -163,7 +168,7 @@ class CudaStream:
             event.close()
 
     def close(self) -> None:
-        """Wait for its work and destroy it; any number of times."""
+        """Wait for its work and destroy it; may be called again."""
         with self.lock:
             handle, self.handle = self.handle, 0
         if handle and self.context.lost is None:
@@ -199,16 +204,19 @@ class CudaStream:
         return made.value or 0
 
     def open_handle(self) -> int:
-        """Return `handle`; FAILED_PRECONDITION where the stream is closed."""
+        """Return `handle`.
+
+        FAILED_PRECONDITION: if the stream is closed.
+        """
         if not self.handle:
             raise fail(ErrorCode.FAILED_PRECONDITION, "the stream is closed", "open another")
         return self.handle
 
 
 def stream_priority(priority: Priority, least: int, greatest: int) -> int:
-    """Return CUDA's number for a priority: lower numbers go first, and a stream without one has 0.
+    """Return CUDA's number for a priority: lower numbers run first, and a stream without one has 0.
 
-    On today's GPUs 0 is also the least, so that `low` and `normal` are the same there.
+    On present GPUs 0 is also the lowest priority, so `low` and `normal` are the same there.
 
     https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__STREAM.html
     """
@@ -218,9 +226,11 @@ def stream_priority(priority: Priority, least: int, greatest: int) -> int:
 def open_stream(declared: StreamOptions | CudaStream | None, device: Device) -> tuple[CudaStream, bool]:
     """Return the stream that an instance works on, and whether the instance has to close it.
 
-    A `CudaStream` is used as it is, a declared one is opened anew, unless it is `shared`: then all instances that
-    were given the same declaration, on the same GPU, get the same one. Without a declaration the instance has a stream
-    of its own. INVALID_ARGUMENT for a `CudaStream` of another GPU.
+    A `CudaStream` is used as it is. For a declared stream a new one is opened, unless it is `shared`: all instances
+    with the same declaration, on the same GPU, get the same one. Without a declaration the instance gets a stream of
+    its own.
+
+    INVALID_ARGUMENT: if a `CudaStream` is on another GPU.
     """
     if isinstance(declared, CudaStream):
         if declared.device.ordinal != device.ordinal:
@@ -241,7 +251,7 @@ def open_stream(declared: StreamOptions | CudaStream | None, device: Device) -> 
 
 
 class _SharedStream(CudaStream):
-    """Lives while an instance holds it; it holds its declaration, whose identity is in its key."""
+    """Lives while an instance holds it. It holds its declaration, so that the key, its identity, stays valid."""
 
     def __init__(self, device: Device, declared: StreamOptions) -> None:
         self.declared = declared
@@ -259,7 +269,7 @@ def _is_done(context: CudaContext, name: str, code: int) -> bool:
 
 
 def _quietly(close: Callable[[], Any]) -> None:
-    """Close what its owner forgot; the garbage collector has nobody to tell an error to."""
+    """Close an object that its owner forgot; the garbage collector has no caller to report an error to."""
     try:
         close()
     except (ResultError, TypeError, AttributeError):

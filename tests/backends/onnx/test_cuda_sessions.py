@@ -8,7 +8,7 @@ import pytest
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt[onnx]'")
 
 from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
-from aegisrt.backends import onnx  # noqa: E402
+from aegisrt.backends.onnx import backend as onnx  # noqa: E402
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions, cpu_nodes, cuda_settings, open_on_gpu, quiet  # noqa: E402
 from aegisrt.backends.onnx.options import ONNXOptions  # noqa: E402
 from aegisrt.backends.onnx.providers import CPU, CUDA  # noqa: E402
@@ -113,7 +113,7 @@ def test_only_the_first_session_falls_back_and_not_before_it_was_tried_without_a
     assert metadata["cuda_graph"].startswith("off: ")
     metadata["providers"] = (CUDA, CPU)
     with pytest.raises(ResultError):
-        sessions.opened(sessions.first[1])
+        sessions.open_session(sessions.first[1])
     sessions.close()
 
 

@@ -520,7 +520,7 @@ def test_a_call_that_is_broken_off_leaves_nothing_in_flight(calls_before, lost, 
             fake_cuda.fail["cuStreamSynchronize"] = 700
         raise KeyboardInterrupt
 
-    slot._wait = interrupted
+    slot._readback._wait = interrupted
     with pytest.raises(KeyboardInterrupt):
         slot.call({"image": images(2)}, ("probabilities",))
     assert fake_cuda.calls[-1] == "cuStreamSynchronize"

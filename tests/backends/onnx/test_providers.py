@@ -48,7 +48,7 @@ class TestChoose:
             choose(build(CPU), options(providers={CUDA: {}, CPU: {}}), Device())
         error = caught.value.error
         assert error.code is ErrorCode.UNAVAILABLE
-        assert error.message == f"`{CUDA}` was asked for, and onnxruntime 1.31.1 here has only `{CPU}`"
+        assert error.message == f"`{CUDA}` is requested, but onnxruntime 1.31.1 here has only `{CPU}`"
         assert "pip install 'aegisrt[onnx-gpu]'" in error.hint
         assert "fallback: allow" in error.hint
 
@@ -78,7 +78,7 @@ class TestRefuseFallback:
             refuse_fallback([CUDA], [CPU], options())
         error = caught.value.error
         assert error.code is ErrorCode.UNAVAILABLE
-        assert error.message == f"`{CUDA}` was asked for and did not start; the session got `{CPU}`"
+        assert error.message == f"`{CUDA}` is requested, but did not start; the session has `{CPU}`"
 
     def test_it_is_allowed_where_the_manifest_says_so(self):
         refuse_fallback([CUDA], [CPU], options(fallback="allow"))

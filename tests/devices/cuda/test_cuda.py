@@ -171,11 +171,11 @@ def test_the_pool_gives_the_same_pages_again_and_keeps_no_more_than_it_may(fake_
     pool = StagingPool(cuda_context(0), keep_bytes=4096)
     first, second = pool.take(3000), pool.take(3000)
     assert first.size_bytes == 4096
-    pool.give_back(first)
-    pool.give_back(second)
+    pool.release(first)
+    pool.release(second)
     assert len(fake_cuda.pinned) == 1
     assert pool.take(4000) is first
-    pool.give_back(first)
+    pool.release(first)
     pool.clear()
     assert fake_cuda.pinned == {}
 

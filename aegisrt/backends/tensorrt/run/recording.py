@@ -65,7 +65,7 @@ class Recording:
                 return None
             copyto(view, value)
         stream = self._stream
-        with stream.context.here():
+        with stream.context.current():
             self.launch(stream.handle)
             stream.finish()
         return [view.copy() for view in self._results]

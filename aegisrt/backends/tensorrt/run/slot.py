@@ -88,7 +88,7 @@ class TensorRTSlot:
                     return values
             lent = call.stage(inputs)
             stream = self._stream
-            with stream.lock, self._cuda.here():
+            with stream.lock, self._cuda.current():
                 if recording is not None and not lent:
                     recording.launch(stream.handle)
                 else:

@@ -151,7 +151,7 @@ class TVMCudaSlot:
         """Hold the device, with its context current, and let TVM work on this instance's stream."""
         import tvm_ffi
 
-        with _running[self._ordinal], self._cuda.here(), tvm_ffi.use_raw_stream(self._device, self._stream.handle):
+        with _running[self._ordinal], self._cuda.current(), tvm_ffi.use_raw_stream(self._device, self._stream.handle):
             try:
                 yield
             except BaseException:
