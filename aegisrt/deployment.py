@@ -13,9 +13,10 @@ from aegisrt.core.result import Err, Ok, Result
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.check import check_graph
 from aegisrt.graph.nodes import Graph
-from aegisrt.manifest.check.validate import manifest_error, validate
+from aegisrt.manifest.check.validate import validate
 from aegisrt.manifest.compose.compose import compose
 from aegisrt.manifest.composition import Composition, composed_before, escaped
+from aegisrt.manifest.errors import manifest_error
 from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import Manifest
 from aegisrt.runtime.building.factory import build_backends

@@ -15,7 +15,7 @@ from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Ok, Result
 from aegisrt.core.suggest import quoted
 from aegisrt.manifest.compose.library import ConfigLibrary, shown
-from aegisrt.manifest.composition import composition_error
+from aegisrt.manifest.errors import manifest_error
 
 EVENTS = ("pull_request", "push", "schedule", "workflow_dispatch")
 Runner = Literal["hosted", "self-hosted"]
@@ -81,7 +81,7 @@ def make_matrix(
             else:
                 entries += _entries(cell.value, one)
     found = found or [*_twice(entries)]
-    return Err(composition_error(found, "the CI matrix")) if found else Ok(entries)
+    return Err(manifest_error(found, "the CI matrix")) if found else Ok(entries)
 
 
 def _entries(cell: Cell, words: Words) -> list[MatrixEntry]:

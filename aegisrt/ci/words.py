@@ -9,10 +9,10 @@ from aegisrt.ci.cell import GROUP
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.result import Err, Ok, Result
-from aegisrt.manifest.compose.compose import expand_sweep
 from aegisrt.manifest.compose.fields import TOP
 from aegisrt.manifest.compose.overrides import place_in
-from aegisrt.manifest.composition import composition_error
+from aegisrt.manifest.compose.sweep import expand_sweep
+from aegisrt.manifest.errors import manifest_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def sorted_words(overrides: Sequence[str], multirun: bool) -> Result[list[Words]
     """Return the overrides of each combination of a sweep; without `multirun`, of the one that they are."""
     found = [wrong for text in overrides if (wrong := _misplaced(text)) is not None]
     if found:
-        return Err(composition_error(found, "the command line"))
+        return Err(manifest_error(found, "the command line"))
     expanded = expand_sweep(overrides) if multirun else Ok([list(overrides)])
     if isinstance(expanded, Err):
         return expanded

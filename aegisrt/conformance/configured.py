@@ -14,8 +14,8 @@ from aegisrt.core.result import Err, Ok, Result
 from aegisrt.manifest.check.json_values import json_values
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.check.pydantic_errors import explain_errors
-from aegisrt.manifest.check.validate import manifest_error
 from aegisrt.manifest.compose.compose import compose
+from aegisrt.manifest.errors import manifest_error
 
 GROUP = "conformance"
 DEFAULT = "full"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from aegisrt.core.diagnostic import Diagnostic
-from aegisrt.core.result import Error, ErrorCode
-from aegisrt.manifest.check.validate import manifest_error
 from aegisrt.manifest.origin import KeyPath, Origin
 from aegisrt.manifest.read.source import MAPPING_NAME
 from aegisrt.manifest.read.tree import Tree, from_plain
+from aegisrt.manifest.read.yaml_loader import ManifestDumper
 from aegisrt.manifest.schema import Manifest
 
 _DEFAULT = Origin("default")
@@ -55,13 +56,9 @@ class Composition:
 
     def yaml(self) -> str:
         """Return the manifest as YAML; saved and deployed again, it gives the same manifest."""
-        import yaml
-        from omegaconf._utils import get_omega_conf_dumper
-
         values = {key: escaped(value) for key, value in self.values.items() if key in self.fields}
         header = "# @base none\n" if self.without_base else ""
-        dumper = get_omega_conf_dumper()
-        text: str = yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**16)
+        text: str = yaml.dump(values, Dumper=ManifestDumper, sort_keys=False, allow_unicode=True, width=2**16)
         return header + text
 
 
@@ -80,13 +77,3 @@ def escaped(value: Any) -> Any:
     if isinstance(value, str):
         return _BEFORE_INTERPOLATION.sub(lambda match: f"{match[1] * 2}\\${{", value)
     return value
-
-
-_CODES = {"file-not-found": ErrorCode.NOT_FOUND, "unreadable-file": ErrorCode.PERMISSION_DENIED}
-
-
-def composition_error(diagnostics: list[Diagnostic], name: str) -> Error:
-    """Return the error that carries what is wrong with a composition; of files alone, with their code."""
-    codes = {_CODES.get(diagnostic.id, ErrorCode.INVALID_ARGUMENT) for diagnostic in diagnostics}
-    code = codes.pop() if len(codes) == 1 else ErrorCode.INVALID_ARGUMENT
-    return replace(manifest_error(dict.fromkeys(diagnostics), name), code=code)

@@ -97,7 +97,7 @@ def _cells(arguments: Arguments) -> Result[list[ConformanceOptions]]:
     """Return the options of each run: those of each cell of a sweep, for each backend."""
     from aegisrt.backends.registry import entries
     from aegisrt.conformance.configured import configured
-    from aegisrt.manifest.compose.compose import expand_sweep
+    from aegisrt.manifest.compose.sweep import expand_sweep
 
     swept = expand_sweep(arguments.overrides) if arguments.multirun else Ok([arguments.overrides])
     if isinstance(swept, Err):

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import Annotated, Any, Union
 
 from pydantic import ValidationError
 
-from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.options import BackendOptions
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.result import Err, Ok, Result
 from aegisrt.manifest.check.files import check_files
 from aegisrt.manifest.check.json_values import json_values
 from aegisrt.manifest.check.links import check_links
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.check.pydantic_errors import explain_errors
 from aegisrt.manifest.check.schema_walk import ByKind
+from aegisrt.manifest.composition import Composition
+from aegisrt.manifest.errors import manifest_error
 from aegisrt.manifest.schema import Manifest
 
-if TYPE_CHECKING:
-    from aegisrt.manifest.composition import Composition
-
 Kinds = Mapping[str, type[BackendOptions]]
-
-_CODES = {
-    "missing-file": ErrorCode.NOT_FOUND,
-    "unreadable-file": ErrorCode.PERMISSION_DENIED,
-    "wrong-sha256": ErrorCode.DATA_LOSS,
-}
 
 
 def manifest_type(kinds: Kinds) -> type[Manifest[Any]]:
@@ -74,28 +66,3 @@ def validate(
     if manifest is None or found:
         return Err(manifest_error(found, composition.name))
     return Ok(manifest)
-
-
-def manifest_error(diagnostics: Iterable[Diagnostic], name: str) -> Error:
-    """Return the error that carries the diagnostics of a manifest: of files by line, then of overrides.
-
-    What an alias (`*x`) brings to several places is told once, at the place where it is written.
-    """
-    by_text = {(found.id, found.location, found.message): found for found in reversed([*diagnostics])}
-    ordered = sorted(by_text.values(), key=_order)
-    codes = {_CODES.get(diagnostic.id, ErrorCode.INVALID_ARGUMENT) for diagnostic in ordered}
-    first = ordered[0]
-    more = len(ordered) - 1
-    message = first.message if not more else f"{first.message}; {more} more error{'s' * (more > 1)} in {name}"
-    return Error(
-        codes.pop() if len(codes) == 1 else ErrorCode.INVALID_ARGUMENT,
-        message,
-        first.hint or first.label,
-        first.location,
-        diagnostics=tuple(ordered),
-    )
-
-
-def _order(diagnostic: Diagnostic) -> tuple[bool, str, int, int, str]:
-    at = diagnostic.location
-    return at.file.startswith("override "), at.file, at.line, at.column, diagnostic.id

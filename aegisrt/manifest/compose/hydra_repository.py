@@ -7,6 +7,7 @@ from typing import Any
 
 from aegisrt.manifest.compose.choices import COMMAND_GROUPS
 from aegisrt.manifest.compose.defaults import DefaultsEntry, read_defaults
+from aegisrt.manifest.compose.hydra import hydra_parts
 from aegisrt.manifest.compose.library import ConfigLibrary
 from aegisrt.manifest.compose.overrides import Override
 
@@ -15,9 +16,9 @@ ROOT, MANIFEST = "_root_", "_manifest_"
 
 
 class HydraRepository:
-    """Duck-typed after `hydra._internal.config_repository.IConfigRepository` of Hydra 1.3; `hydra` are its classes."""
+    """Duck-typed after `hydra._internal.config_repository.IConfigRepository` of Hydra 1.3."""
 
-    def __init__(self, library: ConfigLibrary, base: list[str], reserved: tuple[str, ...], hydra: Any) -> None:
+    def __init__(self, library: ConfigLibrary, base: list[str], reserved: tuple[str, ...]) -> None:
         self.library = library
         self.base = base
         self.reserved = reserved
@@ -25,7 +26,6 @@ class HydraRepository:
         """Choices of groups that no defaults list names."""
         self.entries: dict[str, list[DefaultsEntry]] = {}
         """The defaults lists read so far, by file."""
-        self._hydra = hydra
 
     def load_config(self, config_path: str) -> Any:
         """Return what Hydra's ConfigResult holds, as far as its defaults list looks; None where there is no file."""
@@ -58,19 +58,19 @@ class HydraRepository:
 
     def _root(self) -> list[Any]:
         """Return `[base, the manifest, env: null, groups: null, _self_]`, and what `+group=name` appends."""
-        files = [self._hydra.ConfigDefault(path=path) for path in (*self.base, MANIFEST)]
-        groups = [self._hydra.GroupDefault(group=group) for group in self.reserved]
+        files = [hydra_parts().ConfigDefault(path=path) for path in (*self.base, MANIFEST)]
+        groups = [hydra_parts().GroupDefault(group=group) for group in self.reserved]
         appended = [
-            self._hydra.ConfigDefault(path=f"{choice.key}/{name}", package=choice.package)
+            hydra_parts().ConfigDefault(path=f"{choice.key}/{name}", package=choice.package)
             for choice in self.appended
             for name, _ in choice.names()
         ]
-        return [*files, *groups, self._hydra.ConfigDefault(path="_self_"), *appended]
+        return [*files, *groups, hydra_parts().ConfigDefault(path="_self_"), *appended]
 
     def _default(self, entry: DefaultsEntry) -> Any:
         if entry.path is not None:
-            return self._hydra.ConfigDefault(path=entry.path, package=entry.package)
-        return self._hydra.GroupDefault(
+            return hydra_parts().ConfigDefault(path=entry.path, package=entry.package)
+        return hydra_parts().GroupDefault(
             group=entry.group,
             value=list(entry.choice) if isinstance(entry.choice, tuple) else entry.choice,
             package=entry.package,

@@ -14,6 +14,7 @@ from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.suggest import did_you_mean, listed
+from aegisrt.manifest.compose.hydra import GrammarError, evaluate_interpolation, split_key
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
 from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
@@ -83,10 +84,6 @@ class _Resolver:
         return from_plain(self._evaluate(str(tree.value), path[:-1]), tree)
 
     def _evaluate(self, text: str, parent: KeyPath, **rule: str) -> Any:
-        from omegaconf.errors import OmegaConfBaseException
-        from omegaconf.grammar_parser import parse
-        from omegaconf.grammar_visitor import GrammarVisitor
-
         def call(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:  # noqa: ARG001
             return self._call(name, args, parent)
 
@@ -94,8 +91,8 @@ class _Resolver:
             return self._select(key, parent)
 
         try:
-            return GrammarVisitor(select, call, None).visit(parse(text, **rule))
-        except (OmegaConfBaseException, UserWarning, ValueError, AssertionError, TypeError) as error:
+            return evaluate_interpolation(text, select, call, **rule)
+        except GrammarError as error:
             raise _UnresolvedError(f"`{text}` is not a valid interpolation: {_first_line(error)}", _GRAMMAR) from error
         except RecursionError as error:
             raise _UnresolvedError("interpolations are nested too deeply", _PLAIN) from error
@@ -113,14 +110,12 @@ class _Resolver:
 
     def _select(self, key: str, parent: KeyPath) -> Any:
         """Return the plain value that `${key}` stands for; leading dots count from the mapping around it."""
-        from omegaconf._utils import split_key
-
         name = key.lstrip(".")
         up = len(key) - len(name)
         if up > len(parent) + 1:
             raise _UnresolvedError(f"`{key}` leads out of the manifest", "use fewer leading dots")
         base = parent[: len(parent) - up + 1] if up else ()
-        path: KeyPath = (*base, *(part for part in split_key(name) if part))
+        path: KeyPath = (*base, *split_key(name))
         return self._at(path).plain()
 
     def _at(self, path: KeyPath) -> Tree:

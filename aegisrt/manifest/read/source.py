@@ -7,7 +7,6 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,6 +18,7 @@ from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.read.forbidden import hydra_refused, refuse_keys
 from aegisrt.manifest.read.tree import Tree
 from aegisrt.manifest.read.yaml_errors import not_utf8, syntax_diagnostic
+from aegisrt.manifest.read.yaml_loader import ManifestLoader
 from aegisrt.manifest.read.yaml_tree import YamlReader
 
 MAPPING_NAME = "<mapping>"
@@ -140,7 +140,7 @@ def _read_header(text: str, source: Source) -> None:
 
 def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
     try:
-        loader = loader_class()(text)
+        loader = ManifestLoader(text)
         loader.name = source.name
         node = loader.get_single_node()
         reader = YamlReader(source.name, loader)
@@ -170,14 +170,6 @@ def _accept(tree: Tree, source: Source) -> None:
     kept = {key: child for key, child in tree.value.items() if key not in ("defaults", "hydra")}
     source.defaults = tree.value.get("defaults")
     source.tree = replace(tree, value=kept)
-
-
-@cache
-def loader_class() -> Any:
-    """Return OmegaConf's YAML loader, which Hydra reads with, so that values read here are those that it would read."""
-    from omegaconf._utils import get_yaml_loader
-
-    return get_yaml_loader()
 
 
 def _from_python(value: Any, path: tuple[str | int, ...], found: list[Diagnostic], seen: set[int]) -> Tree:

@@ -10,7 +10,7 @@ from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.manifest.check.files import check_files
 from aegisrt.manifest.check.locate import Locator
-from aegisrt.manifest.check.validate import manifest_error
+from aegisrt.manifest.errors import manifest_error
 from tests.manifest.yaml_composition import composed
 
 

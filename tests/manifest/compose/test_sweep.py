@@ -1,6 +1,6 @@
 import pytest
 
-from aegisrt.manifest.compose.compose import expand_sweep
+from aegisrt.manifest.compose.sweep import expand_sweep
 
 
 @pytest.mark.parametrize(

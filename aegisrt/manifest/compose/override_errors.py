@@ -1,67 +1,9 @@
-"""`value_tree`: the value of an override as a `Tree`, from the parse tree of Hydra's grammar."""
+"""`bad_override`: an override that Hydra's grammar refuses, explained without the words of a parser."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from aegisrt.core.diagnostic import Diagnostic, Location, Note
+from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.manifest.compose.overrides import place_in
-from aegisrt.manifest.read.tree import Layer, Tree, from_plain
-
-
-class SweepError(Exception):
-    """A value that stands for several: `1,2`, `choice(1,2)`, `range(1,3)`."""
-
-    def __init__(self, place: Location) -> None:
-        super().__init__(place)
-        self.place = place
-
-
-def value_tree(element: Any, visitor: Any, text: str, layer: Layer, found: list[Diagnostic]) -> Tree:
-    """Return a grammar's `element` as a tree; `visitor` is Hydra's, which gives scalars their values.
-
-    Raises SweepError where the value is one of several.
-    """
-    at = context_place(element, text)
-    if element.listContainer():
-        items = element.listContainer().element()
-        return Tree([value_tree(item, visitor, text, layer, found) for item in items], None, at, layer)
-    if element.dictContainer():
-        children: dict[str, Tree] = {}
-        for pair in element.dictContainer().dictKeyValuePair():
-            read = visitor.visitDictKey(pair.dictKey())
-            key = read if isinstance(read, str) else pair.dictKey().getText().strip()
-            place = context_place(pair.dictKey(), text)
-            child = value_tree(pair.element(), visitor, text, layer, found)
-            if key in children:
-                first = Note("it was given here first", children[key].key)
-                message, label = f"`{key}` is given twice", "given again"
-                found.append(Diagnostic("duplicate-key", message, place, label=label, notes=(first,)))
-            children[key] = Tree(child.value, place, child.at, layer)
-        return Tree(children, None, at, layer)
-    value = _plain(visitor.visitElement(element), at)
-    return from_plain(value, Tree(None, None, at, layer))
-
-
-def context_place(context: Any, text: str) -> Location:
-    """Return the place of a part of an override, without the blanks around it."""
-    start, stop = context.start.start, context.stop.stop + 1
-    part = text[start:stop]
-    start += len(part) - len(part.lstrip(" \t"))
-    return place_in(text, start, start + len(part.strip(" \t")))
-
-
-def _plain(value: Any, at: Location) -> Any:
-    """Return what Hydra made of a value as plain data: its quoted strings as text."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, list):
-        return [_plain(item, at) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item, at) for key, item in value.items()}
-    if type(value).__name__ == "QuotedString":
-        return value.text
-    raise SweepError(at)
 
 
 def sweep(text: str, place: Location) -> Diagnostic:

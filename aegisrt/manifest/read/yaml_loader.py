@@ -1,0 +1,64 @@
+"""`ManifestLoader` and `ManifestDumper`: the YAML of manifests, which is YAML 1.1 by OmegaConf's rules.
+
+The rules are those of `omegaconf._utils.get_yaml_loader` (OmegaConf 2.3), so that a value is what Hydra would read:
+numbers with an exponent and no dot are floats (`1e3`), and dates stay text. Written over PyYAML's public API; a test
+holds both classes to OmegaConf's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+_FLOAT = "tag:yaml.org,2002:float"
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_FLOATS = re.compile(
+    r"""^(?:
+     [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
+    |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+_BOOLS_OF_OTHERS = frozenset("yYnN")
+"""Booleans of YAML 1.1 that PyYAML reads as text; other readers do not."""
+_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""Line breaks that PyYAML writes raw into single quotes, and folds to a blank when it reads them again."""
+
+
+class ManifestLoader(yaml.SafeLoader):
+    """Reads the nodes of a manifest. It makes scalars only; `YamlReader` refuses duplicate keys and other tags."""
+
+
+class ManifestDumper(yaml.SafeDumper):
+    """Writes plain data so that `ManifestLoader` reads the same data; numbers and booleans as text are quoted."""
+
+
+def _text(dumper: ManifestDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if text in _BOOLS_OF_OTHERS or _is_number(text) else None
+    if _LINE_BREAKS.search(text):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _is_number(text: str) -> bool:
+    """Return True if Python reads the text as a number: readers of YAML 1.2 may do so too (`08`)."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_timestamps(resolvers: dict[str, list[tuple[str, Any]]]) -> dict[str, list[tuple[str, Any]]]:
+    return {start: [pair for pair in pairs if pair[0] != _TIMESTAMP] for start, pairs in resolvers.items()}
+
+
+for _class in (ManifestLoader, ManifestDumper):
+    _class.add_implicit_resolver(_FLOAT, _FLOATS, list("-+0123456789."))
+ManifestLoader.yaml_implicit_resolvers = _without_timestamps(ManifestLoader.yaml_implicit_resolvers)
+ManifestDumper.add_representer(str, _text)
