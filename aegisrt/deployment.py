@@ -44,7 +44,7 @@ def deploy(
 
     `manifest` is a YAML file, the same as a mapping, a validated `Manifest`, or None for the packaged demo.
     `overrides` are in Hydra's grammar. `config_dir` holds the user's own configuration groups. A manifest's errors
-    are in the error's `diagnostics`; an engine's have the location of the manifest's line that asked for it.
+    are in the error's `diagnostics`; an engine's error has the location of the manifest's line that caused it.
     """
     resolved = resolve(manifest, overrides, config_dir=config_dir)
     return run(resolved.value) if isinstance(resolved, Ok) else resolved
@@ -56,7 +56,7 @@ def resolve(
     *,
     config_dir: Path | str | None = None,
 ) -> Result[Resolved]:
-    """Return a manifest composed and checked, and the graph of it; loads no engine."""
+    """Return the composed and checked manifest, and its graph; load no engine."""
     kinds = options_by_kind()
     if isinstance(kinds, Err):
         return kinds
@@ -72,10 +72,10 @@ def resolve(
     if isinstance(valid, Err):
         return valid
     graph = build_graph(valid.value)
-    found = check_graph(graph, composition.origins)
-    if any(item.severity == "error" for item in found):
-        return Err(manifest_error(found, composition.name))
-    return Ok(Resolved(valid.value, graph, composition.origins, composition, found))
+    diagnostics = check_graph(graph, composition.origins)
+    if any(item.severity == "error" for item in diagnostics):
+        return Err(manifest_error(diagnostics, composition.name))
+    return Ok(Resolved(valid.value, graph, composition.origins, composition, diagnostics))
 
 
 def run(resolved: Resolved, progress: Callable[[str], None] | None = None) -> Result[ExecutionContext]:

@@ -1,4 +1,4 @@
-"""`build_graph`: from a valid manifest to the graph of what will run where; loads no engine."""
+"""`build_graph`: from a valid manifest to the graph of models and what they run on; loads no engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aegisrt.manifest.schema import Manifest, ModelOptions
 
 
 def build_graph(manifest: Manifest[Any]) -> Graph:
-    """Return the graph of a manifest whose references and declared digests are known to hold."""
+    """Return the graph of a manifest whose references and declared digests were checked."""
     nodes: dict[str, Node] = {}
     edges: dict[Edge, None] = {}
     for name, model in manifest.models.items():

@@ -1,4 +1,4 @@
-"""`check_graph`: what a graph says that its user should know before it runs."""
+"""`check_graph`: the warnings and errors of a graph, before anything runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _IDS = {"not_installed": "not-installed", "unsupported": "unsupported-device"}
 
 
 def check_graph(graph: Graph, origins: Origins) -> tuple[Diagnostic, ...]:
-    """Return a warning for each model whose engine is not here, and an error for each that its device cannot run."""
-    found = []
+    """Return a warning for each model whose engine is not installed, an error for each that its device cannot run."""
+    diagnostics = []
     for node in graph.models:
         if node.state not in _IDS:
             continue
         path = ("models", node.name, "backend")
         origin = origins.of(path)
-        found.append(
+        diagnostics.append(
             Diagnostic(
                 id=_IDS[node.state],
                 message=f"model `{node.name}` cannot run here: {node.reason}",
@@ -27,4 +27,4 @@ def check_graph(graph: Graph, origins: Origins) -> tuple[Diagnostic, ...]:
                 severity="warning" if node.state == "not_installed" else "error",
             )
         )
-    return tuple(found)
+    return tuple(diagnostics)

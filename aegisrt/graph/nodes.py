@@ -14,7 +14,7 @@ State = Literal["ready", "needs_build", "not_installed", "unsupported"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A model, or something that it runs on."""
+    """A model, or a backend, stream or device that it runs on."""
 
     id: str
     """`KIND:NAME`, unique in the graph."""
@@ -32,10 +32,10 @@ class Node:
     reason: str | None = None
     """Why the state is not `ready`, and what to do."""
     metadata: dict[str, Any] | None = None
-    """Of a loaded model: what its engine says of it, such as the nodes that it runs on the CPU (`cpu_nodes`)."""
+    """Of a loaded model: the metadata that its engine reports, such as the nodes that run on the CPU (`cpu_nodes`)."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as `aegisrt graph --json` shows them."""
+        """Return plain values, as `aegisrt graph --json` prints them."""
         return asdict(self)
 
 
@@ -49,7 +49,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The models of a manifest and what they run on; what no model uses is not in it."""
+    """The models of a manifest and what they run on; anything that no model uses is left out."""
 
     manifest: Manifest[Any]
     nodes: tuple[Node, ...]
@@ -61,7 +61,7 @@ class Graph:
         return tuple(node for node in self.nodes if node.kind == "model")
 
     def loaded(self, metadata: Mapping[str, dict[str, Any] | None]) -> Graph:
-        """Return this graph with what the engines say of the models, by their names."""
+        """Return this graph with the engines' metadata of the models, by model name."""
         nodes = tuple(
             replace(node, metadata=metadata.get(node.name)) if node.kind == "model" else node for node in self.nodes
         )

@@ -1,4 +1,4 @@
-"""`device_of`: on which declared device an option set runs."""
+"""`device_of`: the declared device that an option set runs on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aegisrt.manifest.schema import Manifest
 
 
 def device_of(manifest: Manifest[Any], options: BackendOptions) -> str:
-    """Return the name of a declared device: the one that the options name, `cpu` where they name none.
+    """Return the name of a declared device: the one that the options name, else `cpu`.
 
     A kind that does not run on a CPU, and whose options name no device, runs on the first declared one that it can use.
     """

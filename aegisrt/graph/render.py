@@ -9,7 +9,7 @@ from aegisrt.graph.nodes import Graph, Node
 
 
 def to_text(graph: Graph) -> str:
-    """Return one line a model, with what it runs on, and the reason where it cannot."""
+    """Return one line per model: what it runs on, its state, and the reason if it is not ready."""
     if not graph.nodes:
         return "no models\n"
     lines = []
@@ -19,7 +19,7 @@ def to_text(graph: Graph) -> str:
         lines.append(f"{node.name}{count} -> {node.backend} -> {node.device}{queue}  [{node.state}]")
         if node.reason:
             lines.append(f"    {node.reason}")
-        lines += [f"    {key}: {_told(value)}" for key, value in (node.metadata or {}).items()]
+        lines += [f"    {key}: {_plain(value)}" for key, value in (node.metadata or {}).items()]
     return "\n".join(lines) + "\n"
 
 
@@ -32,7 +32,7 @@ def to_mermaid(graph: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(value: Any) -> str:
+def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,4 +1,4 @@
-"""What a model's declaration says of requests in flight: its queue, and how requests are joined into batches.
+"""`QueueOptions` and `BatchingOptions`: how the requests of a model wait, and how they are joined into batches.
 
 Names and meanings follow Triton's model configuration
 (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/batcher.html).
@@ -14,18 +14,18 @@ from aegisrt.core.options import StrictModel
 
 
 class QueueOptions(StrictModel):
-    """The requests of one model that wait for an instance. High priority goes first, then the oldest."""
+    """Requests of one model that wait for an instance. High priority goes first, then the oldest."""
 
     max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """How many requests may wait; those that run do not count."""
     when_full: Literal["reject", "wait"] = "reject"
     """`reject` answers RESOURCE_EXHAUSTED at once; `wait` holds the caller until there is room, or its deadline."""
     default_timeout_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    """The time limit of a request that has none of its own; left out, it waits as long as it takes."""
+    """The time limit of a request that has none of its own; if left out, such a request waits as long as it takes."""
     on_close: Literal["drain", "cancel"] = "drain"
-    """What `close()` does with waiting requests: runs them, or answers CANCELLED."""
+    """What `close()` does with waiting requests: run them (`drain`), or answer CANCELLED (`cancel`)."""
     close_timeout_ms: Annotated[float, Field(ge=0, le=1e9)] = 30_000.0
-    """How long `close()` waits for requests; those that are left then are answered CANCELLED."""
+    """How long `close()` waits for requests; the rest are answered CANCELLED."""
 
 
 class BatchingOptions(StrictModel):
@@ -37,11 +37,11 @@ class BatchingOptions(StrictModel):
     max_batch_size: Annotated[int, Field(ge=1, le=65_536)]
     """The most rows of one call; a request with more is refused."""
     preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Rows at which a batch is run without waiting for more; of several that can be made, the largest."""
+    """Rows at which a batch runs without waiting for more; of several possible sizes, the largest."""
     max_queue_delay_us: Annotated[int, Field(ge=0, le=60_000_000)] = 0
     """How long a request may wait for others to join it, in microseconds; 0 joins only what waits already."""
     pad_to_preferred: bool = False
-    """Fill a batch up to the next preferred size with copies of its last row; what is answered never shows them."""
+    """Fill a batch up to the next preferred size with copies of its last row; answers never contain them."""
 
     @field_validator("preferred_batch_sizes")
     @classmethod

@@ -15,16 +15,17 @@ from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Signature
 from aegisrt.graph.nodes import Graph
+from aegisrt.runtime.closing import wait_s
 from aegisrt.runtime.metrics import ModelMetrics
 from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
-from aegisrt.runtime.served import ServedModel, wait_s
+from aegisrt.runtime.served import ServedModel
 
 
 class ExecutionContext:
     """Owns the loaded backends of one graph, and dispatches requests to them. Thread-safe; close it, or use `with`.
 
-    It is of the process that made it. A fork copies neither its workers nor the engines' threads, so that a request
-    would wait for ever there: in a child every request is answered FAILED_PRECONDITION, and `close()` does nothing.
+    It belongs to the process that created it. A fork copies neither its workers nor the engines' threads, so a request
+    would wait for ever in the child: there every request is answered FAILED_PRECONDITION, and `close()` does nothing.
     """
 
     def __init__(self, graph: Graph, backends: dict[str, RuntimeBackend[Any]]) -> None:
@@ -35,13 +36,13 @@ class ExecutionContext:
             name: ServedModel(name, backend, declared[name], self._watch) for name, backend in backends.items()
         }
         self._reached = self._served
-        """What requests may reach: nothing, in a child that a fork made."""
+        """The models that requests may reach: none in a forked child."""
         self._only = next(iter(self._served.values())) if len(backends) == 1 else None
         _contexts.add(self)
 
     @property
     def graph(self) -> Graph:
-        """What runs where; each model's node has what its engine says of it now (`metadata`)."""
+        """What runs where; each model's node has the metadata that its engine reports now."""
         return self._graph.loaded({name: served.backend.metadata for name, served in self._served.items()})
 
     @property
@@ -50,55 +51,63 @@ class ExecutionContext:
         return tuple(self._served)
 
     def signature(self, model: str) -> Signature | None:
-        """Return the inputs and outputs of a model, or None for one that is unknown or unloaded."""
+        """Return the inputs and outputs of a model; None if it is unknown or unloaded."""
         served = self._served.get(model)
         return served.backend.signature if served else None
 
     def backend(self, model: str) -> RuntimeBackend[Any]:
-        """Return the loaded backend of a model, to measure or inspect; KeyError for an unknown one."""
+        """Return the loaded backend of a model, to measure or inspect it; raise KeyError if the model is unknown."""
         return self._served[model].backend
 
     def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
         """Return the outputs of one call of one model.
 
-        In the caller's own thread where an instance is free and the request has no deadline; else from the model's
-        queue. NOT_FOUND for an unknown model; INVALID_ARGUMENT where the request names none and there are several;
-        RESOURCE_EXHAUSTED where its queue is full; DEADLINE_EXCEEDED at the deadline, even while the engine still runs
-        (what it answers later is dropped); NOT_LOADED after `close()`; FAILED_PRECONDITION in a process that was forked
-        after the deployment; else as `RuntimeBackend.execute`.
+        It runs in the caller's own thread if an instance is free and the request has no deadline, else from the model's
+        queue. Errors beside those of `RuntimeBackend.execute`:
+
+        NOT_FOUND: if the model is unknown.
+        INVALID_ARGUMENT: if the request names no model, and the deployment has several.
+        RESOURCE_EXHAUSTED: if the model's queue is full.
+        DEADLINE_EXCEEDED: at the deadline, even while the engine still runs; its late answer is dropped.
+        NOT_LOADED: after `close()`.
+        FAILED_PRECONDITION: in a process that was forked after the deployment.
         """
         served = self._served_by(request)
         return served.execute(request) if isinstance(served, ServedModel) else served
 
     def submit(self, request: ExecutionRequest) -> Future[Result[ExecutionResult]]:
-        """Return the future of a request's answer; every error is in the answer, as `execute` has them.
+        """Return the future of a request's answer; errors are in the answer, the same as `execute` returns.
 
-        `cancel()` holds while the request waits; `result()` then raises CancelledError, as of any future. Callbacks run
-        in a worker's thread, and keep it from the next request: one may submit others, and must not wait for them. Of a
-        request whose deadline passed they run in the thread that watches all deadlines, and hold up the others'.
-        Waits only where the queue is full and its `when_full` is `wait`, and not in a callback, which is answered
-        RESOURCE_EXHAUSTED there: the room would be its own thread's to make.
+        `cancel()` succeeds only while the request waits; `result()` then raises CancelledError, as any future does.
+        Callbacks run in a worker's thread, which serves no other request meanwhile: a callback may submit requests, but
+        must not wait for them. If the request's deadline passed, they run in the thread that watches all deadlines, and
+        delay those of other requests.
+
+        `submit` blocks only if the queue is full and its `when_full` is `wait`; called from a callback it is answered
+        RESOURCE_EXHAUSTED instead, because the callback's own thread would have to make the room.
         """
         served = self._served_by(request)
         return served.submit(request) if isinstance(served, ServedModel) else _done(served)
 
     async def execute_async(self, request: ExecutionRequest) -> Result[ExecutionResult]:
-        """Return the answer of a request without blocking the event loop; cancelling the task cancels the request."""
+        """Return the answer of a request without blocking the event loop; canceling the task cancels the request."""
         served = self._served_by(request)
         if isinstance(served, Err):
             return served
         return await served.execute_async(request)
 
     def metrics(self) -> dict[str, ModelMetrics]:
-        """Return what each model has counted since it was deployed, by its name."""
+        """Return the counts of each model since its deployment, by name."""
         return {name: served.metrics() for name, served in self._served.items()}
 
     def close(self) -> Result[None]:
-        """Return Ok when every request is answered, every worker thread has ended and every model is unloaded.
+        """Unload every model, once its requests are answered and its worker threads have ended.
 
-        Each model's `queue` options say whether its waiting requests are run or answered CANCELLED, and how long that
-        may take; DEADLINE_EXCEEDED where an engine, or a callback, had not come back by then. It may be called again,
-        and from a callback of a request, where it does not wait for the threads, of which its own is one.
+        Each model's `queue` options declare whether its waiting requests are run or answered CANCELLED, and how long
+        that may take. It may be called again. Called from a callback of a request it does not wait for the threads,
+        because its own is one of them.
+
+        DEADLINE_EXCEEDED: if an engine or a callback still runs at the end of that time.
         """
         if self._is_copy:
             return Ok(None)
@@ -131,8 +140,8 @@ class ExecutionContext:
         try:
             served = self._only if name is None else self._reached.get(name)
         except TypeError:
-            message = f"`model` of the request is a {type(name).__name__}, not the name of a model"
-            return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "give it as text"))
+            message = f"the request's `model` is a {type(name).__name__}, not a model's name"
+            return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "pass the name as text"))
         return served or self._no_model(name)
 
     @property
@@ -140,12 +149,12 @@ class ExecutionContext:
         return self._reached is not self._served
 
     def _become_copy(self) -> None:
-        """Take no more requests, in a child; no lock is touched, since a thread that is not here may hold it."""
+        """Accept no requests in a forked child; takes no lock, since a thread that the child lacks may hold it."""
         self._reached, self._only = {}, None
 
     def _no_model(self, name: str | None) -> Err:
         if self._is_copy:
-            message = "this deployment is of the process that this one was forked from"
+            message = "this deployment belongs to the parent of this forked process"
             return Err(Error(ErrorCode.FAILED_PRECONDITION, message, "call `deploy` after the fork, in each process"))
         known = list(self._served)
         if name is not None:
@@ -162,8 +171,8 @@ class ExecutionContext:
 _CALLBACK_RUNS = Err(
     Error(
         ErrorCode.DEADLINE_EXCEEDED,
-        "a callback of a request whose deadline passed still runs",
-        "the models are unloaded; a callback must not wait for who closes the deployment",
+        "a callback still runs, of a request whose deadline passed",
+        "the models are unloaded; a callback must not wait for the thread that closes the deployment",
     )
 )
 _contexts: WeakSet[ExecutionContext] = WeakSet()

@@ -1,4 +1,4 @@
-"""What a running model counts: requests by code, times in the queue and in the engine, sizes of batches."""
+"""A running model's counts: answers by code, times in the queue and in the engine, batch sizes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _MOST_NOTED = 32
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How often a value was at most each bound, as Prometheus has it."""
+    """How many values were at most each bound: cumulative, as in Prometheus."""
 
     bounds: tuple[int, ...]
     cumulative: tuple[int, ...]
-    """One entry a bound, and one more for all values."""
+    """One entry per bound, and a last one that counts all values."""
     sum: float
 
     @property
     def count(self) -> int:
-        """How many values there were."""
+        """The number of values."""
         return self.cumulative[-1]
 
     def to_json(self) -> dict[str, Any]:
@@ -46,20 +46,20 @@ class ModelMetrics:
     """One model's counts since its deployment, at one moment."""
 
     requests: dict[str, int]
-    """Answers by code; `OK` for those that succeeded. Each request is counted once."""
+    """Answers by code, `OK` for success. Each request is counted once."""
     queue_us: Histogram
-    """From a request's entry to the engine's start, in microseconds; one value a request that reached the engine."""
+    """From a request's entry to the engine's start, in microseconds; one value per request that reached the engine."""
     compute_us: Histogram
-    """Inside the engine, in microseconds; one value a call of it."""
+    """Inside the engine, in microseconds; one value per call."""
     batch_rows: Histogram
-    """Rows of a batch, without padding; one value a call of the engine that came from a queue with batching."""
+    """Rows of a batch, without padding; one value per call of the engine from a queue with batching."""
     instances: int
     busy: int
     """Instances that run a call now."""
     queued: int
     """Requests that wait now."""
     memory_bytes: int | None
-    """What the model holds on its device; None where the engine does not tell."""
+    """Memory of the model on its device; None if the engine does not report it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -70,10 +70,10 @@ class ModelMetrics:
 
 
 class Recorder:
-    """Counts. Its lock guards the counts alone; nothing else is taken or called under it.
+    """Counts. Its lock guards the counts alone; no other lock is taken and nothing is called under it.
 
-    What the short path counts is only noted, without the lock, and added up some dozens at a time: after an engine's
-    call the counts are in no cache, and to fetch them costs more than all else that is done for a request.
+    The short path only appends its times to `_noted`, without the lock; they are added up some dozens at a time. After
+    an engine's call the counts are in no CPU cache, and fetching them costs more than all else done for a request.
     """
 
     __slots__ = ("_batch_rows", "_codes", "_compute_us", "_lock", "_noted", "_queue_us")
@@ -92,7 +92,7 @@ class Recorder:
             self._codes[code] += 1
 
     def ran(self, times: StepTimes, *, awaited: bool = True) -> None:
-        """Count a call of the engine for one request, and its success where the answer is awaited."""
+        """Count a call of the engine for one request, and its success if the answer is awaited."""
         if awaited:
             self._noted.append(times)
             if len(self._noted) < _MOST_NOTED:
@@ -126,7 +126,7 @@ class Recorder:
             )
 
     def _add_noted(self) -> None:
-        """Only the lock's holder takes from `_noted`, so that as many are there as were counted."""
+        """Add up the noted times; only the lock's holder removes any, so at least `len(_noted)` are there."""
         for _ in range(len(self._noted)):
             self._add(self._noted.popleft())
             self._codes[OK] += 1
@@ -137,7 +137,7 @@ class Recorder:
 
 
 class _Counts:
-    """Values in a unit of which `scale` make one of the bounds', so that times are added as they are measured."""
+    """Counts values in a unit `scale` times finer than the bounds, so that nanoseconds are added as measured."""
 
     __slots__ = ("_bounds", "_counts", "_limits", "_scale", "_sum")
 

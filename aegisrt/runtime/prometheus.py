@@ -1,4 +1,4 @@
-"""`prometheus_registry`: a context's metrics as Prometheus scrapes them."""
+"""`prometheus_registry`: a context's metrics for Prometheus to scrape."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _SECONDS_PER_US = 1e-6
 def prometheus_registry(context: ExecutionContext) -> Any:
     """Return a `prometheus_client.CollectorRegistry` that reads the context at each scrape; nothing is counted twice.
 
-    Names and units follow https://prometheus.io/docs/practices/naming/. UNAVAILABLE (raised as `ResultError`) without
-    prometheus-client.
+    Names and units follow https://prometheus.io/docs/practices/naming/. Raise ResultError:
+
+    UNAVAILABLE: if prometheus-client is not installed.
     """
     client = require(PROMETHEUS)
     registry = client.CollectorRegistry()
@@ -32,11 +33,11 @@ class _Collector:
         self._context = context
 
     def describe(self) -> list[Any]:
-        """Return nothing: metrics are read when they are scraped, not when the registry is made."""
+        """Return nothing: metrics are read at each scrape, not when the registry is created."""
         return []
 
     def collect(self) -> Iterator[Any]:
-        """Yield one family a metric, with one series a model."""
+        """Yield one family per metric, with one series per model."""
         from prometheus_client.core import CounterMetricFamily
 
         metrics = self._context.metrics()
@@ -46,12 +47,12 @@ class _Collector:
                 requests.add_metric((model, code), count)
         yield requests
         yield _histograms("aegisrt_queue_seconds", "From entry to the engine's start.", "queue_us", metrics)
-        yield _histograms("aegisrt_compute_seconds", "Inside the engine, a call.", "compute_us", metrics)
+        yield _histograms("aegisrt_compute_seconds", "Inside the engine, per call.", "compute_us", metrics)
         yield _histograms("aegisrt_batch_rows", "Rows of a batch.", "batch_rows", metrics)
         yield _gauges("aegisrt_instances", "Instances.", "instances", metrics)
         yield _gauges("aegisrt_instances_busy", "Instances that run a call.", "busy", metrics)
         yield _gauges("aegisrt_queued_requests", "Requests that wait.", "queued", metrics)
-        yield _gauges("aegisrt_model_memory_bytes", "What the model holds on its device.", "memory_bytes", metrics)
+        yield _gauges("aegisrt_model_memory_bytes", "Memory of the model on its device.", "memory_bytes", metrics)
 
 
 def _histograms(name: str, text: str, field: str, metrics: dict[str, ModelMetrics]) -> Any:

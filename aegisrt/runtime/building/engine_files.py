@@ -1,7 +1,7 @@
-"""Which file a backend is given for a model of a manifest: the model's own, or one that is built from it and cached.
+"""`loadable_file`: the file that a backend loads for a model: the model's own, or one built from it and cached.
 
-A manifest may come from elsewhere, and machine code does as it likes: it is loaded only where this cache made it, or
-where the manifest says by its sha256 which file is meant.
+A manifest may come from elsewhere, and machine code can do anything: it is loaded only if this cache built it, or if
+the manifest pins the file by its sha256.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from aegisrt.manifest.schema import ModelOptions
 def loadable_file(
     name: str, model: ModelOptions, backend: RuntimeBackend[Any], progress: Callable[[str], None] | None = None
 ) -> Result[Path]:
-    """Return the file to load for the model `name`; builds it where the backend cannot load the model as it is.
+    """Return the file to load for the model `name`; build it if the backend cannot load the model's own file.
 
-    As `engine_file`; PERMISSION_DENIED for machine code that is neither of the cache nor pinned.
+    Errors as of `engine_file`, and:
+
+    PERMISSION_DENIED: if the file is machine code that is neither in the cache nor pinned.
     """
     if needs_build(type(backend), model.path):
         built = engine_file(backend, model.path, on_damage=model.on_damage, progress=progress)
@@ -44,10 +46,10 @@ def _check_trusted(name: str, model: ModelOptions) -> None:
     if model.sha256 is None:
         if ArtifactCache().contains(path):
             return
-        message = f"{path} is machine code, and the manifest does not say by its sha256 that this file is meant"
-        hint = f"where you trust it, add under `models.{name}`: `sha256: {file_sha256(path)}`"
+        message = f"{path} is machine code, and the manifest does not pin it by its sha256"
+        hint = f"if you trust it, add under `models.{name}`: `sha256: {file_sha256(path)}`"
         raise fail(ErrorCode.PERMISSION_DENIED, message, hint)
     found = file_sha256(path)
     if found != model.sha256:
         message = f"{path} is machine code with the sha256 {found}, and the manifest pins {model.sha256}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message, f"where this file is meant, write `sha256: {found}`")
+        raise fail(ErrorCode.PERMISSION_DENIED, message, f"if this is the right file, write `sha256: {found}`")

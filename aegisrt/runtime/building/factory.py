@@ -1,4 +1,4 @@
-"""`build_backends`: from a graph to loaded backends; the only place that instantiates them for a manifest."""
+"""`build_backends`: from a graph to loaded backends; the only place that creates them for a manifest."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Backends: TypeAlias = dict[str, RuntimeBackend[Any]]
 
 
 def build_backends(graph: Graph, origins: Origins, progress: Callable[[str], None] | None = None) -> Result[Backends]:
-    """Return one loaded backend for each model, by its name; after a failure none stays loaded.
+    """Return one loaded backend for each model, by name; after a failure none stays loaded.
 
-    Errors have the location of the manifest's line that asked for what failed.
+    Errors have the location of the manifest's line that caused them.
     """
     built: Backends = {}
     for node in graph.models:
         if progress:
             progress(node.name)
-        made = _build(graph, node, origins, progress)
-        if isinstance(made, Err):
+        result = _build(graph, node, origins, progress)
+        if isinstance(result, Err):
             for backend in built.values():
                 backend.unload()
-            return made
-        built[node.name] = made.value
+            return result
+        built[node.name] = result.value
     return Ok(built)
 
 
@@ -50,10 +50,10 @@ def _build(
     def at(*path: str) -> Location | None:
         return origins.of(("models", node.name, *path)).value
 
-    made = make_backend(graph, node)
-    if isinstance(made, Err):
-        return Err(of_model(made.error, node).at(at("backend")))
-    backend = made.value
+    created = make_backend(graph, node)
+    if isinstance(created, Err):
+        return Err(of_model(created.error, node).at(at("backend")))
+    backend = created.value
     file = loadable_file(node.name, model, backend, progress)
     loaded = backend.load(file.value) if isinstance(file, Ok) else file
     if isinstance(loaded, Err):
@@ -69,7 +69,10 @@ def _build(
 
 
 def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
-    """Return a model's backend with nothing loaded; UNAVAILABLE where its engine is not installed."""
+    """Return a model's backend with nothing loaded.
+
+    UNAVAILABLE: if its engine is not installed.
+    """
     manifest = graph.manifest
     options = manifest.backends[manifest.models[node.name].backend]
     found = backend_class(options.kind)
@@ -84,8 +87,8 @@ def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
     stream = manifest.streams[options.stream] if options.stream else None
     names = Names(node.name, node.backend)
     try:
-        made = isolated(found.value) if options.isolation == "process" else found.value
-        return Ok(made(options, device=device, stream=stream, instances=node.instances or 1, names=names))
+        chosen = isolated(found.value) if options.isolation == "process" else found.value
+        return Ok(chosen(options, device=device, stream=stream, instances=node.instances or 1, names=names))
     except Exception as error:  # noqa: BLE001  (a third party's constructor may raise anything)
         message = f"backend kind `{options.kind}` refused its options: {error}"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)))
@@ -98,7 +101,7 @@ def _check_signature(
     difference = mismatch(declared, actual) if declared and actual else None
     if difference:
         where, message = difference
-        hint = "declare what the model has, or name the model that was meant"
+        hint = "declare the model's own signature, or give the path of the right model"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, location=at("signature", *where) or at("path"))
 
 
@@ -124,5 +127,5 @@ def _warm_up(graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callabl
 
 
 def of_model(error: Error, node: Node) -> Error:
-    """Return the error with the name of the model that it is of."""
+    """Return the error prefixed with the model's name."""
     return replace(error, message=f"model `{node.name}`: {error.message}")

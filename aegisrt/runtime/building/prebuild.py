@@ -1,4 +1,4 @@
-"""`build_engine_files`: every file that a manifest's engines need, built and cached before anything is loaded."""
+"""`build_engine_files`: build and cache every file that a manifest's engines need, before any is loaded."""
 
 from __future__ import annotations
 
@@ -12,42 +12,43 @@ from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.origin import Origins
 from aegisrt.runtime.building.factory import make_backend, of_model
 
-Tell = Callable[[str, str], None]
+ReportProgress = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Prebuilt:
-    """What became of one model."""
+    """The result of one model."""
 
     model: str
     file: Result[EngineFile] | None
-    """None where the backend loads the model as it is."""
+    """None if the backend loads the model's own file."""
 
 
 def build_engine_files(
-    graph: Graph, origins: Origins, *, force: bool = False, progress: Tell | None = None
+    graph: Graph, origins: Origins, *, force: bool = False, progress: ReportProgress | None = None
 ) -> Iterator[Prebuilt]:
-    """Yield what became of each model, in manifest order; a failure does not keep the others from being built.
+    """Build and cache the files of all models; yield each model's result, in manifest order.
 
-    `progress` is told the model and what is being done. Errors have the location of the manifest's line.
+    After a failure the others are still built. `progress` is called with the model and the step that begins. Errors
+    have the location of the manifest's line.
     """
     for node in graph.models:
-        made = make_backend(graph, node)
-        if isinstance(made, Err):
+        created = make_backend(graph, node)
+        if isinstance(created, Err):
             where = origins.of(("models", node.name, "backend")).value
-            yield Prebuilt(node.name, Err(of_model(made.error, node).at(where)))
+            yield Prebuilt(node.name, Err(of_model(created.error, node).at(where)))
             continue
         path = graph.manifest.models[node.name].path
-        if not needs_build(type(made.value), path):
+        if not needs_build(type(created.value), path):
             yield Prebuilt(node.name, None)
             continue
-        tell = _named(progress, node.name) if progress else None
-        file = engine_file(made.value, path, force=force, progress=tell)
+        report_progress = _named(progress, node.name) if progress else None
+        file = engine_file(created.value, path, force=force, progress=report_progress)
         if isinstance(file, Err):
             where = origins.of(("models", node.name, "path")).value
             file = Err(of_model(file.error, node).at(where))
         yield Prebuilt(node.name, file)
 
 
-def _named(progress: Tell, model: str) -> Callable[[str], None]:
+def _named(progress: ReportProgress, model: str) -> Callable[[str], None]:
     return lambda text: progress(model, text)

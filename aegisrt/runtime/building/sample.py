@@ -1,4 +1,4 @@
-"""A model's sample, and inputs of zeros where it has none."""
+"""A model's sample, and inputs of zeros for a model without one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from aegisrt.manifest.schema import SampleOptions
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Inputs by name, and the right class of each row where it is known."""
+    """Inputs by name, and the right class of each row if it is known."""
 
     inputs: dict[str, Array]
     labels: Array | None = None
 
 
 def read_sample(options: SampleOptions, signature: Signature) -> Sample:
-    """Return the arrays of a sample's files; raise NOT_FOUND, INVALID_ARGUMENT or DATA_LOSS that names the file."""
+    """Return the arrays of a sample's files; raise NOT_FOUND or INVALID_ARGUMENT that names the file."""
     found = read_arrays(options.inputs)
     names = [spec.name for spec in signature.inputs]
     if isinstance(found, np.ndarray):
@@ -63,25 +63,25 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
     except Exception as error:  # noqa: BLE001  (zlib, zipfile and numpy each raise their own over a damaged file)
         message, hint = f"{path} is not a readable .npy or .npz file", "write it with numpy.save or numpy.savez"
         if str(error).startswith("Object arrays"):
-            message = f"{path} holds Python objects, and those are not read: they can run code"
-            hint = "save an array of numbers, or of texts with `array.astype(str)`"
+            message = f"{path} holds Python objects; those are not read, because they can run code"
+            hint = "save an array of numbers, or texts with `array.astype(str)`"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, hint, cause=f"{type(error).__name__}: {error}") from None
 
 
 def with_dtype(value: Array, spec: TensorSpec) -> Array:
-    """Return an array of a file; where the input is BF16, which numpy's files have no name for, its bits as that."""
+    """Return a file's array; if the input is BF16, which numpy's files cannot name, its bits as BF16."""
     is_bf16 = spec.dtype is DataType.BF16 and value.dtype == np.dtype("V2")
     return value.view(spec.dtype.numpy) if is_bf16 else value
 
 
 def _check_labels(options: SampleOptions, labels: Array, inputs: dict[str, Array]) -> None:
     if labels.ndim != 1:
-        message = f"{options.labels} has shape {shape_text(labels.shape)}, labels are one class a row: `[batch]`"
+        message = f"{options.labels} has shape {shape_text(labels.shape)}, labels have one class per row: `[batch]`"
         raise fail(ErrorCode.INVALID_ARGUMENT, message)
     rows = {value.shape[0] for value in inputs.values() if value.ndim}
     if rows and len(labels) not in rows:
         message = f"{options.labels} holds {len(labels)} labels, {options.inputs} has {max(rows)} rows"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "give one label a row")
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "give one label per row")
 
 
 def zeros(signature: Signature) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from aegisrt.manifest.schema import SignatureOptions, TensorOptions
 
 
 def mismatch(declared: SignatureOptions, actual: Signature) -> tuple[tuple[str, ...], str] | None:
-    """Return the first difference as its key path under `signature` and a sentence, or None where they agree."""
+    """Return the first difference: its key path under `signature`, and a sentence; None if there is none."""
     sides = (("inputs", declared.inputs, actual.inputs), ("outputs", declared.outputs, actual.outputs))
     for side, wanted, found in sides:
         problem = _side(side, wanted, found) if wanted else None
@@ -39,7 +39,7 @@ def _side(
 
 
 def _fits(declared: Sequence[Dim], actual: Sequence[Dim] | None) -> bool:
-    """Sizes must be equal; a dynamic dimension must be dynamic in the model, whatever its name."""
+    """Return whether sizes are equal, and dynamic dimensions are dynamic in the model, whatever their names."""
     if actual is None:
         return True
     return len(declared) == len(actual) and all(

@@ -1,4 +1,4 @@
-"""Several requests as one call of the engine, and its outputs as their several answers."""
+"""Join requests into one call of the engine, and split its outputs into their answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aegisrt.runtime.scheduling.pending import Pending
 
 
 def refuse_unbatchable(signature: Signature) -> None:
-    """Raise FAILED_PRECONDITION for a model with an input or output whose first dimension is not dynamic."""
+    """Raise FAILED_PRECONDITION if the first dimension of an input or output is not dynamic."""
     for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
         for spec in specs:
             if not _is_batchable(spec):
@@ -32,14 +32,14 @@ def _is_batchable(spec: TensorSpec) -> bool:
 
 
 def count_rows(inputs: Mapping[str, Any]) -> int | None:
-    """Return the size of the first dimension that all inputs share; None where they do not."""
+    """Return the size of the first dimension that all inputs share; None if they differ."""
     sizes = {value.shape[0] if getattr(value, "shape", None) else None for value in inputs.values()}
     rows = sizes.pop() if len(sizes) == 1 else None
     return rows if isinstance(rows, int) else None
 
 
 def equal_rows(inputs: Mapping[str, Array]) -> int:
-    """Return the rows of checked inputs; raise INVALID_ARGUMENT where they have not equally many."""
+    """Return the rows of checked inputs; raise INVALID_ARGUMENT if the inputs differ."""
     rows = count_rows(inputs)
     if rows is None:
         message = "the inputs of a request must have equally many rows, and these do not"
@@ -48,20 +48,20 @@ def equal_rows(inputs: Mapping[str, Array]) -> int:
 
 
 def refuse_oversized(rows: int, options: BatchingOptions) -> None:
-    """Raise INVALID_ARGUMENT for a request of more rows than a batch may have."""
+    """Raise INVALID_ARGUMENT if a request has more rows than a batch may have."""
     if rows > options.max_batch_size:
         message = f"the request has {rows} rows, and `max_batch_size` of the model is {options.max_batch_size}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "split the request, or raise `batching.max_batch_size`")
 
 
 def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashable:
-    """Return what two requests must have in common to share a batch."""
+    """Return a key that is equal for requests that may share a batch."""
     shapes = tuple(value.shape[1:] for value in inputs.values())
     return shapes, None if request.outputs is None else tuple(request.outputs)
 
 
 def is_joinable(batch: Sequence[Pending]) -> bool:
-    """Return whether all inputs are arrays of the host's; others, such as a GPU's, are not put together here."""
+    """Return whether all inputs are arrays on the host; others, such as those on a GPU, are not joined."""
     return all(all(_on_host(pending.inputs or {})) for pending in batch)
 
 
@@ -70,7 +70,7 @@ def _on_host(tensors: Mapping[str, Any]) -> Iterator[bool]:
 
 
 def joined(batch: Sequence[Pending], options: BatchingOptions) -> ExecutionRequest:
-    """Return one request of all rows in order, padded where the options say so."""
+    """Return one request of all rows in order, padded if the options ask for it."""
     padding = _padding(sum(pending.rows for pending in batch), options)
     parts = [pending.inputs for pending in batch if pending.inputs is not None]
     inputs = {}
@@ -87,9 +87,9 @@ def _padding(rows: int, options: BatchingOptions) -> int:
 
 
 def split(result: ExecutionResult, batch: Sequence[Pending], options: BatchingOptions) -> list[ExecutionResult] | None:
-    """Return the result of each request, its rows alone and in memory of its own.
+    """Return the result of each request: its own rows, in memory of its own.
 
-    None where rows do not add up, or where an output is no array of the host's, which is not cut in parts here.
+    None if rows do not add up, or if an output is not an array on the host: those are not split.
     """
     total = sum(pending.rows for pending in batch)
     padded = total + _padding(total, options)

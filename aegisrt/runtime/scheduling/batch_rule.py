@@ -1,4 +1,4 @@
-"""When waiting requests become a batch, and how many of them: Triton's rule."""
+"""`BatchRule`: when waiting requests become a batch, and how many of them: Triton's rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aegisrt.runtime.scheduling.pending import Pending
 
 @dataclass(frozen=True, slots=True)
 class BatchRule:
-    """The rule of one model. Without batching options, each request is a batch."""
+    """The rule of one model. Without batching options, each request is a batch of its own."""
 
     max_rows: int
     preferred: frozenset[int]
@@ -29,10 +29,10 @@ class BatchRule:
         )
 
     def count(self, waiting: Iterable[Pending], *, overdue: bool) -> int:
-        """Return how many of the first waiting requests are a batch now; 0 where it is better to wait for more.
+        """Return how many of the first waiting requests form a batch now; 0 to wait for more.
 
-        The largest preferred size that can be made; else all that fit, if they fill a batch or one of them is overdue.
-        Requests are taken in order, none is passed over for a smaller one behind it.
+        The largest preferred size that can be formed; else all that fit, if they fill a batch or one of them is
+        overdue. Requests are taken in order: none is passed over for a smaller one behind it.
         """
         rows = count = preferred = 0
         full = False

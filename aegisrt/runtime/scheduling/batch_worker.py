@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class BatchWorker(Worker):
-    """What the worker threads of a model with batching do."""
+    """The work of the threads of a model with batching."""
 
     def __init__(
         self, queue: RequestQueue, backend: RuntimeBackend[Any], recorder: Recorder, batching: BatchingOptions
@@ -32,7 +32,7 @@ class BatchWorker(Worker):
     def _serve(self, seat: Seat, batch: list[Pending]) -> None:
         try:
             answers = self._run(batch)
-        except BaseException as error:  # noqa: BLE001  (a worker outlives whatever an engine raises)
+        except BaseException as error:  # noqa: BLE001  (a worker outlives anything that an engine raises)
             answers = [worker_failed(error) for _ in batch]
         for pending, answer, awaited in zip(batch, answers, self._queue.finish(seat), strict=True):
             if awaited:
@@ -56,7 +56,7 @@ class BatchWorker(Worker):
         return result
 
     def _run_joined(self, batch: Sequence[Pending]) -> list[Answer] | None:
-        """Return the answers of a batch; None where it must be run one by one, to find which request is the bad one."""
+        """Return the answers of a batch; None if its requests must be run one by one, to find the bad one."""
         started = perf_counter_ns()
         result = self._backend.execute(joined(batch, self._batching))
         if isinstance(result, Err):

@@ -1,4 +1,4 @@
-"""`DeadlineWatch`: answers requests whose deadline passes while nobody waits for them in `execute`."""
+"""`DeadlineWatch`: answers requests whose deadline passes while no thread waits for them in `execute`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DeadlineWatch:
     def add(self, pending: Pending, expire: Expire) -> None:
         """Call `expire(pending)` from the watch's thread once its deadline has passed, unless it is done by then.
 
-        Raise RuntimeError where the system has no thread left for it.
+        Raise RuntimeError if the watch's thread cannot start.
         """
         assert pending.deadline_ns is not None
         with self._lock:
@@ -49,11 +49,11 @@ class DeadlineWatch:
                 self._forget_done()
 
     def is_here(self) -> bool:
-        """Return whether the caller is the watch's own thread, which runs a callback."""
+        """Return whether the caller is a callback that runs in the watch's own thread."""
         return self._thread is threading.current_thread()
 
     def close(self, wait_s: float | None = None) -> bool:
-        """Return True when the thread has ended, in at most `wait_s` seconds; what has not expired never will."""
+        """End the thread; return False if it still runs after `wait_s` seconds. No request expires any more."""
         with self._lock:
             self._closed = True
             self._heap.clear()
@@ -64,7 +64,7 @@ class DeadlineWatch:
         return not self._thread.is_alive()
 
     def _forget_done(self) -> None:
-        """Drop what was answered in time, or long timeouts at a high rate would pile up; amortized over the adds."""
+        """Drop answered requests, which would pile up with long timeouts at a high rate; amortized over the adds."""
         self._heap = [entry for entry in self._heap if not entry[2].done()]
         heapq.heapify(self._heap)
         self._compact_at = max(_COMPACT_FROM, 2 * len(self._heap))

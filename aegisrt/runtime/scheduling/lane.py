@@ -26,24 +26,24 @@ class Lane:
         return any(self._levels)
 
     def add(self, pending: Pending) -> None:
-        """Put a request behind the others of its priority."""
+        """Append a request behind the others of its priority."""
         self._levels[pending.level][pending] = None
         self.rows += pending.rows
 
     def remove(self, pending: Pending) -> None:
-        """Take one request out, wherever it stands."""
+        """Remove one request, wherever it waits."""
         del self._levels[pending.level][pending]
         self.rows -= pending.rows
 
     def take(self, count: int) -> list[Pending]:
-        """Return the first `count` requests, taken out."""
+        """Remove and return the first `count` requests."""
         taken = list(islice(self, count))
         for pending in taken:
             self.remove(pending)
         return taken
 
     def take_first(self) -> Pending:
-        """Return the request that goes first, taken out; the lane is not empty."""
+        """Remove and return the request that goes first; the lane is not empty."""
         for level in self._levels:
             if level:
                 pending, _ = level.popitem(last=False)

@@ -1,4 +1,4 @@
-"""`Pending`: one request on its way through a model's queue, and the future of its answer."""
+"""`Pending`: one request in a model's queue, and the future of its answer."""
 
 from __future__ import annotations
 
@@ -20,35 +20,36 @@ _log = logging.getLogger(__name__)
 
 
 class Answers:
-    """What the futures of one model share: the lock of their states, and the way to withdraw one."""
+    """The shared part of a model's futures: the lock of their states, and the function that withdraws one."""
 
     __slots__ = ("changed", "lock", "withdraw")
 
     def __init__(self, withdraw: Callable[[Pending], bool] | None = None) -> None:
-        """`withdraw` takes a request out while it waits, and returns False where it does not."""
+        """`withdraw` removes a waiting request from its queue; it returns False if the request does not wait."""
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.withdraw = withdraw
 
 
 class Pending(Future[Result[ExecutionResult]]):
-    """The future that `submit` answers. It always ends: in a Result, or cancelled by who holds it.
+    """The future that `submit` returns. It always ends: in a Result, or canceled by its holder.
 
-    Who moves `stage` to `done`, under the queue's lock, is the one who ends it; so of the worker, the deadline,
-    `cancel` and `close` the first wins, and what comes later is dropped. `cancel()` holds only while the request waits.
+    Whoever sets `stage` to `done`, under the queue's lock, settles the request. So the first of the worker, the
+    deadline, `cancel` and `close` wins, and later answers are dropped. `cancel()` succeeds only while the request
+    waits.
 
-    A `Future` makes a condition with a lock of its own, and another lock for each wait: a third of a bare hop to a
-    thread and back. Here all futures of a model share one condition, which guards their states for
+    A plain `Future` creates a condition with a lock of its own, and another lock for each wait: a third of the time of
+    a bare hop to a thread and back. Here all futures of a model share one condition, which guards their states for
     `concurrent.futures.wait` and `as_completed`, and `result` waits on a plain lock.
     """
 
     stage: Stage = "new"
     level = PRIORITIES.index("normal")
     key: Hashable = None
-    """What requests of one batch have in common: shapes behind the first dimension, wanted outputs."""
+    """Equal for requests that may share a batch: the shapes behind the first dimension, and the wanted outputs."""
     rows = 1
     inputs: dict[str, Array] | None = None
-    """The checked inputs, where the request may become part of a batch."""
+    """The checked inputs, if the request may become part of a batch."""
     deadline_ns: int | None = None
 
     _state = PENDING
@@ -56,7 +57,7 @@ class Pending(Future[Result[ExecutionResult]]):
     _exception: BaseException | None = None
 
     def __init__(self, request: ExecutionRequest, entered_ns: int, answers: Answers) -> None:
-        """Hold a request; the state is that of `Future`, whose own `__init__` would make the condition."""
+        """Hold a request. The state is that of `Future`, whose own `__init__` would create a condition."""
         self.request = request
         self.entered_ns = entered_ns
         self._answers = answers
@@ -67,7 +68,7 @@ class Pending(Future[Result[ExecutionResult]]):
         self._ended.acquire()
 
     def result(self, timeout: float | None = None) -> Result[ExecutionResult]:
-        """Return the answer; raise TimeoutError after `timeout` seconds, and CancelledError where it was cancelled."""
+        """Return the answer; raise TimeoutError after `timeout` seconds, and CancelledError if it was canceled."""
         if self._state is not FINISHED:
             self._wait(timeout)
             if self._state is not FINISHED:
@@ -77,7 +78,7 @@ class Pending(Future[Result[ExecutionResult]]):
         return self._result  # type: ignore[return-value]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return None once there is an answer, for errors are in it; else as `result`."""
+        """Return None once there is an answer, because errors are in the answer; else as `result`."""
         self._wait(timeout)
         if self._state is not FINISHED:
             raise CancelledError
@@ -89,7 +90,7 @@ class Pending(Future[Result[ExecutionResult]]):
         self._ended.release()
 
     def set_result(self, result: Result[ExecutionResult]) -> None:
-        """Give the answer, once, and run the callbacks in this thread."""
+        """Set the answer, once, and run the callbacks in this thread."""
         with self._answers.lock:
             if self._state is not PENDING:
                 raise InvalidStateError(f"{self._state}: {self!r}")
@@ -102,12 +103,12 @@ class Pending(Future[Result[ExecutionResult]]):
             self._invoke_callbacks()
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """As any future's; nothing here calls it, for errors are answers."""
+        """Set an exception, as for any future. Nothing here calls it: errors are answers."""
         super().set_exception(exception)
         self._ended.release()
 
     def cancel(self) -> bool:
-        """Return True if the request had not started and now never will."""
+        """Cancel the request; return True if it had not started, and now never will."""
         withdraw = self._answers.withdraw
         if withdraw is None or not withdraw(self):
             return self.cancelled()
@@ -125,7 +126,7 @@ class Pending(Future[Result[ExecutionResult]]):
         return self.stage == "running"
 
     def _invoke_callbacks(self) -> None:
-        """As any future's, but whatever one raises: `sys.exit()` ends neither a worker nor what is left of a batch."""
+        """Run the callbacks as any future does; `sys.exit()` in one ends neither the worker nor the rest of a batch."""
         for callback in self._done_callbacks:
             try:
                 callback(self)

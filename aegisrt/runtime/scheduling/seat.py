@@ -10,8 +10,8 @@ from aegisrt.runtime.scheduling.pending import Pending
 class Seat:
     """A worker's place at its queue; `batch` is guarded by the queue's lock.
 
-    `wake` is held while nobody calls the worker. It is a plain lock, because each `threading.Condition.wait` makes a
-    new one, and a request pays for it. Who takes a seat from the queue's idle ones releases `wake`, once.
+    `wake` is held until the worker is to wake: the thread that removes a seat from the queue's idle ones releases it,
+    once. It is a plain lock, because each `threading.Condition.wait` creates a new lock, a cost of every request.
     """
 
     __slots__ = ("batch", "wake")
@@ -20,4 +20,4 @@ class Seat:
         self.wake = threading.Lock()
         self.wake.acquire()
         self.batch: list[Pending] = []
-        """What the worker runs, or is to run; empty while it has nothing to do."""
+        """The requests that the worker runs or will run; empty while it has none."""

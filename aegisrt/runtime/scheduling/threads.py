@@ -16,7 +16,7 @@ class WorkerThreads:
     """One thread an instance. Thread-safe; the lock is held only while threads are started."""
 
     def __init__(self, model: str, count: int, work: Callable[[], None]) -> None:
-        """`work` is what each thread does until it ends."""
+        """Each thread calls `work` once, and ends with it."""
         self.threads: list[threading.Thread] = []
         """Empty until they are started; not emptied when they end."""
         self._model = model
@@ -26,7 +26,7 @@ class WorkerThreads:
         self._closed = False
 
     def start(self) -> None:
-        """Start them, once; raise RuntimeError where the system has not one thread left, and make do with fewer."""
+        """Start them, once; raise RuntimeError if no thread can start; run with fewer if only some can."""
         with self._starting:
             if self.threads or self._closed:
                 return
@@ -42,15 +42,15 @@ class WorkerThreads:
                 self.threads.append(thread)
 
     def is_here(self) -> bool:
-        """Return whether the caller is one of them, which runs a callback."""
+        """Return whether the caller is a callback that runs in one of them."""
         return threading.current_thread() in self.threads
 
     def stop(self) -> None:
-        """Start none any more."""
+        """Start no more threads."""
         self._closed = True
 
     def end(self, wait_s: float) -> bool:
-        """Return True when all have ended, in at most `wait_s` seconds."""
+        """Wait until all have ended; return False if one still runs after `wait_s` seconds."""
         end_ns = perf_counter_ns() + int(wait_s * 1e9)
         with self._starting:
             threads = list(self.threads)
@@ -60,5 +60,5 @@ class WorkerThreads:
 
     def _run(self) -> None:
         with self._starting:
-            pass  # the thread is in `threads` now, by which its callbacks are known
+            pass  # `start` has added the thread to `threads` now, so `is_here` is right in its callbacks
         self._work()

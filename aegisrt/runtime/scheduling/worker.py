@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """What the worker threads of a model without batching do. One object serves all of them: it holds no state."""
+    """The work of the threads of a model without batching. All threads share one object: it holds no state."""
 
     def __init__(self, queue: RequestQueue, backend: RuntimeBackend[Any], recorder: Recorder) -> None:
         self._queue = queue
@@ -33,18 +33,18 @@ class Worker:
         self._recorder = recorder
 
     def work(self) -> None:
-        """Run requests until the queue ends. A request is answered when its instance is free again."""
-        seat = self._queue.sit()
+        """Run requests until the queue ends. A request is answered once its instance is free again."""
+        seat = self._queue.add_seat()
         while (batch := self._queue.take(seat)) is not None:
             self._serve(seat, batch)
             del batch
 
     def _serve(self, seat: Seat, batch: list[Pending]) -> None:
-        """Run the one request of a batch; this is the short way, and each line of it is in every request's time."""
+        """Run the one request of a batch. Every request pays for each line here: keep it short."""
         pending = batch[0]
         try:
             answer = self.run_alone(pending)
-        except BaseException as error:  # noqa: BLE001  (a worker outlives whatever an engine raises)
+        except BaseException as error:  # noqa: BLE001  (a worker outlives anything that an engine raises)
             answer = worker_failed(error)
         awaited = self._queue.finish(seat)[0]
         if type(answer) is Ok:
@@ -55,7 +55,7 @@ class Worker:
             pending.set_result(answer)
 
     def run_alone(self, pending: Pending) -> Answer:
-        """Return what the backend answers to one request, with the time that it waited."""
+        """Return the backend's answer to one request, with the time that it waited."""
         started = perf_counter_ns()
         if pending.deadline_ns is not None and started >= pending.deadline_ns:
             return LATE_IN_QUEUE
@@ -67,6 +67,6 @@ class Worker:
 
 
 def worker_failed(error: BaseException) -> Err:
-    """Return the answer to a request whose worker met what no backend should raise."""
+    """Return the answer to a request whose backend raised what none should raise."""
     _log.exception("a worker failed")
     return Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}"))

@@ -1,0 +1,54 @@
+"""`Admission`: what a request needs before it may wait: its priority, its deadline and the key of its batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.core.deadline import deadline_ns
+from aegisrt.core.priority import priority_level
+from aegisrt.core.request import ExecutionRequest
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.scheduling.batch import batch_key, count_rows, equal_rows, refuse_oversized
+from aegisrt.runtime.scheduling.pending import Pending
+
+
+class Admission:
+    """The rules of one model. Thread-safe: it holds no state."""
+
+    def __init__(self, backend: RuntimeBackend[Any], options: ModelOptions) -> None:
+        self._backend = backend
+        self._batching = options.batching
+        self.timeout_ms = options.queue.default_timeout_ms
+        """The time limit of a request that has none of its own; None if it may take any time."""
+        self._is_plain = self._batching is None and self.timeout_ms is None
+
+    def is_trivial(self, request: ExecutionRequest) -> bool:
+        """Return whether a request can wait as it is: `prepare` would change nothing."""
+        return self._is_plain and request.timeout_ms is None and request.priority == "normal"
+
+    def prepare(self, pending: Pending) -> None:
+        """Set the priority, the deadline and the batch key of a request; raise ResultError if one is wrong."""
+        request = pending.request
+        pending.level = priority_level(request.priority)
+        timeout_ms = self.timeout_ms if request.timeout_ms is None else request.timeout_ms
+        if timeout_ms is not None:
+            pending.deadline_ns = deadline_ns(timeout_ms, pending.entered_ns)
+        if self._batching is not None:
+            inputs = self._backend.check(request).unwrap()
+            rows = equal_rows(inputs)
+            refuse_oversized(rows, self._batching)
+            pending.rows, pending.inputs = rows, inputs
+            pending.key = batch_key(inputs, request)
+
+    def check_rows(self, request: ExecutionRequest) -> None:
+        """Raise the errors of `prepare` about rows; check the inputs only if their rows are unclear."""
+        if self._batching is None:
+            return
+        try:
+            rows = count_rows(request.inputs)
+        except (AttributeError, TypeError):
+            rows = None
+        if rows is None:
+            rows = equal_rows(self._backend.check(request).unwrap())
+        refuse_oversized(rows, self._batching)
