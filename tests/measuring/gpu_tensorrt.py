@@ -34,7 +34,7 @@ class BareReplay:
         self.inputs = inputs
         context = self.stream.context
         with context:
-            self.runtime = self.library.make("Runtime")
+            self.runtime = self.library.create("Runtime")
             self.engine = self.runtime.deserialize_cuda_engine(plan.read_bytes())
             self.execution = self.engine.create_execution_context()
             names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]

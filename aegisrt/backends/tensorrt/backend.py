@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,19 +11,11 @@ from aegisrt.backends.base.backend import Availability, Names, RuntimeBackend
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.source import source_of
-from aegisrt.backends.process.job import Limits, run_child
-from aegisrt.backends.tensorrt.distribution import (
-    BUILDERS,
-    INSTALL,
-    TensorRT,
-    installed,
-    installed_version,
-    load_tensorrt,
-)
+from aegisrt.backends.tensorrt.build.job import build_recipe, compute_capability, run_build
+from aegisrt.backends.tensorrt.distribution import INSTALL, installed, installed_version, load_tensorrt
 from aegisrt.backends.tensorrt.engine import LoadedEngine, open_engine
 from aegisrt.backends.tensorrt.options import Distribution, TensorRTOptions
 from aegisrt.backends.tensorrt.plan import PlanHeader, check_version, read_header
-from aegisrt.backends.tensorrt.profiles import plain
 from aegisrt.backends.tensorrt.run.slot import TensorRTSlot
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement
@@ -35,22 +26,20 @@ from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.arrays import arrays_on
 from aegisrt.devices.cuda.context import cuda_context
-from aegisrt.devices.cuda.driver import cuda_driver
 
-_UNLIMITED_BYTES = 2**50
-_EVERYWHERE = frozenset({DataType.BOOL, DataType.UINT8, DataType.INT8, DataType.INT32, DataType.FP16, DataType.FP32})
+_ALL_VERSIONS = frozenset({DataType.BOOL, DataType.UINT8, DataType.INT8, DataType.INT32, DataType.FP16, DataType.FP32})
 _FROM_10_ON = frozenset({DataType.INT64, DataType.BF16})
 _IS_OLD = (installed_version() or (10,)) < (10,)
 """TensorRT 8 has no BF16, and computes INT64 as INT32."""
 _REBUILD = "build it again here: `aegisrt build`, or `TensorRTBackend().build(model, engine)`"
 
 
-class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
-    """Runs engine files on one GPU: runtime, then engine, then one execution context for each instance.
+class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot]):
+    """Runs engine files on one GPU: a runtime, an engine, and one execution context for each instance.
 
-    In direct use the device is `cuda` unless one is given. Building needs a GPU too, save with `tensorrt_rtx` and
+    In direct use the device is `cuda` unless one is passed. Building needs a GPU too, except with `tensorrt_rtx` and
     `compute_capabilities`. TensorRT 8 has no BF16, and computes INT64 as INT32: a model keeps its INT64 inputs and
-    outputs, a value that does not fit is INVALID_ARGUMENT, and `metadata` of a result names the tensors (`narrowed`).
+    outputs, a value that does not fit is INVALID_ARGUMENT, and a result's `metadata` names the tensors (`narrowed`).
     """
 
     kind = "tensorrt"
@@ -62,7 +51,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
         devices=("cuda",),
         formats=(".engine", ".plan", ".trt"),
         builds_from=(".onnx",),
-        dtypes=_EVERYWHERE if _IS_OLD else _EVERYWHERE | _FROM_10_ON,
+        dtypes=_ALL_VERSIONS if _IS_OLD else _ALL_VERSIONS | _FROM_10_ON,
         narrowed=frozenset({DataType.INT64}) if _IS_OLD else frozenset(),
         dynamic_shapes=True,
         scalars=True,
@@ -84,10 +73,10 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
     @classmethod
     def availability(cls, *, probe: bool = False) -> Availability:
         """Return whether any of the four distributions is installed; with `probe`, whether the first one imports."""
-        here = installed()
-        if not here:
+        versions = installed()
+        if not versions:
             return Availability(False, None, "no TensorRT is installed", INSTALL["tensorrt"])
-        name, version = next(iter(here.items()))
+        name, version = next(iter(versions.items()))
         if probe:
             try:
                 load_tensorrt([name])
@@ -95,51 +84,49 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
                 return Availability(False, version, failure.error.message, INSTALL[name])
         return Availability(True, version)
 
-    # -- loading -----------------------------------------------------------------------------------------------
-
     def _load(self, path: Path) -> LoadedEngine:
         sidecar = read_sidecar(path)
         if sidecar is not None:
             check_file(path, sidecar)
         header = read_header(path)
-        library = load_tensorrt(self._runners(header))
+        trt = load_tensorrt(self._runners(header))
         compatible = self.options.version_compatible or _is_compatible(sidecar)
         allowed = self.options.engine_host_code_allowed
-        check_version(path, header, library, version_compatible=compatible, host_code_allowed=allowed)
+        check_version(path, header, trt, version_compatible=compatible, host_code_allowed=allowed)
         self._check_gpu(path, sidecar)
         context = cuda_context(self.device.ordinal)
-        engine = open_engine(library, context, path, built_with=header.words, host_code_allowed=allowed)
+        loaded = open_engine(trt, context, path, built_with=header.display_name, host_code_allowed=allowed)
         try:
             with context:
-                engine.describe(sidecar.signature if sidecar is not None else None)
+                loaded.describe(sidecar.signature if sidecar is not None else None)
         except BaseException:
-            engine.close()
+            loaded.close()
             raise
-        engine.metadata = {"engine": library.words, "built_with": header.words}
-        narrowed = engine.narrowed()
+        loaded.metadata = {"engine": trt.display_name, "built_with": header.display_name}
+        narrowed = loaded.narrowed()
         if narrowed:
-            engine.metadata["narrowed"] = narrowed
-        return engine
+            loaded.metadata["narrowed"] = narrowed
+        return loaded
 
     def _runners(self, header: PlanHeader) -> Sequence[Distribution]:
         wanted = self.options.distribution
         if wanted == "auto":
             return header.runners
         if wanted not in header.runners:
-            message = f"the engine was built by {header.words}, which `distribution: {wanted}` does not load"
+            message = f"the engine was built by {header.display_name}, which `distribution: {wanted}` does not load"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, f"set `distribution` to {' or '.join(header.runners)}")
         return [wanted]
 
     def _check_gpu(self, path: Path, sidecar: Sidecar | None) -> None:
-        """Raise FAILED_PRECONDITION where the file is known to be made for another GPU than this."""
+        """Raise FAILED_PRECONDITION if the file is known to be built for another GPU."""
         target = sidecar.recipe["target"] if sidecar is not None else {}
         wanted = target.get("compute_capabilities")
         if not wanted:
             return
-        here = _capability(self.device.ordinal)
-        loose = target.get("hardware_compatibility") == "ampere_plus" and int(here.split(".")[0]) >= 8
-        if here not in wanted and not loose:
-            message = f"{path} was built for GPUs of compute capability {', '.join(wanted)}, and this one has {here}"
+        own = compute_capability(self.device.ordinal)
+        any_later = target.get("hardware_compatibility") == "ampere_plus" and int(own.split(".")[0]) >= 8
+        if own not in wanted and not any_later:
+            message = f"{path} was built for GPUs of compute capability {', '.join(wanted)}, and this one has {own}"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, _REBUILD)
 
     def _signature(self, engine: LoadedEngine) -> Signature:
@@ -164,86 +151,35 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions]):
         engine.close()
 
     def _memory(self) -> int:
-        """Return the size of the engine file, for the weights, and what the instances hold; TensorRT tells no more."""
+        """Return the size of the engine file, for the weights, plus the GPU memory of the instances."""
         loaded = self._loaded
         if loaded is None:
             raise fail(ErrorCode.NOT_LOADED, "no model is loaded")
         held = sum(slot.bytes_held() for slot in loaded.slots)
-        return int(loaded.engine.size_bytes + held)
-
-    # -- building ----------------------------------------------------------------------------------------------
-
-    def _builder(self) -> TensorRT:
-        wanted = self.options.distribution
-        if wanted == "auto":
-            return load_tensorrt(BUILDERS)
-        if wanted not in BUILDERS:
-            message = f"`distribution: {wanted}` runs engines and builds none"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, f"set it to {' or '.join(BUILDERS)}")
-        return load_tensorrt([wanted])
+        return loaded.engine.size_bytes + held
 
     def _recipe(self) -> dict[str, Any]:
-        library = self._builder()
-        return {
-            "backend": self.kind,
-            "engine": f"{library.distribution} {'.'.join(map(str, library.version))}",
-            "options": self.options.for_build(),
-            "target": self._target(library),
-        }
-
-    def _target(self, library: TensorRT) -> dict[str, Any]:
-        """Return what GPU an engine is built for; raise UNAVAILABLE, in the driver's words, where it must be here."""
-        asked = list(self.options.compute_capabilities)
-        if asked and not library.is_rtx:
-            message = f"`compute_capabilities` is for `tensorrt_rtx`; {library.words} builds for the GPU that is here"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, "leave it out, or set `distribution: tensorrt_rtx`")
-        compatibility = self.options.hardware_compatibility
-        target: dict[str, Any] = {
-            "compute_capabilities": asked or [_capability(self.device.ordinal)],
-            "hardware_compatibility": compatibility,
-        }
-        if compatibility == "none" and not library.is_rtx:
-            target["gpu"] = cuda_driver().name(self.device.ordinal)
-        return target
+        return build_recipe(self.kind, self.options, self.device.ordinal)
 
     def _build(self, source: Path, target: Path) -> None:
         recipe = self._recipe()
         signature = read_onnx(source).signature
         refuse_undeclared_model(self.capabilities, signature)
+        # Described before the build: a model that changes meanwhile must not pass for the one that was built.
         described = source_of(source)
-        log = target.with_name(f"{target.name}.log")
-        log.unlink(missing_ok=True)
-        limits = self.options.build
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-            plan = Path(folder, target.name)
-            answer = run_child(
-                "aegisrt.backends.tensorrt.build.main",
-                {
-                    "source": str(source.absolute()),
-                    "plan": str(plan.absolute()),
-                    "folder": folder,
-                    "ordinal": self.device.ordinal,
-                    "distribution": self._builder().distribution,
-                    "options": recipe["options"],
-                    "profiles": [plain(profile) for profile in self.options.declared_profiles],
-                    "inputs": [spec.name for spec in signature.inputs],
-                    "compute_capabilities": recipe["target"]["compute_capabilities"],
-                    "timing_cache": None if limits.timing_cache is None else str(limits.timing_cache.absolute()),
-                },
-                Path(folder),
-                limits=Limits(limits.timeout_s, limits.memory_bytes or _UNLIMITED_BYTES),
-                log=log,
-                progress=self._progress,
-            )
-            plan.replace(target)
+        metadata = run_build(
+            source,
+            target,
+            recipe=recipe,
+            options=self.options,
+            signature=signature,
+            ordinal=self.device.ordinal,
+            progress=self._progress,
+        )
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        made = Sidecar(source=described, recipe=recipe, signature=signature, metadata=answer, created=now)
-        write_sidecar(target, made)
+        built = Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now)
+        write_sidecar(target, built)
 
 
 def _is_compatible(sidecar: Sidecar | None) -> bool:
     return sidecar is not None and bool(sidecar.metadata.get("version_compatible"))
-
-
-def _capability(ordinal: int) -> str:
-    return ".".join(map(str, cuda_driver().compute_capability(ordinal)))

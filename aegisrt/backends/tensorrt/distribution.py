@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from aegisrt.backends.tensorrt.log import EngineLog, new_logger
+from aegisrt.backends.tensorrt.log import TensorRTLog, new_logger
 from aegisrt.backends.tensorrt.options import Distribution
 from aegisrt.core.result import ErrorCode, fail
 
 ALL: tuple[Distribution, ...] = get_args(Distribution)
 BUILDERS: tuple[Distribution, ...] = ("tensorrt", "tensorrt_rtx")
 OLDEST = (8, 6)
-"""The oldest TensorRT that has what is called here (`execute_async_v3` on named tensors and progress aside)."""
+"""The oldest version with the calls that AegisRT makes; 8.6 has no progress monitor in Python."""
 INSTALL = {
     "tensorrt": "pip install 'aegisrt[tensorrt]'",
     "tensorrt_rtx": "pip install 'aegisrt[tensorrt-rtx]'",
@@ -33,27 +33,28 @@ INSTALL = {
     "tensorrt_dispatch": "pip install tensorrt_dispatch_cu13",
 }
 _NEEDED_BY_8 = re.compile(r"libcu(blas|dnn)\w*\.so")
-"""`libnvinfer_plugin.so.8` is linked with them, used or not, and its wheel asks for any cuDNN: pip takes 9."""
+"""`libnvinfer_plugin.so.8` is linked with them, used or not, and its wheel accepts any cuDNN: pip installs 9."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorRT:
     """An imported distribution, with the one logger that it may have in a process."""
 
-    module: Any
+    package: Any
+    """The Python module."""
     distribution: Distribution
     version: tuple[int, ...]
-    log: EngineLog = field(repr=False)
+    log: TensorRTLog = field(repr=False)
     logger: Any = field(repr=False)
     lifecycle: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Held while runtimes, engines and execution contexts are made and destroyed. Some of these calls keep the GIL
-    (all but loading, in TensorRT 8), and the logger needs it: a thread that logs under a lock of TensorRT's own and one
-    that waits for that lock with the GIL would wait for ever."""
+    """Held while runtimes, engines and execution contexts are created and destroyed. Some of these calls keep the GIL
+    (all but loading, in TensorRT 8), and the logger needs it: a thread that logs under one of TensorRT's own locks and
+    a thread that waits for that lock with the GIL would deadlock."""
 
     @property
-    def words(self) -> str:
-        """What to call it in a message: `TensorRT 10.16.1.11`."""
-        return version_words(self.distribution, self.version)
+    def display_name(self) -> str:
+        """The name for messages: `TensorRT 10.16.1.11`."""
+        return display_name(self.distribution, self.version)
 
     @property
     def is_rtx(self) -> bool:
@@ -62,59 +63,59 @@ class TensorRT:
 
     @property
     def raises_safely(self) -> bool:
-        """Whether the bindings may raise from calls that give up the GIL; before 10.13 they crash the process.
+        """Whether the bindings may raise from calls that release the GIL; before 10.13 they crash the process.
 
         Compare `infer_shapes` and `set_optimization_profile_async` in python/src/infer/pyCore.cpp of
         https://github.com/NVIDIA/TensorRT, release/10.12 and release/10.13; those of TensorRT for RTX are not public.
         """
         return not self.is_rtx and self.version >= (10, 13)
 
-    def make(self, kind: str) -> Any:
-        """Return a new `Runtime` or `Builder`, or None where TensorRT does not make it; its log says why."""
+    def create(self, class_name: str) -> Any:
+        """Return a new `Runtime` or `Builder`, or None if TensorRT creates none; its log contains the reason."""
         try:
-            return getattr(self.module, kind)(self.logger) or None
+            return getattr(self.package, class_name)(self.logger) or None
         except TypeError:  # pybind11: the factory returned nullptr
             return None
 
     def has(self, group: str, name: str) -> bool:
         """Return whether an enumeration of this version has a member; both change with the version."""
-        return hasattr(getattr(self.module, group, None), name)
+        return hasattr(getattr(self.package, group, None), name)
 
 
-def version_words(distribution: str, version: Sequence[int]) -> str:
-    """Return a distribution and a version as people name them."""
+def display_name(distribution: str, version: Sequence[int]) -> str:
+    """Return the common name of a distribution and a version: `TensorRT for RTX 1.7.1.116`."""
     names = {"tensorrt": "", "tensorrt_rtx": " for RTX", "tensorrt_lean": " lean", "tensorrt_dispatch": " dispatch"}
     return f"TensorRT{names[distribution]} {'.'.join(map(str, version))}"
 
 
 def installed() -> dict[Distribution, str | None]:
-    """Return the versions of the installed distributions, by name; imports nothing."""
-    return {name: _version(name) for name in ALL if _module(name) is not None}
+    """Return the versions of the installed distributions, by name, without importing any."""
+    return {name: _version(name) for name in ALL if _module_name(name) is not None}
 
 
 def installed_version() -> tuple[int, ...] | None:
-    """Return the version of the installed TensorRT, its lean or its dispatch runtime; None where there is none of them.
+    """Return the version of the installed TensorRT, its lean or its dispatch runtime, without importing it.
 
-    Imports nothing.
+    None if none of them is installed.
     """
     for name in ALL:
-        if name != "tensorrt_rtx" and _module(name) is not None:
+        if name != "tensorrt_rtx" and _module_name(name) is not None:
             return _numbers(_version(name) or "") or None
     return None
 
 
 def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
-    """Return the first of `wanted` that is installed, imported.
+    """Import the first of `wanted` that is installed.
 
-    UNAVAILABLE, with the install command, where none is installed, or with the loader's words where one does not
-    import; FAILED_PRECONDITION for a version older than 8.6.
+    UNAVAILABLE: if none is installed (with the install command), or if it does not import (with the loader's message).
+    FAILED_PRECONDITION: if the version is older than 8.6.
     """
-    name = next((item for item in wanted if _module(item) is not None), None)
+    name = next((item for item in wanted if _module_name(item) is not None), None)
     if name is None:
-        here = [item for item in ALL if _module(item) is not None]
-        told = " or ".join(f"`{item}`" for item in wanted)
-        also = f"; installed is {', '.join(f'`{item}`' for item in here)}" if here else ""
-        message = f"Python module {told} is not installed{also}"
+        present = [f"`{item}`" for item in ALL if _module_name(item) is not None]
+        missing = " or ".join(f"`{item}`" for item in wanted)
+        also = f"; installed is {', '.join(present)}" if present else ""
+        message = f"Python module {missing} is not installed{also}"
         raise fail(ErrorCode.UNAVAILABLE, message, f"run: {INSTALL[wanted[0]]}")
     with _lock:
         if name not in _loaded:
@@ -123,61 +124,61 @@ def load_tensorrt(wanted: Sequence[Distribution]) -> TensorRT:
 
 
 def _load(name: Distribution) -> TensorRT:
-    spelled = _module(name) or name
+    module_name = _module_name(name) or name
     try:
-        module = importlib.import_module(spelled)
+        package = importlib.import_module(module_name)
     except (ImportError, OSError, RuntimeError) as error:
-        message = f"Python module `{spelled}` is installed but does not import: {error}"
+        message = f"Python module `{module_name}` is installed but does not import: {error}"
         hint = f"install its libraries; see `aegisrt doctor`, or run: {INSTALL[name]}"
         if _NEEDED_BY_8.search(str(error)):
             hint = "TensorRT 8 needs cuBLAS 12 and cuDNN 8: pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"
         raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=repr(error)) from error
-    version = _numbers(_own_version(module, spelled) or _version(name) or "")
+    version = _numbers(_own_version(package, module_name) or _version(name) or "")
     if not version:
-        message = f"Python module `{spelled}` does not tell its version"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, f"install it anew: {INSTALL[name]}")
+        message = f"Python module `{module_name}` has no version"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, f"install it again: {INSTALL[name]}")
     if name != "tensorrt_rtx" and version < OLDEST:
-        message = f"{version_words(name, version)} is too old: AegisRT needs 8.6 or later"
+        message = f"{display_name(name, version)} is too old: AegisRT needs 8.6 or later"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, f"run: {INSTALL[name]}")
-    log = EngineLog()
-    logger = new_logger(module, log)
-    if hasattr(module, "init_libnvinfer_plugins"):  # the lean and the dispatch runtime have none
-        module.init_libnvinfer_plugins(logger, "")
-    return TensorRT(module, name, version, log, logger)
+    log = TensorRTLog()
+    logger = new_logger(package, log)
+    if hasattr(package, "init_libnvinfer_plugins"):  # the lean and the dispatch runtime have none
+        package.init_libnvinfer_plugins(logger, "")
+    return TensorRT(package, name, version, log, logger)
 
 
-def _module(name: Distribution) -> str | None:
-    """Return the module to import: the distribution's own, or its bindings where only those wheels are installed."""
-    for spelled in (name, f"{name}_bindings"):
+def _module_name(name: Distribution) -> str | None:
+    """Return the module to import: the distribution's own, or its bindings if only those wheels are installed."""
+    for candidate in (name, f"{name}_bindings"):
         try:
-            if importlib.util.find_spec(spelled) is not None:
-                return spelled
+            if importlib.util.find_spec(candidate) is not None:
+                return candidate
         except (ImportError, ValueError):
             continue
     return None
 
 
 def _version(name: Distribution) -> str | None:
-    spelled = _module(name) or name
-    for package in importlib.metadata.packages_distributions().get(spelled, ()):
+    module_name = _module_name(name) or name
+    for package in importlib.metadata.packages_distributions().get(module_name, ()):
         return importlib.metadata.version(package)
-    return _written_version(spelled)
+    return _version_in_source(module_name)
 
 
-def _written_version(spelled: str) -> str | None:
-    """Return the version that stands in a package's source: one that was unpacked is no installed distribution."""
-    spec = importlib.util.find_spec(spelled)
+def _version_in_source(module_name: str) -> str | None:
+    """Return the version in a package's source: a package that was only unpacked has no metadata."""
+    spec = importlib.util.find_spec(module_name)
     source = Path(spec.origin) if spec is not None and spec.origin else None
     if source is None or source.suffix != ".py":
         return None
-    found = re.search(r"""^__version__ = ["'](.+?)["']""", source.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"""^__version__ = ["'](.+?)["']""", source.read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else None
 
 
-def _own_version(module: Any, spelled: str) -> str | None:
-    """Return what an imported module says; TensorRT 8.6.1's `tensorrt` leaves it to its `tensorrt_bindings`."""
-    bindings = sys.modules.get(f"{spelled}_bindings")
-    return getattr(module, "__version__", None) or getattr(bindings, "__version__", None)
+def _own_version(package: Any, module_name: str) -> str | None:
+    """Return the version of an imported module; TensorRT 8.6.1 has it in `tensorrt_bindings` alone."""
+    bindings = sys.modules.get(f"{module_name}_bindings")
+    return getattr(package, "__version__", None) or getattr(bindings, "__version__", None)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

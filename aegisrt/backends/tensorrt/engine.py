@@ -1,7 +1,7 @@
-"""`LoadedEngine`: runtime and engine of one engine file, and what they say of its tensors.
+"""`LoadedEngine`: runtime and engine of one engine file, and the description of its tensors.
 
-Runtime, engine and execution contexts refer to each other in C++ without owning each other: the contexts go first,
-then the engine, then the runtime
+Runtime, engine and execution contexts refer to each other in C++ without owning each other: the contexts are destroyed
+first, then the engine, then the runtime
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/c-api-docs.html#performing-inference).
 """
 
@@ -34,7 +34,7 @@ class EngineTensor:
     public: str
     """The model's name for it, which callers use."""
     dtype: DataType
-    """What the engine reads or writes; the model may have INT64 where TensorRT 8 has INT32."""
+    """The engine's dtype; the model may have INT64 and TensorRT 8 INT32."""
     shape: tuple[int, ...]
     """-1 for a dynamic dimension."""
     is_input: bool
@@ -45,56 +45,56 @@ class EngineTensor:
 class LoadedEngine:
     """One loaded engine file: the weights, which all instances share."""
 
-    def __init__(self, library: TensorRT, context: CudaContext, runtime: Any, engine: Any, size_bytes: int) -> None:
-        self.library = library
+    def __init__(self, trt: TensorRT, context: CudaContext, runtime: Any, icuda_engine: Any, size_bytes: int) -> None:
+        self.trt = trt
         self.context = context
         self.runtime = runtime
-        self.engine = engine
+        self.icuda_engine = icuda_engine
         self.size_bytes = size_bytes
-        """Of the engine file, which is mostly weights; TensorRT does not tell what it takes of the GPU for them."""
+        """Size of the engine file, which is mostly weights; TensorRT does not report their size on the GPU."""
         self.tensors: tuple[EngineTensor, ...] = ()
         self.profiles: list[dict[str, InputRange]] = []
         self.signature = Signature((), ())
         self.metadata: dict[str, Any] = {}
 
     def close(self) -> None:
-        """Destroy the engine, then the runtime; every execution context must be gone."""
-        with self.context.unless_lost(), self.library.lifecycle:
-            self.engine = None
+        """Destroy the engine, then the runtime; every execution context must have been destroyed."""
+        with self.context.unless_lost(), self.trt.lifecycle:
+            self.icuda_engine = None
             self.runtime = None
 
     def describe(self, signature: Signature | None) -> None:
-        """Read the tensors and the profiles; `signature` is the model's own, where it is known from its build."""
+        """Read the tensors and the profiles; `signature` is the model's own, if the build recorded it."""
         self.tensors = tuple(self._tensors(signature))
         self.signature = self._signature(signature)
-        count = self.engine.num_optimization_profiles
+        count = self.icuda_engine.num_optimization_profiles
         self._refuse_formats(count)
         self.profiles = [self._profile(index) for index in range(count)]
 
     def narrowed(self) -> dict[str, str]:
-        """Return the dtypes of tensors that the engine computes narrower than the model says, by the caller's names."""
+        """Return the dtypes of tensors that are narrower in the engine than in the model, by the caller's names."""
         public = {spec.name: spec.dtype for spec in (*self.signature.inputs, *self.signature.outputs)}
         return {item.public: str(item.dtype) for item in self.tensors if public.get(item.public) is not item.dtype}
 
     def _tensors(self, signature: Signature | None) -> list[EngineTensor]:
-        trt, engine = self.library.module, self.engine
+        package, engine = self.trt.package, self.icuda_engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        modes = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
-        public = _public_names(names, modes, signature)
+        is_input = {name: engine.get_tensor_mode(name) == package.TensorIOMode.INPUT for name in names}
+        public = _public_names(names, is_input, signature)
         return [
             EngineTensor(
                 name,
                 public[name],
                 _dtype(name, engine.get_tensor_dtype(name)),
                 tuple(engine.get_tensor_shape(name)),
-                modes[name],
-                self._lies_on_host(name),
+                is_input[name],
+                self._is_on_host(name),
             )
             for name in names
         ]
 
     def _signature(self, model: Signature | None) -> Signature:
-        """Return the model's order, names and dtypes where they are known; the engine's fixed sizes count."""
+        """Return the model's order, names and dtypes if they are known, with the engine's fixed sizes."""
         by_name = {tensor.public: tensor for tensor in self.tensors}
         if model is None:
             specs = [(tensor.is_input, _spec(tensor)) for tensor in self.tensors]
@@ -105,56 +105,59 @@ class LoadedEngine:
         )
 
     def _refuse_formats(self, profiles: int) -> None:
-        """Raise FAILED_PRECONDITION for tensors that are not in C order: vectorized ones take more memory, too."""
+        """Raise FAILED_PRECONDITION for tensors that are not in C order: vectorized ones also take more memory."""
         for tensor in self.tensors:
             for index in range(profiles):
                 if not self._is_linear(tensor.name, index):
-                    found = self.engine.get_tensor_format_desc(tensor.name, index)
-                    message = f"the engine has `{tensor.name}` as `{found}`, and only LINEAR is served"
+                    layout = self.icuda_engine.get_tensor_format_desc(tensor.name, index)
+                    message = f"the engine has `{tensor.name}` as `{layout}`, and only LINEAR is served"
                     hint = "build it again: `aegisrt build`, or `trtexec` without I/O formats"
                     raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 
     def _is_linear(self, name: str, profile: int) -> bool:
-        formats = getattr(self.library.module, "TensorFormat", None)
+        formats = getattr(self.trt.package, "TensorFormat", None)
         if formats is None:  # the lean and the dispatch runtime have none
-            return bool(self.engine.get_tensor_vectorized_dim(name, profile) == -1)
-        return bool(self.engine.get_tensor_format(name, profile) == formats.LINEAR)
+            return bool(self.icuda_engine.get_tensor_vectorized_dim(name, profile) == -1)
+        return bool(self.icuda_engine.get_tensor_format(name, profile) == formats.LINEAR)
 
-    def _lies_on_host(self, name: str) -> bool:
-        locations = getattr(self.library.module, "TensorLocation", None)
+    def _is_on_host(self, name: str) -> bool:
+        locations = getattr(self.trt.package, "TensorLocation", None)
         if locations is None:  # the lean runtime of 8.6 has none
-            return bool(self.engine.is_shape_inference_io(name))
-        return bool(self.engine.get_tensor_location(name) == locations.HOST)
+            return bool(self.icuda_engine.is_shape_inference_io(name))
+        return bool(self.icuda_engine.get_tensor_location(name) == locations.HOST)
 
     def _profile(self, index: int) -> dict[str, InputRange]:
         spans = {}
         for tensor in self.tensors:
             if tensor.is_input and not tensor.on_host and -1 in tensor.shape:
-                low, middle, high = self.engine.get_tensor_profile_shape(tensor.name, index)
+                low, middle, high = self.icuda_engine.get_tensor_profile_shape(tensor.name, index)
                 spans[tensor.public] = InputRange.model_construct(min=tuple(low), opt=tuple(middle), max=tuple(high))
         return spans
 
 
 def open_engine(
-    library: TensorRT, context: CudaContext, path: Path, *, built_with: str, host_code_allowed: bool
+    trt: TensorRT, context: CudaContext, path: Path, *, built_with: str, host_code_allowed: bool
 ) -> LoadedEngine:
-    """Return the engine of the file at `path`; raise as `_refused` where TensorRT does not take it."""
+    """Return the engine of the file at `path`.
+
+    Errors as in `_refused`: if TensorRT does not load the file.
+    """
     content = path.read_bytes()
-    with context, library.lifecycle, library.log.errors() as lines:
-        runtime = library.make("Runtime")
+    with context, trt.lifecycle, trt.log.errors() as lines:
+        runtime = trt.create("Runtime")
         if runtime is None:
-            raise _refused(library, path, built_with, lines)
+            raise _refused(trt, path, built_with, lines)
         runtime.engine_host_code_allowed = host_code_allowed
-        engine = runtime.deserialize_cuda_engine(content)
-        if engine is None:
+        icuda_engine = runtime.deserialize_cuda_engine(content)
+        if icuda_engine is None:
             del runtime
             _raise_if_lost(context)
-            raise _refused(library, path, built_with, lines)
-    return LoadedEngine(library, context, runtime, engine, len(content))
+            raise _refused(trt, path, built_with, lines)
+    return LoadedEngine(trt, context, runtime, icuda_engine, len(content))
 
 
 def _raise_if_lost(context: CudaContext) -> None:
-    """Raise why the device was lost, where it was: TensorRT then refuses every file."""
+    """Raise the error that the device was lost to, if it was: TensorRT then refuses every file."""
     try:
         DeviceBuffer(context, 0).free()
     except ResultError:
@@ -162,30 +165,37 @@ def _raise_if_lost(context: CudaContext) -> None:
             raise
 
 
-def _refused(library: TensorRT, path: Path, built_with: str, lines: list[str]) -> ResultError:
-    """Return what TensorRT's log says of a file that it did not take."""
-    cause, said = "\n".join(lines) or None, sentence(lines)
+def _refused(trt: TensorRT, path: Path, built_with: str, lines: list[str]) -> ResultError:
+    """Return the error for a file that TensorRT did not load, by its log.
+
+    UNAVAILABLE: if the machine has no GPU.
+    RESOURCE_EXHAUSTED: if the GPU has too little free memory.
+    PERMISSION_DENIED: if the engine contains code that is not allowed to run.
+    FAILED_PRECONDITION: if it was built for another version or another GPU.
+    DATA_LOSS: otherwise.
+    """
+    cause, reason = "\n".join(lines) or None, sentence(lines)
     missing = no_gpu(lines)
     if missing:
-        message = f"{library.words} needs a GPU to load {path}: {missing}"
+        message = f"{trt.display_name} needs a GPU to load {path}: {missing}"
         return fail(ErrorCode.UNAVAILABLE, message, "see `aegisrt devices`", cause=cause)
     if is_out_of_memory(lines):
         hint = "unload another model, or use a smaller one"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory while loading {path}", hint, cause=cause)
     text = (cause or "").lower()
     if "host code" in text or "lean runtime" in text:
-        hint = "set `engine_host_code_allowed: true`, if you trust where the file comes from"
+        hint = "set `engine_host_code_allowed: true`, if you trust the source of the file"
         return fail(ErrorCode.PERMISSION_DENIED, f"{path} brings code that runs in this process", hint, cause=cause)
     if any(word in text for word in ("version", "compute capability", "architecture", "different gpu", "device")):
-        hint = "build it again here: `aegisrt build`, or `load` the ONNX model it was made from"
-        message = f"{path} was built by {built_with}, and {library.words} on this GPU does not take it: {said}"
+        hint = "build it again here: `aegisrt build`, or `load` the ONNX model it was built from"
+        message = f"{path} was built by {built_with}, and {trt.display_name} on this GPU does not load it: {reason}"
         return fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=cause)
-    message = f"{library.words} does not load {path}: {said}"
+    message = f"{trt.display_name} does not load {path}: {reason}"
     return fail(ErrorCode.DATA_LOSS, message, "copy or build it again", cause=cause)
 
 
 def _public_names(names: list[str], is_input: dict[str, bool], model: Signature | None) -> dict[str, str]:
-    """Return the model's names by the engine's: the parser renames an input that is an output too."""
+    """Return the model's names by the engine's: the parser renames an input that is also an output."""
     public = {name: name for name in names}
     if model is not None:
         wanted = [spec.name for spec in model.inputs]
@@ -207,5 +217,5 @@ def _spec(tensor: EngineTensor, model: TensorSpec | None = None) -> TensorSpec:
 def _dtype(name: str, kind: Any) -> DataType:
     dtype = _DTYPES.get(kind.name)
     if dtype is None:
-        raise fail(ErrorCode.UNIMPLEMENTED, f"`{name}` is {kind.name}, which has no dtype here")
+        raise fail(ErrorCode.UNIMPLEMENTED, f"`{name}` is {kind.name}, which AegisRT has no dtype for")
     return dtype

@@ -1,4 +1,4 @@
-"""What TensorRT says of a failure: it answers None or False, and the reason goes to its logger."""
+"""TensorRT's log: its calls return None or False on a failure, and write the reason there."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _NOISE = re.compile(
     r"^\[checkMacros\.cpp|catchCudaError|Thread context has not been set|In getCurrentCC|^(\S+: )?--- (Begin|End) node"
 )
 _NO_CUDA = "CUDA initialization failure"
-"""TensorRT 8.6 makes no builder then, and logs the reason as a warning."""
+"""TensorRT 8.6 creates no builder then, and logs the reason as a warning."""
 _PLACE = re.compile(r"\s*\(?In \S+ at \S+:\d+\)?|^\S+: Error Code \d+: |^(\d+: )?\[\S+::\d+\] ?|Error Code \d+: ")
 
 
-class EngineLog:
-    """Keeps the errors that are logged while one listens. TensorRT logs from several threads, and takes one logger."""
+class TensorRTLog:
+    """Collects logged errors for the blocks that ask for them. TensorRT logs from several threads, to one logger."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listening: list[list[str]] = []
+        self._collectors: list[list[str]] = []
         self._recent: deque[tuple[int, str]] = deque(maxlen=64)
         self.mark = 0
-        """How many errors were logged so far; `since` takes it."""
+        """The number of errors logged so far, for `since`."""
 
     def add(self, level: str, text: str) -> None:
-        """Hand an error to all who listen, and everything to Python's logging."""
+        """Pass an error to all open `errors` blocks, and every line to Python's logging."""
         if _LEVELS.get(level, logging.NOTSET):
             _log.log(logging.DEBUG, "%s: %s", level, text)
         counts = _LEVELS.get(level) == logging.ERROR or (level == "WARNING" and _NO_CUDA in text)
@@ -45,33 +45,33 @@ class EngineLog:
             with self._lock:
                 self.mark += 1
                 self._recent.append((self.mark, text))
-                for lines in self._listening:
+                for lines in self._collectors:
                     lines.append(text)
 
     def since(self, mark: int) -> list[str]:
-        """Return what `errors` would have collected from `mark` on: for calls where listening costs too much."""
+        """Return what `errors` would have collected since `mark`; for calls that are too quick for `errors`."""
         with self._lock:
             return [text for number, text in self._recent if number > mark]
 
     @contextmanager
     def errors(self) -> Iterator[list[str]]:
-        """Collect the errors that are logged inside the block; those of calls beside it may be among them."""
+        """Collect the errors that are logged inside the block, those of concurrent calls included."""
         lines: list[str] = []
         with self._lock:
-            self._listening.append(lines)
+            self._collectors.append(lines)
         try:
             yield lines
         finally:
             with self._lock:
-                self._listening = [held for held in self._listening if held is not lines]
+                self._collectors = [other for other in self._collectors if other is not lines]
 
 
-def new_logger(module: Any, log: EngineLog) -> Any:
-    """Return an `ILogger` of the module that writes to `log`; it must live as long as anything made with it."""
+def new_logger(package: Any, log: TensorRTLog) -> Any:
+    """Return an `ILogger` that writes to `log`; it must outlive everything that is created with it."""
 
-    class Logger(module.ILogger):  # type: ignore[misc]
+    class Logger(package.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            module.ILogger.__init__(self)
+            package.ILogger.__init__(self)
 
         def log(self, severity: Any, text: str) -> None:
             log.add(severity.name, text)
@@ -80,29 +80,29 @@ def new_logger(module: Any, log: EngineLog) -> Any:
 
 
 def sentence(lines: list[str]) -> str:
-    """Return the first logged error without its source files and numbers, or a word that there was none."""
+    """Return the first logged error without its source files and numbers."""
     for line in lines:
         plain = " ".join(_PLACE.sub("", line).split())
         if plain:
             return _balanced(plain).removesuffix(".")
-    return "it does not say why"
+    return "it logged no reason"
 
 
 def is_out_of_memory(lines: list[str]) -> bool:
-    """Return whether the logged errors tell of memory that could not be had."""
+    """Return whether a logged error reports a failed allocation."""
     text = "\n".join(lines).lower()
     return "out of memory" in text or "outofmemory" in text or "cudaerrormemoryallocation" in text
 
 
 def no_gpu(lines: list[str]) -> str | None:
-    """Return the CUDA runtime's own words where the logged errors say that there is no GPU or no driver, else None."""
+    """Return the CUDA runtime's message if a logged error reports a missing GPU or driver."""
     for line in lines:
-        found = re.search(rf"\(cudaError (35|38|100|101|803|804): ([^)]*)\)|({_NO_CUDA}[^.]*)", line)
-        if found:
-            return found[2] or found[3]
+        match = re.search(rf"\(cudaError (35|38|100|101|803|804): ([^)]*)\)|({_NO_CUDA}[^.]*)", line)
+        if match:
+            return match[2] or match[3]
     return None
 
 
 def _balanced(text: str) -> str:
-    """Return the text with the bracket closed again that the place of the error ended with."""
+    """Return the text with the closing bracket that `_PLACE` cut off."""
     return f"{text.rstrip()})" if text.count("(") > text.count(")") else text

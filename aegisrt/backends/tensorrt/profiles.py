@@ -17,18 +17,18 @@ from aegisrt.core.tensor import shape_text
 
 _USUAL_BATCH, _LARGEST_BATCH = 32, 1024
 _ELEMENTS = 2**20
-"""Of all inputs together, up to which the batch goes beyond the usual one where nobody says how far."""
+"""Up to this many elements of all inputs together, the derived batch may be larger than the usual one."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """An input as the parser made it."""
+    """An input of the parsed network."""
 
     name: str
     shape: tuple[int, ...]
     """-1 for a dynamic dimension."""
     holds_sizes: bool = False
-    """A shape tensor: its values, not its shape, are what a profile gives the range of."""
+    """A shape tensor: a profile contains the range of its values, not of its shape."""
     holds_numbers: bool = True
     """Whether its elements are floats; integers may stand for far more memory, as token ids do."""
 
@@ -46,9 +46,11 @@ def profiles_for(
 ) -> list[dict[str, InputRange]]:
     """Return the profiles to build, each with every input that needs one; none for a model of fixed shapes.
 
-    Without a declaration the batch, a dynamic first dimension, goes from 1 to `max_batch_size` (None: to what fits the
-    rows), and others from 1 to `max_dynamic_size`. INVALID_ARGUMENT for one that does not fit the model, or where a
-    dimension has no such limit.
+    Without a declaration the batch, a dynamic first dimension, goes from 1 to `max_batch_size` (None: as many rows as
+    fit), and others from 1 to `max_dynamic_size`.
+
+    INVALID_ARGUMENT: if a declared profile does not fit the model.
+    INVALID_ARGUMENT: if a dimension has no limit.
     """
     if declared:
         for profile in declared:
@@ -63,14 +65,14 @@ def profiles_for(
 
 
 def choose(shapes: Mapping[str, tuple[int, ...]], profiles: Sequence[Mapping[str, InputRange]], current: int) -> int:
-    """Return the index of a profile that fits these shapes, `current` (-1: none) before others; -1 where none does."""
+    """Return the index of a profile that fits these shapes, `current` (-1: none) before others; -1 if none does."""
     if 0 <= current < len(profiles) and _fits(shapes, profiles[current]):
         return current
     return next((index for index, profile in enumerate(profiles) if _fits(shapes, profile)), -1)
 
 
 def outside(shapes: Mapping[str, tuple[int, ...]], profiles: Sequence[Mapping[str, InputRange]]) -> ResultError:
-    """Return the error for shapes that no profile has."""
+    """Return the error for shapes outside all profiles."""
     name = next(
         (name for name, shape in shapes.items() if not any(_within(shape, item.get(name)) for item in profiles)),
         next(iter(shapes)),
@@ -96,7 +98,7 @@ def _within(shape: tuple[int, ...], span: InputRange | None) -> bool:
 
 
 def _fitting_batch(inputs: Sequence[NetworkInput], other: int | None) -> int:
-    """Return a largest batch for which even a small GPU has the memory, as far as the inputs tell."""
+    """Return a largest batch whose inputs fit the memory of a small GPU."""
     if not all(spec.holds_numbers for spec in inputs):
         return _USUAL_BATCH
     rows = [prod((other or 1) if dim == -1 else dim for dim in spec.shape[1:]) for spec in inputs]
@@ -128,7 +130,8 @@ def _check(profile: Mapping[str, InputRange], inputs: Sequence[NetworkInput]) ->
         spec = known.get(name)
         if spec is None:
             hint = suggest(name, list(known), "inputs")
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"`profiles` names `{name}`, which is no input of the model", hint)
+            message = f"`profiles` names `{name}`, which is not an input of the model"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)
         _check_range(spec, span)
     for spec in inputs:
         if spec.needs_profile and spec.name not in profile:
@@ -139,12 +142,12 @@ def _check(profile: Mapping[str, InputRange], inputs: Sequence[NetworkInput]) ->
 def _check_range(spec: NetworkInput, span: InputRange) -> None:
     if spec.holds_sizes:
         return
-    for said, shape in (("min", span.min), ("opt", span.opt), ("max", span.max)):
+    for bound, shape in (("min", span.min), ("opt", span.opt), ("max", span.max)):
         fits = len(shape) == len(spec.shape) and all(
             own in (-1, size) for own, size in zip(spec.shape, shape, strict=True)
         )
         if not fits:
-            message = f"`profiles.{spec.name}.{said}` is {shape_text(shape)}, the model takes {_text(spec.shape)}"
+            message = f"`profiles.{spec.name}.{bound}` is {shape_text(shape)}, the model takes {_text(spec.shape)}"
             raise fail(
                 ErrorCode.INVALID_ARGUMENT, message, "give each dynamic dimension (?) a size, and keep the others"
             )
@@ -152,7 +155,7 @@ def _check_range(spec: NetworkInput, span: InputRange) -> None:
 
 def _example(spec: NetworkInput) -> str:
     if spec.holds_sizes:
-        return f"declare it: `profiles: {{{spec.name}: {{min: [1], opt: [8], max: [32]}}}}`, one value an element"
+        return f"declare it: `profiles: {{{spec.name}: {{min: [1], opt: [8], max: [32]}}}}`, one value for each element"
     low, high = (tuple(size if dim == -1 else dim for dim in spec.shape) for size in (1, 32))
     return f"declare it: `profiles: {{{spec.name}: {{min: {list(low)}, opt: {list(high)}, max: {list(high)}}}}}`"
 
@@ -162,5 +165,5 @@ def _text(shape: Sequence[int]) -> str:
 
 
 def plain(profile: Mapping[str, InputRange]) -> dict[str, Any]:
-    """Return a profile as JSON has it."""
+    """Return a profile as JSON values."""
     return {name: span.model_dump(mode="json") for name, span in profile.items()}

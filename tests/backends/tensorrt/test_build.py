@@ -12,7 +12,7 @@ from aegisrt import TensorRTBackend
 from aegisrt.backends.tensorrt import distribution as tensorrt_library
 from aegisrt.backends.tensorrt.build import main as tensorrt_build
 from aegisrt.backends.tensorrt.distribution import TensorRT
-from aegisrt.backends.tensorrt.log import EngineLog, new_logger
+from aegisrt.backends.tensorrt.log import TensorRTLog, new_logger
 from aegisrt.backends.tensorrt.options import TensorRTOptions
 from aegisrt.backends.tensorrt.plan import read_header
 from aegisrt.core.resources import configs_dir
@@ -36,7 +36,7 @@ def fake(request):
 
 def made(fake, folder, **options):
     """Build with the fake; return the answer."""
-    log = EngineLog()
+    log = TensorRTLog()
     engine = TensorRT(fake.module, fake.family, fake.version, log, new_logger(fake.module, log))
     parsed = TensorRTOptions.parse(options)
     job = {
@@ -315,7 +315,7 @@ def test_digits_become_an_engine(precision, tmp_path):
     target = tmp_path / "digits.engine"
     backend(precision=precision).build(DIGITS, target, progress=told.append).unwrap()
     header = read_header(target)
-    assert header.words == f"TensorRT for RTX {RTX}"
+    assert header.display_name == f"TensorRT for RTX {RTX}"
     sidecar = read_sidecar(target)
     assert str(sidecar.signature.inputs[0]) == "image FP32[batch,1,8,8]"
     assert sidecar.metadata["profiles"][0]["image"]["max"] == [1024, 1, 8, 8]
@@ -375,7 +375,7 @@ def test_building_for_the_gpu_that_is_here_needs_one(tmp_path):
         (
             {"profiles": {"imag": {"min": [1, 1, 8, 8], "opt": [1, 1, 8, 8], "max": [2, 1, 8, 8]}}},
             ErrorCode.INVALID_ARGUMENT,
-            "no input of the model",
+            "not an input of the model",
         ),
         ({"build": {"timeout_s": 0.01}}, ErrorCode.DEADLINE_EXCEEDED, "stopped"),
         ({"distribution": "tensorrt_lean"}, ErrorCode.FAILED_PRECONDITION, "builds none"),

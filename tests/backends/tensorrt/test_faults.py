@@ -67,7 +67,7 @@ class Machine:
         trt.cuda, trt.calls, trt.destroyed, trt.destroyed_in_use = self.cuda, [], [], []
         patch.setitem(sys.modules, self.trt.family, self.trt.module)
         patch.setattr(tensorrt_library, "installed", lambda: {self.trt.family: None})
-        patch.setattr(tensorrt_library, "_module", lambda name: name if name == self.trt.family else None)
+        patch.setattr(tensorrt_library, "_module_name", lambda name: name if name == self.trt.family else None)
         patch.setattr(tensorrt_library, "_loaded", {})
         self.cuda.watch = self.watch
         self.fault, self.left, self.failed = None, -1, None

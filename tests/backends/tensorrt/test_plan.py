@@ -26,13 +26,13 @@ def refusal(call, *arguments, **options):
 def test_the_version_is_at_byte_24(tmp_path):
     header = read_header(write(tmp_path / "m.engine", (8, 6, 1, 6)))
     assert header.version == (8, 6, 1, 6)
-    assert header.words == "TensorRT 8.6.1.6"
+    assert header.display_name == "TensorRT 8.6.1.6"
     assert header.runners == ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 
 
 def test_a_plan_of_rtx_is_told_apart(tmp_path):
     header = read_header(write(tmp_path / "m.engine", (1, 7, 1, 116), b"vtrt"))
-    assert header.words == "TensorRT for RTX 1.7.1.116"
+    assert header.display_name == "TensorRT for RTX 1.7.1.116"
     assert header.runners == ("tensorrt_rtx",)
 
 

@@ -61,7 +61,7 @@ def test_a_tensor_that_holds_sizes_must_be_declared():
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
-        ({"imag": span((1, 3, 8, 8), (1, 3, 8, 8), (1, 3, 8, 8))}, "no input"),
+        ({"imag": span((1, 3, 8, 8), (1, 3, 8, 8), (1, 3, 8, 8))}, "not an input"),
         ({"image": span((1,), (1,), (1,))}, "[?,3,8,8]"),
         ({"image": span((1, 4, 8, 8), (1, 4, 8, 8), (1, 4, 8, 8))}, "profiles.image.min"),
     ],

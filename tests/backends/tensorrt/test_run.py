@@ -9,7 +9,7 @@ import pytest
 
 from aegisrt import CudaStream, ExecutionRequest, TensorRTBackend
 from aegisrt.backends.tensorrt import distribution as tensorrt_library
-from aegisrt.backends.tensorrt.distribution import version_words
+from aegisrt.backends.tensorrt.distribution import display_name
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.sidecar import Sidecar, write_sidecar
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
@@ -32,7 +32,7 @@ def trt(request, monkeypatch, fake_cuda):
     fake = FakeTensorRT(request.param, fake_cuda)
     monkeypatch.setitem(sys.modules, fake.family, fake.module)
     monkeypatch.setattr(tensorrt_library, "installed", lambda: {fake.family: None})
-    monkeypatch.setattr(tensorrt_library, "_module", lambda name: name if name == fake.family else None)
+    monkeypatch.setattr(tensorrt_library, "_module_name", lambda name: name if name == fake.family else None)
     monkeypatch.setattr(tensorrt_library, "_loaded", {})
     return fake
 
@@ -392,7 +392,7 @@ def test_an_engine_of_tensorrt_8_that_shares_no_profile_is_refused_for_two_insta
     for start in range(4):
         np.testing.assert_array_equal(run(one, rows(2, start))["y"], rows(2, start) * 2)
     result = one.execute(ExecutionRequest(inputs={"x": rows(2)})).unwrap()
-    assert result.metadata["cuda_graph"].startswith(f"off: {version_words(trt.family, trt.version)} refuses profile 0")
+    assert result.metadata["cuda_graph"].startswith(f"off: {display_name(trt.family, trt.version)} refuses profile 0")
 
 
 def test_an_array_on_the_gpu_at_an_odd_address_is_copied_there(trt, fake_cuda, tmp_path):
@@ -433,7 +433,7 @@ def test_a_module_without_a_version_of_its_own_has_that_of_its_bindings(trt, tmp
     backend = TensorRTBackend()
     backend.load(path).unwrap()
     result = backend.execute(ExecutionRequest(inputs={"x": rows(1)})).unwrap()
-    assert result.metadata["engine"] == version_words(trt.family, trt.version)
+    assert result.metadata["engine"] == display_name(trt.family, trt.version)
 
 
 def test_outputs_on_the_device(trt, fake_cuda, tmp_path):
@@ -652,7 +652,7 @@ def test_an_engine_for_ampere_and_later_loads_on_later_gpus(here, fits, trt, fak
     signature = Signature((TensorSpec("x", DataType.FP32, (None, 3)),), (TensorSpec("y", DataType.FP32, (None, 3)),))
     target = {"compute_capabilities": ["8.6"], "hardware_compatibility": "ampere_plus"}
     built(path, signature, target=target)
-    monkeypatch.setattr("aegisrt.backends.tensorrt.backend._capability", lambda ordinal: here)
+    monkeypatch.setattr("aegisrt.backends.tensorrt.backend.compute_capability", lambda ordinal: here)
     loaded = TensorRTBackend().load(path)
     assert loaded.is_ok() is fits
 
@@ -796,7 +796,7 @@ def test_an_output_whose_shape_was_not_told_is_not_answered_in_that_of_the_call_
     monkeypatch.setattr(type(output), "notify_shape", lambda *arguments: None)
     error = backend.execute(ExecutionRequest(inputs={"x": wide(1)})).unwrap_err()
     assert error.code is ErrorCode.INTERNAL
-    assert "told no shape" in error.message
+    assert "reported no shape" in error.message
 
 
 def test_an_output_that_gets_an_allocator_is_read_there_for_earlier_shapes_too(trt, tmp_path, monkeypatch):

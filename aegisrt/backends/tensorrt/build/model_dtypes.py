@@ -1,10 +1,10 @@
-"""What a weakly typed builder must be allowed so that a model with FP16, BF16 or INT8 tensors keeps them.
+"""Flags and constraints that let a weakly typed builder keep a model's own FP16, BF16 and INT8 tensors.
 
-Without the flag the builder refuses it ("fp16 precision has been set for a layer or layer output, but fp16 is not
-configured in the builder", https://github.com/NVIDIA/TensorRT/issues/1823); with it, the builder may choose FP16 for
-FP32 layers too, so those are pinned. INT8 comes in by a tensor's scale alone, and a pinned layer between
-DequantizeLinear and QuantizeLinear would not become an INT8 one. An INT8 tensor means `value * scale` to it: a range of
-127 makes the scale 1 (https://github.com/NVIDIA/TensorRT/issues/2998).
+Without the flag the builder refuses the model ("fp16 precision has been set for a layer or layer output, but fp16 is
+not configured in the builder", https://github.com/NVIDIA/TensorRT/issues/1823); with it, the builder may choose FP16
+for FP32 layers too, so those are pinned. INT8 is chosen for tensors with a scale only, and a pinned layer between
+DequantizeLinear and QuantizeLinear would not become an INT8 layer. TensorRT reads an INT8 tensor as `value * scale`: a
+range of 127 makes the scale 1 (https://github.com/NVIDIA/TensorRT/issues/2998).
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ _FLAGS = {"HALF": "FP16", "BF16": "BF16", "INT8": "INT8"}
 _UNIT_RANGE = 127.0
 
 
-def allow_own_dtypes(engine: TensorRT, network: Any, config: Any) -> None:
+def allow_own_dtypes(trt: TensorRT, network: Any, config: Any) -> None:
     """Set the flags that the dtypes of a parsed network need, and keep the arithmetic of its FP32 layers."""
-    flag = engine.module.BuilderFlag
-    found = {tensor.dtype.name for tensor in _tensors(network)}
-    wanted = [_FLAGS[name] for name in sorted(found) if name in _FLAGS and engine.has("BuilderFlag", _FLAGS[name])]
+    flag = trt.package.BuilderFlag
+    dtypes = {tensor.dtype.name for tensor in _tensors(network)}
+    wanted = [_FLAGS[name] for name in sorted(dtypes) if name in _FLAGS and trt.has("BuilderFlag", _FLAGS[name])]
     for name in wanted:
         config.set_flag(getattr(flag, name))
-    if wanted not in ([], ["INT8"]) and "FLOAT" in found:
+    if wanted not in ([], ["INT8"]) and "FLOAT" in dtypes:
         config.set_flag(flag.PREFER_PRECISION_CONSTRAINTS)
-        _pin_fp32(engine, network)
-    if "INT8" in found and not is_quantized(engine, network):
+        _pin_fp32(trt, network)
+    if "INT8" in dtypes and not is_quantized(trt, network):
         for tensor in _tensors(network):
             if tensor.dtype.name == "INT8":
                 tensor.set_dynamic_range(-_UNIT_RANGE, _UNIT_RANGE)
 
 
-def is_quantized(engine: TensorRT, network: Any) -> bool:
-    """Return whether a network carries QuantizeLinear or DequantizeLinear."""
-    kinds = engine.module.LayerType
+def is_quantized(trt: TensorRT, network: Any) -> bool:
+    """Return whether a network contains QuantizeLinear or DequantizeLinear."""
+    kinds = trt.package.LayerType
     wanted = (kinds.QUANTIZE, kinds.DEQUANTIZE)
     return any(layer.type in wanted for layer in _layers(network))
 
 
-def _pin_fp32(engine: TensorRT, network: Any) -> None:
-    trt = engine.module
+def _pin_fp32(trt: TensorRT, network: Any) -> None:
+    package = trt.package
     for layer in _layers(network):
         inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
         outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
         tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
-        if layer.type != trt.LayerType.CONSTANT and all(item.dtype == trt.DataType.FLOAT for item in tensors):
-            layer.precision = trt.DataType.FLOAT
+        is_fp32 = all(item.dtype == package.DataType.FLOAT for item in tensors)
+        if layer.type != package.LayerType.CONSTANT and is_fp32:
+            layer.precision = package.DataType.FLOAT
 
 
 def _tensors(network: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """`precision`: a flag of the builder on weakly typed TensorRT, the model's own dtypes on strongly typed.
 
-TensorRT 8.6 has weak typing alone; 10 has both, and deprecates it; it is gone from 11 and was never in TensorRT for
-RTX: there the model itself is converted
+TensorRT 8.6 has weak typing alone; 10 has both, and deprecates weak typing; 11 removed it, and TensorRT for RTX never
+had it: for these the model itself is converted
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html#strongly-typed-networks).
 """
 
@@ -20,35 +20,38 @@ _CONVERTED = ("fp16", "bf16")
 _QUANTIZED = ("int8", "fp8")
 
 
-def is_strongly_typed(engine: TensorRT, options: Mapping[str, Any]) -> bool:
-    """Return whether the network is made strongly typed: where asked for, else wherever no flag is needed for it."""
-    able = engine.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
+def is_strongly_typed(trt: TensorRT, options: Mapping[str, Any]) -> bool:
+    """Return whether to create a strongly typed network: if the options ask for it, else if no flag is needed."""
+    able = trt.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
     if options["strongly_typed"] and not able:
-        message = f"{engine.words} has no strongly typed networks"
+        message = f"{trt.display_name} has no strongly typed networks"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, "leave `strongly_typed` out, or update TensorRT")
-    if not able or not engine.has("BuilderFlag", "FP16"):
+    if not able or not trt.has("BuilderFlag", "FP16"):
         return able
     if options["strongly_typed"] is None:
         return options["precision"] not in _CONVERTED
     return bool(options["strongly_typed"])
 
 
-def set_precision(engine: TensorRT, network: Any, config: Any, precision: str, *, strong: bool) -> None:
-    """Set the builder's flags; raise where this version or this model cannot have the precision."""
-    flag = engine.module.BuilderFlag
+def set_precision(trt: TensorRT, network: Any, config: Any, precision: str, *, strong: bool) -> None:
+    """Set the builder's flags.
+
+    FAILED_PRECONDITION: if this version or this model cannot have the precision.
+    """
+    flag = trt.package.BuilderFlag
     if precision == "fp32":
         config.clear_flag(flag.TF32)
     elif precision == "tf32":
         config.set_flag(flag.TF32)
-    if precision in _QUANTIZED and not is_quantized(engine, network):
+    if precision in _QUANTIZED and not is_quantized(trt, network):
         message = f"`precision: {precision}` needs a model with QuantizeLinear and DequantizeLinear, and this has none"
         hint = "quantize it first (NVIDIA ModelOpt, or onnxruntime.quantization with QDQ), or use `fp16`"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
     if not strong:
-        allow_own_dtypes(engine, network, config)
+        allow_own_dtypes(trt, network, config)
     if not strong and precision in _FLAGS:
-        if not engine.has("BuilderFlag", _FLAGS[precision]):
-            message = f"{engine.words} has no `precision: {precision}`"
+        if not trt.has("BuilderFlag", _FLAGS[precision]):
+            message = f"{trt.display_name} has no `precision: {precision}`"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, "use `fp16`, or update TensorRT")
         config.set_flag(getattr(flag, _FLAGS[precision]))
 

@@ -1,4 +1,4 @@
-"""How far a build is, from TensorRT's `IProgressMonitor` (8.6 in C++, from 10 on in Python too)."""
+"""The progress of a build, from TensorRT's `IProgressMonitor` (8.6 has it in C++ only, 10 and later in Python too)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from aegisrt.backends.process.child import report_progress
 from aegisrt.backends.tensorrt.distribution import TensorRT
 
 
-def progress_monitor(engine: TensorRT, config: Any) -> Any:
-    """Return the monitor, which must live while the build runs, or None where this version has none."""
-    if not hasattr(engine.module, "IProgressMonitor"):
+def progress_monitor(trt: TensorRT, config: Any) -> Any:
+    """Return the monitor, which must live as long as the build, or None if this version has none."""
+    if not hasattr(trt.package, "IProgressMonitor"):
         report_progress("building the engine")
         return None
-    config.progress_monitor = monitor = _monitor(engine.module)
+    config.progress_monitor = monitor = _monitor(trt.package)
     return monitor
 
 
-def _monitor(module: Any) -> Any:
-    class Monitor(module.IProgressMonitor):  # type: ignore[misc]
-        """Tells the outer phases alone; each call comes from whichever thread builds."""
+def _monitor(package: Any) -> Any:
+    class Monitor(package.IProgressMonitor):  # type: ignore[misc]
+        """Reports the outer phases only; TensorRT calls it from any of its threads."""
 
         def __init__(self) -> None:
-            module.IProgressMonitor.__init__(self)
+            package.IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:

@@ -1,4 +1,4 @@
-"""`TensorBuffers`: where an instance keeps a tensor of an engine: on the GPU, or on the host for a shape tensor."""
+"""`TensorBuffers`: one tensor's memory in an instance: on the GPU, or on the host for a shape tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aegisrt.devices.cuda.memory import copy_on_device
 from aegisrt.devices.cuda.staged import StagedTensor
 
 _ALIGNMENT = 256
-"""Bytes; what TensorRT asks of every address that it is told."""
+"""Bytes; TensorRT requires it of every address."""
 
 
 class TensorBuffers:
@@ -25,7 +25,7 @@ class TensorBuffers:
         self.tensor = tensor
         self.dtype = tensor.dtype.numpy
         self._public = public.numpy
-        """The caller's dtype, where it is wider than the engine's."""
+        """The caller's dtype, which may be wider than the engine's."""
         self.converts = self._public != self.dtype
         self._context = context
         self._staged = StagedTensor(context)
@@ -33,21 +33,21 @@ class TensorBuffers:
 
     @property
     def pointer(self) -> int:
-        """The address that the engine is told: on the GPU, or on the host for a shape tensor."""
+        """The address for the engine: on the GPU, or on the host for a shape tensor."""
         return self._staged.pointer if self._host is None else int(self._host.ctypes.data)
 
     @property
     def passes_through_host(self) -> bool:
-        """Whether the GPU has no result as the caller is to get it: it lies on the host, or is converted there."""
+        """Whether the caller's result exists only on the host, because it is computed or converted there."""
         return self.converts or self.tensor.on_host
 
     @property
     def device_bytes(self) -> int:
-        """How much is held on the GPU."""
+        """Bytes held on the GPU."""
         return self._staged.device_bytes
 
     def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
-        """Make room; return whether an address changed. After RESOURCE_EXHAUSTED all is as before."""
+        """Make room; return whether an address changed. After RESOURCE_EXHAUSTED nothing has changed."""
         if not self.tensor.on_host:
             return self._staged.reserve(size_bytes, device=device)
         if self._host is not None and self._host.nbytes >= size_bytes:
@@ -59,7 +59,7 @@ class TensorBuffers:
         return True
 
     def view(self, shape: tuple[int, ...]) -> Array:
-        """Return what is copied to or from the GPU as an array, without a copy; invalid once `reserve` says so."""
+        """Return the staging memory as an array, without a copy; invalid once `reserve` returns True."""
         if self._host is None:
             return self._staged.view(shape, self.dtype)
         size = prod(shape) * self.dtype.itemsize
@@ -72,31 +72,34 @@ class TensorBuffers:
         np.copyto(view, value)
 
     def result(self, view: Array) -> Array:
-        """Return what came back, as an array of its own in the caller's dtype; the stream must be done with it."""
+        """Return a copy of a result in the caller's dtype; the stream must be done with it."""
         return view.astype(self._public) if self.converts else view.copy()
 
     def to_device(self, size_bytes: int, stream: int) -> None:
-        """Enqueue the copy of what was staged."""
+        """Enqueue the copy of the staged value."""
         if self._host is None:
             self._staged.to_device(size_bytes, stream)
 
     def copy_on_device(self, source: int, size_bytes: int, stream: int) -> None:
-        """Enqueue the copy of what lies elsewhere on the GPU to this tensor's own memory there."""
+        """Enqueue the copy from another address on the GPU to this tensor's own memory there."""
         copy_on_device(self._context, self._staged.pointer, source, size_bytes, stream)
 
     def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
-        """Enqueue the copy of a result, from `source` on the GPU or from this tensor's own memory there."""
+        """Enqueue the copy of a result, from `source` on the GPU or else from this tensor's own memory there."""
         if self._host is None:
             self._staged.to_host(size_bytes, stream, source)
 
     def free(self) -> None:
-        """Give all of it back."""
+        """Free all of it."""
         self._staged.free()
         self._host = None
 
 
 def _narrowed(value: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """Return INT64 as the INT32 that TensorRT 8 has; raise INVALID_ARGUMENT for a value that does not fit."""
+    """Return INT64 as the INT32 that TensorRT 8 has.
+
+    INVALID_ARGUMENT: if a value does not fit.
+    """
     limits = np.iinfo(dtype)
     if value.size and (value.min() < limits.min or value.max() > limits.max):
         message = f"input `{name}` holds values beyond {dtype.name}, which is what this version of TensorRT computes in"

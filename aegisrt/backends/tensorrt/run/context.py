@@ -1,4 +1,4 @@
-"""`ShapedContext`: an execution context, and what it was told last; every refusal is an error in TensorRT's words.
+"""`ShapedContext`: an execution context, and the state last set in it; refusals are errors with TensorRT's message.
 
 https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/infer/Core/ExecutionContext.html
 """
@@ -19,7 +19,7 @@ from aegisrt.devices.cuda.memory import DeviceBuffer
 
 Shape = tuple[int, ...]
 _UNSHARED = (
-    "TensorRT 8.6 lets instances share a profile only where the engine was built with PROFILE_SHARING_0806: build it "
+    "TensorRT 8.6 lets instances share a profile only if the engine was built with PROFILE_SHARING_0806: build it "
     "with `aegisrt build`, or set `instances: 1` and `cuda_graph: false`"
 )
 
@@ -27,52 +27,59 @@ _UNSHARED = (
 class ShapedContext:
     """In one thread at a time, with the device's context current."""
 
-    def __init__(self, engine: LoadedEngine, *, memory: DeviceBuffer | None = None) -> None:
-        """Create it, over `memory` where given; RESOURCE_EXHAUSTED where the GPU has no memory for it."""
-        self._engine = engine
-        self._names = {item.public: item.name for item in engine.tensors}
-        self._dynamic = {item.public: item.name for item in engine.tensors if item.is_input and -1 in item.shape}
-        self._infers = bool(self._dynamic) or any(item.on_host for item in engine.tensors)
-        self._told: dict[str, int] = {}
+    def __init__(self, loaded: LoadedEngine, *, memory: DeviceBuffer | None = None) -> None:
+        """Create it, with `memory` as scratch memory if passed.
+
+        RESOURCE_EXHAUSTED: if the GPU has too little free memory.
+        """
+        self._loaded = loaded
+        self._names = {item.public: item.name for item in loaded.tensors}
+        self._dynamic = {item.public: item.name for item in loaded.tensors if item.is_input and -1 in item.shape}
+        self._infers = bool(self._dynamic) or any(item.on_host for item in loaded.tensors)
+        self._addresses: dict[str, int] = {}
+        """The addresses set last, by the engine's names."""
         self._allocators: list[Any] = []
         self.late: dict[str, DynamicOutput] = {}
         """Outputs whose shape is known only after each call, by the caller's names."""
-        library = engine.library
-        with engine.context, library.lifecycle, library.log.errors() as lines:
+        trt = loaded.trt
+        with loaded.context, trt.lifecycle, trt.log.errors() as lines:
             if memory is None:
-                self._context = engine.engine.create_execution_context()
+                self._context = loaded.icuda_engine.create_execution_context()
             else:
-                self._context = context_over(library.module, engine.engine, memory)
+                self._context = context_over(trt.package, loaded.icuda_engine, memory)
         if self._context is None:
             raise self.failed("has no execution context for this engine", lines)
         self._profile: int = self._context.active_optimization_profile
-        """-1 where TensorRT 8.6 gave profile 0, which it gives once, to an earlier context."""
+        """-1 if TensorRT 8.6 has selected profile 0 for an earlier context: it does so once."""
 
     def close(self) -> None:
-        """Destroy it, and give back the memory of late outputs; the engine goes after it."""
-        with self._engine.context.unless_lost(), self._engine.library.lifecycle:
+        """Destroy it, and free the memory of late outputs; the engine must outlive it."""
+        with self._loaded.context.unless_lost(), self._loaded.trt.lifecycle:
             self._context = None
         self._allocators.clear()
         for output in self.late.values():
             output.free()
 
     def forget(self) -> None:
-        """Take nothing for told: whether the last thing was is not known after an interrupt."""
-        self._told.clear()
+        """Set everything again at the next call: after an interrupt the state of the context is unknown."""
+        self._addresses.clear()
         self._profile = self._context.active_optimization_profile
 
     def claim_profile(self, stream: int) -> None:
-        """Select the first profile where the engine needs one, for shapes or for sizes, and TensorRT selected none."""
-        needs_one = bool(self._dynamic) or any(item.is_input and item.on_host for item in self._engine.tensors)
+        """Select the first profile if the engine needs one, for shapes or sizes, and TensorRT selected none."""
+        needs_one = bool(self._dynamic) or any(item.is_input and item.on_host for item in self._loaded.tensors)
         if self._profile < 0 and needs_one:
             self._select(0, stream)
 
     def select_profile(self, shapes: Mapping[str, Shape], stream: int) -> None:
-        """Select a profile that fits the shapes, by the caller's names; INVALID_ARGUMENT where there is none.
+        """Select a profile that fits the shapes, by the caller's names.
 
-        Shapes and addresses must be told again: NVIDIA asks for the shapes, and promises nothing of the addresses.
+        Shapes and addresses must be set again afterwards: NVIDIA requires it of the shapes, and documents nothing for
+        the addresses.
+
+        INVALID_ARGUMENT: if no profile fits.
         """
-        profiles = self._engine.profiles
+        profiles = self._loaded.profiles
         if not self._dynamic or not profiles:
             return
         index = choose(shapes, profiles, self._profile)
@@ -82,74 +89,77 @@ class ShapedContext:
             self._select(index, stream)
 
     def set_shapes(self, shapes: Mapping[str, Shape]) -> None:
-        """Tell the shapes of the inputs, by the caller's names; INVALID_ARGUMENT where the model cannot have them."""
+        """Set the shapes of the inputs, by the caller's names.
+
+        INVALID_ARGUMENT: if the model cannot have them.
+        """
         if not self._infers:
             return
-        with self._engine.library.log.errors() as lines:
+        with self._loaded.trt.log.errors() as lines:
             for public, name in self._dynamic.items():
                 shape = shapes[public]
                 self._check(self._context.set_input_shape(name, shape), f"shape {shape} of `{public}`", lines)
-            if not self._finds_output_shapes(lines):
+            if not self._has_output_shapes(lines):
                 message = f"TensorRT finds no output shapes for these inputs: {sentence(lines)}"
                 raise fail(ErrorCode.INVALID_ARGUMENT, message, cause="\n".join(lines) or None)
 
-    def _finds_output_shapes(self, lines: list[str]) -> bool:
-        """Return whether there are output shapes for what TensorRT was told; `lines` collects what it logs."""
-        if not self._engine.library.raises_safely:
-            return self._tells_output_shapes(lines)
+    def _has_output_shapes(self, lines: list[str]) -> bool:
+        """Return whether the input shapes lead to output shapes; `lines` collects TensorRT's errors."""
+        if not self._loaded.trt.raises_safely:
+            return self._infers_without_raising(lines)
         try:
             missing = self._context.infer_shapes()
         except RuntimeError:
             return False
         if missing:
             cause = "\n".join(lines) or None
-            raise fail(ErrorCode.INTERNAL, f"TensorRT still wants {', '.join(missing)}", cause=cause)
+            raise fail(ErrorCode.INTERNAL, f"TensorRT still needs {', '.join(missing)}", cause=cause)
         return True
 
-    def _tells_output_shapes(self, lines: list[str]) -> bool:
-        """Return what `infer_shapes` would, where it cannot be called."""
-        outputs = [item.name for item in self._engine.tensors if not item.is_input]
+    def _infers_without_raising(self, lines: list[str]) -> bool:
+        """Return the result of `infer_shapes` for a version in which that would crash the process."""
+        outputs = [item.name for item in self._loaded.tensors if not item.is_input]
         try:
             shapes = [tuple(self._context.get_tensor_shape(name)) for name in outputs]
-        except ValueError:  # an invalid `Dims` has -1 dimensions, which is no length of a tuple
+        except ValueError:  # an invalid `Dims` has -1 dimensions, which is not a length of a tuple
             return False
         smallest = min((dim for shape in shapes for dim in shape), default=0)
         return smallest >= 0 or (smallest == -1 and not lines)
 
     def shape(self, name: str) -> Shape | None:
-        """Return the shape of an output, by the engine's name; None where only the call itself will tell."""
+        """Return the shape of an output, by the engine's name; None if it is known only after the call."""
         shape = tuple(self._context.get_tensor_shape(name))
         return None if -1 in shape else shape
 
-    def point(self, name: str, address: int) -> None:
-        """Tell the address of a tensor, by the engine's name, unless it was told that one last."""
-        if self._told.get(name) != address:
-            mark = self._engine.library.log.mark
+    def set_address(self, name: str, address: int) -> None:
+        """Set the address of a tensor, by the engine's name, unless it is the one set last."""
+        if self._addresses.get(name) != address:
+            mark = self._loaded.trt.log.mark
             done = self._context.set_tensor_address(name, address)
-            self._check(done, f"the address of `{name}`", lambda: self._engine.library.log.since(mark))
-            self._told[name] = address
+            self._check(done, f"the address of `{name}`", lambda: self._loaded.trt.log.since(mark))
+            self._addresses[name] = address
 
     def allocate_late(self, public: str) -> bool:
-        """Let an output's memory be allocated as the call finds its shape; return False where that is so already."""
+        """Allocate an output's memory during each call, once its shape is known; return False if that is so already."""
         if public in self.late:
             return False
-        output = DynamicOutput(self._engine.context)
-        allocator = new_allocator(self._engine.library.module, output)
-        with self._engine.library.log.errors() as lines:
-            told = self._context.set_output_allocator(self._names[public], allocator)
-            self._check(told, f"the allocator of `{public}`", lines)
+        output = DynamicOutput(self._loaded.context)
+        allocator = new_allocator(self._loaded.trt.package, output)
+        with self._loaded.trt.log.errors() as lines:
+            done = self._context.set_output_allocator(self._names[public], allocator)
+            self._check(done, f"the allocator of `{public}`", lines)
         self.late[public] = output
         self._allocators.append(allocator)
         return True
 
     def execute(self, stream: int) -> list[str] | None:
-        """Enqueue the kernels; return None, or the lines that TensorRT logged where it refused."""
+        """Enqueue the kernels; return None, or TensorRT's logged errors if it refused."""
         for output in self.late.values():
             output.shape = output.problem = None
-        mark = self._engine.library.log.mark
+        mark = self._loaded.trt.log.mark
         if self._context.execute_async_v3(stream):
             return None
-        return self._engine.library.log.since(mark)
+        return self._loaded.trt.log.since(mark)
 
     def refused(self, lines: list[str]) -> BaseException:
         """Return why `execute` was refused."""
@@ -158,40 +168,40 @@ class ShapedContext:
                 return output.problem
         return self.failed("failed while executing", lines)
 
-    def failed(self, what: str, lines: list[str]) -> ResultError:
-        """Return the error for something that TensorRT answered no to."""
-        words, cause = self._engine.library.words, "\n".join(lines) or None
+    def failed(self, action: str, lines: list[str]) -> ResultError:
+        """Return the error for a call of TensorRT that failed; `action` completes `TensorRT 10.16 ...`."""
+        name, cause = self._loaded.trt.display_name, "\n".join(lines) or None
         if is_out_of_memory(lines):
             hint = "use a smaller batch or fewer instances, or unload another model"
-            return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory: {words} {what}", hint, cause=cause)
-        return fail(ErrorCode.INTERNAL, f"{words} {what}: {sentence(lines)}", cause=cause)
+            return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory: {name} {action}", hint, cause=cause)
+        return fail(ErrorCode.INTERNAL, f"{name} {action}: {sentence(lines)}", cause=cause)
 
     def _select(self, index: int, stream: int) -> None:
-        """Select a profile; the binding of TensorRT raises for one that it refuses."""
-        library = self._engine.library
-        old = library.version[0] == 8 and not library.is_rtx
-        with library.log.errors() as lines:
+        """Select a profile; the bindings of TensorRT raise for one that it refuses."""
+        trt = self._loaded.trt
+        is_8 = trt.version[0] == 8 and not trt.is_rtx
+        with trt.log.errors() as lines:
             try:
-                if old:
+                if is_8:
                     self._select_as_8_does(index)
                 elif not self._context.set_optimization_profile_async(index, stream):
-                    raise RuntimeError("it answered False")
+                    raise RuntimeError("it returned False")
             except RuntimeError:
-                message = f"{library.words} refuses profile {index} of the engine: {sentence(lines)}"
-                hint = _UNSHARED if old else None
+                message = f"{trt.display_name} refuses profile {index} of the engine: {sentence(lines)}"
+                hint = _UNSHARED if is_8 else None
                 raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause="\n".join(lines) or None) from None
         self._profile = index
-        self._told.clear()
+        self._addresses.clear()
 
     def _select_as_8_does(self, index: int) -> None:
-        """Raise RuntimeError for a profile that another context has, for which `..._async` would crash the process.
+        """Raise RuntimeError for a profile that another context has; `set_optimization_profile_async` would crash.
 
-        See `TensorRT.raises_safely`. It copies what it has to as the next call is enqueued.
+        See `TensorRT.raises_safely`. TensorRT then copies what it needs when the next call is enqueued.
         """
-        with self._engine.library.lifecycle, warnings.catch_warnings():
+        with self._loaded.trt.lifecycle, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self._context.active_optimization_profile = index
 
-    def _check(self, done: bool, what: str, lines: list[str] | Callable[[], list[str]]) -> None:
+    def _check(self, done: bool, subject: str, lines: list[str] | Callable[[], list[str]]) -> None:
         if not done:
-            raise self.failed(f"refuses {what}", lines if isinstance(lines, list) else lines())
+            raise self.failed(f"refuses {subject}", lines if isinstance(lines, list) else lines())

@@ -1,4 +1,4 @@
-"""Memory for outputs whose shape is known only after the engine ran, by TensorRT's `IOutputAllocator`.
+"""Memory for outputs whose shape is known only after the call, by TensorRT's `IOutputAllocator`.
 
 https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-dynamic-shapes.html#dynamically-shaped-output
 """
@@ -18,9 +18,9 @@ class DynamicOutput:
         self._context = context
         self._buffer: DeviceBuffer | None = None
         self.shape: tuple[int, ...] | None = None
-        """What the last call answered; None where it did not."""
+        """The shape that the last call reported; None if it reported none."""
         self.problem: BaseException | None = None
-        """Why the last call could not have memory; TensorRT only learns that it could not."""
+        """Why the last call got no memory; TensorRT itself gets only a null pointer."""
 
     @property
     def pointer(self) -> int:
@@ -29,11 +29,11 @@ class DynamicOutput:
 
     @property
     def size_bytes(self) -> int:
-        """How much is held on the GPU."""
+        """Bytes held on the GPU."""
         return self._buffer.size_bytes if self._buffer else 0
 
     def reallocate(self, size_bytes: int) -> int:
-        """Return the address of at least this much memory, or 0 where there is none."""
+        """Return the address of at least this much memory, or 0 if there is none."""
         if self._buffer is None or self._buffer.size_bytes < size_bytes:
             try:
                 self.free()
@@ -44,22 +44,22 @@ class DynamicOutput:
         return self._buffer.pointer
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         buffer, self._buffer = self._buffer, None
         if buffer is not None:
             buffer.free()
 
 
-def new_allocator(module: Any, output: DynamicOutput) -> Any:
+def new_allocator(package: Any, output: DynamicOutput) -> Any:
     """Return an `IOutputAllocator` over `output`; it must live as long as the execution context.
 
-    TensorRT 8 calls `reallocate_output`, 10 and later `reallocate_output_async`; the memory is in use by no other
-    stream, so that one answer serves both.
+    TensorRT 8 calls `reallocate_output`, 10 and later `reallocate_output_async`. No other stream uses the memory, so
+    both do the same.
     """
 
-    class Allocator(module.IOutputAllocator):  # type: ignore[misc]
+    class Allocator(package.IOutputAllocator):  # type: ignore[misc]
         def __init__(self) -> None:
-            module.IOutputAllocator.__init__(self)
+            package.IOutputAllocator.__init__(self)
 
         def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int:
             return output.reallocate(size)

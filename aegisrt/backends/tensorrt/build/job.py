@@ -1,0 +1,111 @@
+"""The build as its parent process sees it: the recipe, and the job for the child."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.process.job import Limits, run_child
+from aegisrt.backends.tensorrt.distribution import BUILDERS, TensorRT, load_tensorrt
+from aegisrt.backends.tensorrt.options import Distribution, TensorRTOptions
+from aegisrt.backends.tensorrt.profiles import plain
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Signature
+from aegisrt.devices.cuda.driver import cuda_driver
+
+_UNLIMITED_BYTES = 2**50
+
+
+def load_builder(wanted: Distribution | str) -> TensorRT:
+    """Return the distribution that builds.
+
+    FAILED_PRECONDITION: if the options name one that only runs engines.
+    UNAVAILABLE: as `load_tensorrt`.
+    """
+    if wanted == "auto":
+        return load_tensorrt(BUILDERS)
+    for builder in BUILDERS:
+        if wanted == builder:
+            return load_tensorrt([builder])
+    message = f"`distribution: {wanted}` runs engines and builds none"
+    raise fail(ErrorCode.FAILED_PRECONDITION, message, f"set it to {' or '.join(BUILDERS)}")
+
+
+def build_recipe(kind: str, options: TensorRTOptions, ordinal: int) -> dict[str, Any]:
+    """Return everything besides the model that decides the content of an engine file, as JSON values."""
+    trt = load_builder(options.distribution)
+    return {
+        "backend": kind,
+        "engine": f"{trt.distribution} {'.'.join(map(str, trt.version))}",
+        "options": options.for_build(),
+        "target": _target(trt, options, ordinal),
+    }
+
+
+def compute_capability(ordinal: int) -> str:
+    """Return a GPU's compute capability: `9.0`."""
+    return ".".join(map(str, cuda_driver().compute_capability(ordinal)))
+
+
+def _target(trt: TensorRT, options: TensorRTOptions, ordinal: int) -> dict[str, Any]:
+    """Return the GPU that an engine is built for.
+
+    UNAVAILABLE: if it must be the GPU of this machine, and there is none; with the driver's message.
+    """
+    asked = list(options.compute_capabilities)
+    if asked and not trt.is_rtx:
+        message = f"`compute_capabilities` is for `tensorrt_rtx`; {trt.display_name} builds for the GPU of this machine"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "leave it out, or set `distribution: tensorrt_rtx`")
+    compatibility = options.hardware_compatibility
+    target: dict[str, Any] = {
+        "compute_capabilities": asked or [compute_capability(ordinal)],
+        "hardware_compatibility": compatibility,
+    }
+    if compatibility == "none" and not trt.is_rtx:
+        target["gpu"] = cuda_driver().name(ordinal)
+    return target
+
+
+def run_build(
+    source: Path,
+    target: Path,
+    *,
+    recipe: Mapping[str, Any],
+    options: TensorRTOptions,
+    signature: Signature,
+    ordinal: int,
+    progress: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    """Build `source` into `target` in a child process; return the child's description of the engine.
+
+    Errors as of `build.main` and `run_child`; the log is `target` with the suffix `.log`.
+    """
+    log = target.with_name(f"{target.name}.log")
+    log.unlink(missing_ok=True)
+    limits = options.build
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
+        plan = Path(folder, target.name)
+        job = {
+            "source": str(source.absolute()),
+            "plan": str(plan.absolute()),
+            "folder": folder,
+            "ordinal": ordinal,
+            "distribution": load_builder(options.distribution).distribution,
+            "options": recipe["options"],
+            "profiles": [plain(profile) for profile in options.declared_profiles],
+            "inputs": [spec.name for spec in signature.inputs],
+            "compute_capabilities": recipe["target"]["compute_capabilities"],
+            "timing_cache": None if limits.timing_cache is None else str(limits.timing_cache.absolute()),
+        }
+        description = run_child(
+            "aegisrt.backends.tensorrt.build.main",
+            job,
+            Path(folder),
+            limits=Limits(limits.timeout_s, limits.memory_bytes or _UNLIMITED_BYTES),
+            log=log,
+            progress=progress,
+        )
+        plan.replace(target)
+    return description

@@ -1,0 +1,48 @@
+"""`TimingCache`: the builder's measurements, kept in a file between builds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from aegisrt.backends.process.child import report_progress
+from aegisrt.backends.tensorrt.distribution import TensorRT
+from aegisrt.core.result import ErrorCode, fail
+
+
+class TimingCache:
+    """A timing cache of one build; it does nothing without a path, or on TensorRT for RTX, which has none."""
+
+    def __init__(self, trt: TensorRT, config: Any, path: str | None) -> None:
+        """Set the cache of `config` from the file.
+
+        PERMISSION_DENIED: if the file cannot be read or its folder not be created.
+        """
+        self._config = config
+        self._path = None if path is None or trt.is_rtx else Path(path)
+        if self._path is not None:
+            cache = config.create_timing_cache(_content(self._path)) or config.create_timing_cache(b"")
+            if not config.set_timing_cache(cache, False):
+                config.set_timing_cache(config.create_timing_cache(b""), False)
+
+    def write(self) -> None:
+        """Replace the file in one step, since other builds may read it. The engine does not depend on it."""
+        if self._path is None:
+            return
+        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            fresh.write_bytes(self._config.get_timing_cache().serialize())
+            fresh.replace(self._path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            report_progress(f"the timing cache was not written: {error}")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        message = f"the timing cache {path} cannot be used: {error.strerror}"
+        raise fail(ErrorCode.PERMISSION_DENIED, message, "name another file in `build.timing_cache`") from None
