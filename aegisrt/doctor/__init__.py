@@ -1,1 +1,1 @@
-"""What is wrong with this machine for running models, and the command that mends it."""
+"""Diagnoses this machine for running models: each problem with the command that fixes it."""

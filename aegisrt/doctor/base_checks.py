@@ -1,4 +1,4 @@
-"""Checks of what every deployment needs: the composing packages, and the cache of built engine files."""
+"""Checks for every deployment: the packages that compose manifests, and the cache of built engine files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LITTLE_BYTES = 2**30
 
 
 def packages(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield the packages whose version does not fit, which pip leaves behind after a forced install."""
+    """Yield packages of a wrong version, which pip leaves behind after a forced install."""
     wrong = False
     for name, (low, high, wanted) in _WANTED.items():
         version = env.packages.get(name)
@@ -28,11 +28,13 @@ def packages(env: MachineFacts) -> Iterator[DoctorCheck]:
                 "packages", "fail", f"{name} is {version or 'missing'}, not {wanted}", f"pip install '{wanted}'"
             )
     if not wrong:
-        yield DoctorCheck("packages", "ok", f"aegisrt {env.packages.get('aegisrt', '?')} with what it needs")
+        yield DoctorCheck(
+            "packages", "ok", f"aegisrt {env.packages.get('aegisrt', '?')} and the packages that it needs"
+        )
 
 
 def cache(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield whether engine files can be built into the cache, and trusted when they are loaded from it."""
+    """Yield whether the cache can be written, and is safe to load engine files from."""
     facts = env.cache
     if facts.in_the_way is not None:
         detail = f"the cache {facts.path} cannot be a folder: {facts.in_the_way} is a file"
@@ -41,7 +43,7 @@ def cache(env: MachineFacts) -> Iterator[DoctorCheck]:
         fix = f"sudo chown -R $(id -un) {facts.path}; or set {VARIABLE} to a folder of your own"
         yield DoctorCheck("cache", "fail", f"the cache {facts.path} cannot be written", fix)
     elif not facts.private:
-        detail = f"others can write to the cache {facts.path}, from which native code is loaded"
+        detail = f"other users can write to the cache {facts.path}, and native code is loaded from it"
         yield DoctorCheck("cache", "fail", detail, f"chmod go-w {facts.path}")
     else:
         yield DoctorCheck("cache", "ok", facts.path)

@@ -10,14 +10,14 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """What was looked at, how it is, and what to do."""
+    """A check's id, its result, and the command that fixes it."""
 
     id: str
     """A stable, kebab-case name."""
     status: Status
     detail: str
     fix: str | None = None
-    """The exact command that mends it, or the line to change."""
+    """The exact command that fixes it, or the line to change."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as one entry of `aegisrt doctor --json`."""

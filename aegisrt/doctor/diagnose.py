@@ -23,5 +23,5 @@ CHECKS = (
 
 
 def diagnose(env: MachineFacts) -> tuple[DoctorCheck, ...]:
-    """Return all findings, in the order in which to mend them."""
+    """Return all findings, in the order in which to fix them."""
     return tuple(found for check in CHECKS for found in check(env))

@@ -1,4 +1,4 @@
-"""Checks of ONNX Runtime, TVM and TensorRT: what is installed, beside what, and whether it works."""
+"""Checks of ONNX Runtime, TVM and TensorRT: the installed packages, conflicts between them, and whether they work."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ _RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def onnxruntime(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield which ONNX Runtime is here; two of them overwrite each other's files."""
+    """Yield the installed ONNX Runtime; two of them overwrite each other's files."""
     plain, gpu = env.packages.get("onnxruntime"), env.packages.get("onnxruntime-gpu")
     if plain and gpu:
-        detail = f"onnxruntime {plain} and onnxruntime-gpu {gpu} are both installed, in one folder: one is overwritten"
+        detail = (
+            f"onnxruntime {plain} and onnxruntime-gpu {gpu} are both installed in one folder, so one is overwritten"
+        )
         yield DoctorCheck("onnxruntime", "fail", detail, _ORT_GPU)
         return
     version = plain or gpu
@@ -43,7 +45,7 @@ def onnxruntime(env: MachineFacts) -> Iterator[DoctorCheck]:
         yield DoctorCheck("onnxruntime", "fail", f"onnxruntime {version} is older than 1.26", fix)
     elif env.has_gpu and plain:
         yield DoctorCheck(
-            "onnxruntime", "warn", f"onnxruntime {version} runs on the CPU alone; there is a GPU", _ORT_GPU
+            "onnxruntime", "warn", f"onnxruntime {version} runs only on the CPU, and this machine has a GPU", _ORT_GPU
         )
     else:
         yield DoctorCheck(
@@ -52,26 +54,26 @@ def onnxruntime(env: MachineFacts) -> Iterator[DoctorCheck]:
 
 
 def onnxruntime_libraries(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield which libraries ONNX Runtime's GPU providers miss: without them it runs on the CPU without a word."""
+    """Yield the missing libraries of ONNX Runtime's GPU providers: without them it falls back to the CPU silently."""
     for provider, missing in env.provider_misses.items():
         absent = [name for name in missing if name != "libcuda.so.1"]
         if not absent:
-            yield DoctorCheck(f"onnxruntime-{_short(provider)}", "ok", f"`{provider}` finds its libraries")
+            yield DoctorCheck(f"onnxruntime-{_short(provider)}", "ok", f"all libraries of `{provider}` are found")
             continue
         tensorrt = provider == "TensorrtExecutionProvider"
-        detail = f"`{provider}` misses {', '.join(absent)}"
+        detail = f"`{provider}` lacks {', '.join(absent)}"
         detail += "; backend `tensorrt` does not need it" if tensorrt else ""
         status: Status = "fail" if env.has_gpu and not tensorrt else "warn"
         yield DoctorCheck(f"onnxruntime-{_short(provider)}", status, detail, _install(absent))
 
 
 def tvm(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield whether TVM has the FFI package that it was made with, and what compiles."""
+    """Yield whether TVM has the FFI package that it needs, and a C++ compiler."""
     version, ffi = env.packages.get("apache-tvm"), env.packages.get("apache-tvm-ffi")
     if version is None:
         return
     if ffi != _TVM_FFI:
-        detail = f"apache-tvm {version} is beside apache-tvm-ffi {ffi}, with which it crashes or does not import"
+        detail = f"apache-tvm {version} crashes or does not import with apache-tvm-ffi {ffi}"
         yield DoctorCheck("tvm", "fail", detail, f"pip install 'apache-tvm-ffi=={_TVM_FFI}'")
     elif "tvm" in env.broken:
         detail = f"apache-tvm {version} does not import: {env.broken['tvm']}"
@@ -80,12 +82,12 @@ def tvm(env: MachineFacts) -> Iterator[DoctorCheck]:
         yield DoctorCheck("tvm", "ok", f"apache-tvm {version}, apache-tvm-ffi {ffi}")
     if "c++" not in env.tools:
         yield DoctorCheck(
-            "compiler", "fail", "there is no C++ compiler, and TVM links with one", "apt-get install -y g++"
+            "compiler", "fail", "there is no C++ compiler, and TVM needs one to link", "apt-get install -y g++"
         )
 
 
 def onnx_package(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield whether the package `onnx` is beside the engines that read models with it."""
+    """Yield whether the package `onnx` is installed for the engines that read models with it."""
     wants = [name for name in ("apache-tvm", "tensorrt", "tensorrt_cu13_bindings", "tensorrt_rtx_cu13_bindings")
              if name in env.packages]  # fmt: skip
     if wants and "onnx" not in env.packages:
@@ -99,16 +101,18 @@ def onnx_package(env: MachineFacts) -> Iterator[DoctorCheck]:
 
 
 def tensorrt(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield which distributions of TensorRT are here, and whether each is whole."""
+    """Yield the installed distributions of TensorRT, and whether each is complete."""
     for bindings, libraries in _TRT_PAIRS:
         version, own = env.packages.get(bindings), env.packages.get(libraries)
         name = bindings.partition("_cu")[0]
         if version and own and version != own:
-            detail = f"{bindings} {version} is beside {libraries} {own}"
+            detail = f"{bindings} {version} is installed with {libraries} {own}, and their versions must be equal"
             yield DoctorCheck("tensorrt-versions", "fail", detail, f"pip install '{libraries}=={version}'")
         elif version and own is None and name not in env.packages:
             fix = f"pip install '{libraries}=={version}'"
-            yield DoctorCheck("tensorrt-libraries", "fail", f"{bindings} {version} is here without {libraries}", fix)
+            yield DoctorCheck(
+                "tensorrt-libraries", "fail", f"{bindings} {version} is installed without {libraries}", fix
+            )
     found = [f"{name} {env.packages[name]}" for name in env.packages if _is_distribution(name)]
     if "tensorrt" in env.broken:
         fix = "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'"

@@ -1,4 +1,4 @@
-"""`MachineFacts`: the facts of one machine that the checks judge, as plain data; `examine` finds them out."""
+"""`MachineFacts`: the facts of one machine that the checks judge, as plain data; `examine` collects them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CacheFacts:
     """No other user can write to it."""
     free_bytes: int = 2**40
     in_the_way: str | None = None
-    """A file where a folder must be."""
+    """A file at the path of a needed folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +50,33 @@ class MachineFacts:
     """One machine, seen from one Python environment."""
 
     packages: dict[str, str] = field(default_factory=dict)
-    """Versions of those of `PACKAGES` that are installed."""
+    """Versions of the installed ones of `PACKAGES`."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Why an installed engine does not import, by backend kind."""
+    """The reason why an installed engine does not import, by backend kind."""
     driver: str | None = None
     """Version of the kernel module."""
     driver_cuda: str | None = None
-    """The newest CUDA version that the driver serves."""
+    """The newest CUDA version that the driver supports."""
     driver_error: Error | None = None
+<<<<<<< HEAD
     """Why the driver cannot be used."""
     gpus: tuple[DiscoveredDevice, ...] = ()
+=======
+    """The reason why the driver cannot be used."""
+    gpus: tuple[Found, ...] = ()
+>>>>>>> 44e449b (TVM and doctor in plain English; the build's parent side is build/library.py, indices are clamped in build/ and checked in run/, and both kinds of slot are one TVMSlot)
     refused_devices: tuple[str, ...] = ()
     """Files in /dev that this user may not open."""
     visible_devices: str | None = None
     """CUDA_VISIBLE_DEVICES."""
     pycuda_error: str | None = None
-    """Why an installed pycuda does not import."""
+    """The reason why an installed pycuda does not import."""
     providers: tuple[str, ...] = ()
     """Execution providers of the installed ONNX Runtime."""
     provider_misses: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Libraries that a provider needs and the loader does not find, by provider."""
     tools: dict[str, str] = field(default_factory=dict)
-    """Compilers by the name that was looked for: `c++`, `nvcc`."""
+    """Paths of compilers, by the names `c++` and `nvcc`."""
     cache: CacheFacts = CacheFacts("?")
 
     @property
@@ -81,7 +86,7 @@ class MachineFacts:
 
 
 def examine() -> MachineFacts:
-    """Return the facts of this machine; imports the installed engines, to see whether they do."""
+    """Return the facts of this machine; imports the installed engines, to see whether that works."""
     error, cuda = _driver()
     gpus = tuple(found for found in discover() if found.kind == "cuda" and found.id != "cuda")
     providers = _providers()
@@ -103,24 +108,24 @@ def examine() -> MachineFacts:
 
 
 def cache_facts(path: Path) -> CacheFacts:
-    """Return the facts of a cache's folder, or of the one that it would be made in."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not there.is_dir():
-        return CacheFacts(str(path), writable=False, in_the_way=str(there))
-    status = there.stat()
+    """Return the facts of a cache's folder, or of the folder that it would be created in."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        return CacheFacts(str(path), writable=False, in_the_way=str(existing))
+    status = existing.stat()
     others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) or status.st_uid not in (os.geteuid(), 0)
-    writable = os.access(there, os.W_OK | os.X_OK)
-    return CacheFacts(str(path), writable, there != path or not others, shutil.disk_usage(there).free)
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    return CacheFacts(str(path), writable, existing != path or not others, shutil.disk_usage(existing).free)
 
 
 def _packages() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _broken() -> dict[str, str]:
@@ -130,7 +135,7 @@ def _broken() -> dict[str, str]:
         if isinstance(found, Ok) and found.value.availability().available:
             state = found.value.availability(probe=True)
             if not state.available:
-                broken[kind] = (state.reason or "no reason is known").rpartition("does not import: ")[2]
+                broken[kind] = (state.reason or "the reason is not known").rpartition("does not import: ")[2]
     return broken
 
 
@@ -157,7 +162,7 @@ def _import_error(module: str, package: str) -> str | None:
 def _providers() -> tuple[str, ...]:
     try:
         return tuple(require(_ORT).get_available_providers())
-    except Exception:  # noqa: BLE001  (a package that is not whole; `_broken` says so)
+    except Exception:  # noqa: BLE001  (an incomplete package; `_broken` reports it)
         return ()
 
 

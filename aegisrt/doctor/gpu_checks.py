@@ -1,4 +1,4 @@
-"""Checks of the driver, the GPUs, and what reaches them from Python."""
+"""Checks of the driver, the GPUs, and the packages that use them from Python."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from aegisrt.doctor.environment import MachineFacts
 
 _PYCUDA = "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt[cuda]'"
 _NEEDS_CUDA = 13
-"""The major CUDA version of the engines' current packages."""
+"""The major CUDA version that the engines' current packages are built for."""
 
 
 def driver(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield how the NVIDIA driver is; a machine without one is fine for the CPU."""
+    """Yield the state of the NVIDIA driver; a machine without one can still run models on the CPU."""
     error = env.driver_error
     if error is None:
         yield DoctorCheck("driver", "ok", f"NVIDIA driver {env.driver or '?'}, up to CUDA {env.driver_cuda}")
     elif env.driver is None and error.cause and "libcuda.so.1" in error.cause:
-        yield DoctorCheck("driver", "warn", f"{error.message}; models run on the CPU alone", error.hint)
+        yield DoctorCheck("driver", "warn", f"{error.message}; models run only on the CPU", error.hint)
     else:
-        detail = f"the NVIDIA driver {env.driver} is loaded, and does not work: " if env.driver else ""
+        detail = f"the NVIDIA driver {env.driver} is loaded but does not work: " if env.driver else ""
         yield DoctorCheck("driver", "fail", f"{detail}{error.message}", error.hint)
 
 
 def gpus(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield each GPU, or why there is none where there is a driver."""
+    """Yield each GPU, or the reason why a working driver lists none."""
     if env.driver_error is not None:
         return
     if not env.gpus and env.visible_devices is not None:
-        detail = f"the driver works, and CUDA_VISIBLE_DEVICES={env.visible_devices!r} hides every GPU"
+        detail = f"the driver works, but CUDA_VISIBLE_DEVICES={env.visible_devices!r} hides every GPU"
         yield DoctorCheck("gpu", "fail", detail, "unset CUDA_VISIBLE_DEVICES")
     elif not env.gpus:
-        yield DoctorCheck("gpu", "fail", "the driver works and sees no GPU", "nvidia-smi; in a container: --gpus all")
+        yield DoctorCheck("gpu", "fail", "the driver works, but lists no GPU", "nvidia-smi; in a container: --gpus all")
     for gpu in env.gpus:
         if gpu.available:
             memory = f"{(gpu.memory_bytes or 0) / 2**30:.0f} GiB"
@@ -44,7 +44,7 @@ def gpus(env: MachineFacts) -> Iterator[DoctorCheck]:
 
 
 def device_files(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield the GPUs' files that this user may not open."""
+    """Yield the device files of GPUs that this user may not open."""
     if env.refused_devices:
         names = ", ".join(env.refused_devices)
         fix = f"sudo chmod a+rw {' '.join(env.refused_devices)}"
@@ -52,19 +52,19 @@ def device_files(env: MachineFacts) -> Iterator[DoctorCheck]:
 
 
 def cuda_version(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield whether the driver serves the CUDA version that the engines are built with."""
+    """Yield whether the driver supports the CUDA version that the engines are built for."""
     if env.driver_cuda is None or int(env.driver_cuda.split(".")[0]) >= _NEEDS_CUDA:
         return
     wants = [
         name for name in ("onnxruntime-gpu", "tensorrt_cu13_libs", "tensorrt_rtx_cu13_libs") if name in env.packages
     ]
     if wants:
-        detail = f"{', '.join(wants)} need CUDA {_NEEDS_CUDA}, and the driver serves up to {env.driver_cuda}"
+        detail = f"{', '.join(wants)} need CUDA {_NEEDS_CUDA}, and the driver supports up to {env.driver_cuda}"
         yield DoctorCheck("cuda-version", "fail", detail, "update the NVIDIA driver to 580 or later")
 
 
 def pycuda(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield whether pycuda, which streams and device memory need, is there and imports."""
+    """Yield whether pycuda, which streams and device memory need, is installed and imports."""
     version = env.packages.get("pycuda")
     if version is None:
         if env.has_gpu:
@@ -79,4 +79,4 @@ def pycuda(env: MachineFacts) -> Iterator[DoctorCheck]:
     elif env.driver_error is None:
         yield DoctorCheck("pycuda", "ok", f"pycuda {version}")
     else:
-        yield DoctorCheck("pycuda", "warn", f"pycuda {version} is installed, and needs a driver", "see `driver`")
+        yield DoctorCheck("pycuda", "warn", f"pycuda {version} is installed, but needs a driver", "see `driver`")

@@ -1,4 +1,4 @@
-"""`missing_libraries`: what a shared library needs and the loader does not find, without loading the library.
+"""`missing_libraries`: the libraries that a shared library needs and the loader does not find; does not load it.
 
 The names are the DT_NEEDED entries of its dynamic section (https://man7.org/linux/man-pages/man5/elf.5.html).
 """
@@ -37,7 +37,7 @@ def needed_libraries(path: Path) -> tuple[str, ...]:
 
 
 def _offset(segments: list[tuple[int, int, int, int]], address: int) -> int | None:
-    """Return where in the file lies what the loader puts at an address."""
+    """Return the offset in the file of the content that the loader maps at an address."""
     for kind, offset, start, size in segments:
         if kind == _LOAD and start <= address < start + size:
             return offset + address - start

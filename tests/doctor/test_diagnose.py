@@ -165,6 +165,6 @@ def test_a_missing_tensorrt_provider_is_no_failure():
     assert "tensorrt_cu13_libs==10.*" in found.fix
 
 
-def test_two_problems_are_both_told():
+def test_two_problems_are_both_reported():
     env = replace(with_packages(GPU, onnxruntime="1.31.1"), cache=CacheFacts("/c", writable=False))
     assert [check.id for check in diagnose(env) if check.status == "fail"] == ["onnxruntime", "cache"]

@@ -1,7 +1,7 @@
-"""What code is compiled for: this machine's processor or a GPU, as a TVM target, and whether a target's code runs here.
+"""`target_of`: the TVM target of this machine's processor or GPU; `check_runs_here`: whether a target's code runs here.
 
 LLVM names the processor by its model. A hypervisor may hide features that the model has, and code that uses one of
-those dies of SIGILL, so the target says which are missing.
+those dies of SIGILL, so the target lists the missing ones.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.driver import cuda_driver
 
 _SLOWING = {"prefer-256-bit"}
-"""Habits of LLVM that suit code with few vector instructions, which a network's is not."""
+"""Preferences of LLVM that suit code with few vector instructions; a network's code has many."""
 
 
 _MAX_THREADS, _SHARED_MEMORY, _WARP = 1, 8, 10
-"""`CUdevice_attribute`: of a block, of a block, of a warp."""
+"""Numbers of `CUdevice_attribute`: threads of a block, shared memory of a block, threads of a warp."""
 
 
 def target_of(declared: dict[str, Any] | None, device: Device, threads: int | None) -> dict[str, Any]:
-    """Return a TVM target's attributes for a device: what was declared, else what it is; imports TVM.
+    """Return a TVM target's attributes for a device: the declared ones, else those of the device; imports TVM.
 
-    INVALID_ARGUMENT for a declared target of another kind of device; of a GPU, what `cuda_driver` raises.
+    INVALID_ARGUMENT: if the declared target is for another kind of device.
+    For a GPU, also the errors of `cuda_driver`.
     """
     kind = "cuda" if device.kind == "cuda" else "llvm"
     if declared is not None and declared["kind"] != kind:
@@ -53,10 +54,10 @@ def _plain(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def cpu_target(declared: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
-    """Return a TVM target's attributes: what was declared, else this machine's processor; imports TVM."""
+    """Return a TVM target's attributes: the declared ones, else those of this machine's processor; imports TVM."""
     if declared is not None:
         return _plain(declared)
-    processor = _ask("target.llvm_get_system_cpu")
+    processor = _call("target.llvm_get_system_cpu")
     target: dict[str, Any] = {"kind": "llvm", "mcpu": processor, "num-cores": threads or usable_cores()}
     here, assumed = _features_here(), _features_of(processor, ())
     off = {name for name in assumed if not here.get(name, True)} | (assumed & _SLOWING)
@@ -64,7 +65,10 @@ def cpu_target(declared: dict[str, Any] | None, threads: int | None) -> dict[str
 
 
 def check_runs_here(target: dict[str, Any], device: Device, what: str) -> None:
-    """Return None where code for `target` runs on the device and on this processor; else raise FAILED_PRECONDITION."""
+    """Return None if code for `target` runs on the device and on this processor.
+
+    FAILED_PRECONDITION: if it does not.
+    """
     built_for, here = ("a GPU" if target.get("kind") == "cuda" else "a CPU"), device.kind
     if (built_for == "a GPU") != (here == "cuda"):
         message = f"{what} was compiled for {built_for}, and the model runs on device `{device.name}`"
@@ -75,7 +79,7 @@ def check_runs_here(target: dict[str, Any], device: Device, what: str) -> None:
 
 
 def _check_gpu(target: dict[str, Any], device: Device, what: str) -> None:
-    """Machine code for one compute capability runs on those of the same major number and no lower minor one.
+    """Machine code for a compute capability runs on GPUs with the same major and the same or a higher minor number.
 
     https://docs.nvidia.com/cuda/cuda-programming-guide/01-introduction/cuda-platform.html#binary-compatibility
     """
@@ -85,8 +89,8 @@ def _check_gpu(target: dict[str, Any], device: Device, what: str) -> None:
         return
     built = int(digits[:-1] or 0), int(digits[-1])
     if built[0] != major or built[1] > minor:
-        told = f"{built[0]}.{built[1]}, and device `{device.name}` has {major}.{minor}"
-        message = f"{what} was compiled for compute capability {told}"
+        difference = f"{built[0]}.{built[1]}, and device `{device.name}` has {major}.{minor}"
+        message = f"{what} was compiled for compute capability {difference}"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, "build it on this machine: `aegisrt build`")
 
 
@@ -95,8 +99,8 @@ def _check_processor(target: dict[str, Any], what: str) -> None:
     needed = _features_of(target.get("mcpu", ""), tuple(target.get("mattr", ())))
     missing = sorted(name for name in needed if not here.get(name, True))
     if missing:
-        told = ", ".join(missing[:5])
-        message = f"{what} was compiled for `{target.get('mcpu')}`, and this processor has no {told}"
+        features = ", ".join(missing[:5])
+        message = f"{what} was compiled for `{target.get('mcpu')}`, and this processor has no {features}"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, "build it on this machine, or with a `target` for both")
 
 
@@ -107,8 +111,8 @@ def usable_cores() -> int:
 
 @cache
 def _features_here() -> dict[str, bool]:
-    """Return which features LLVM knows of and whether this processor has them; one that it does not tell is there."""
-    return {str(name): bool(value) for name, value in _ask("tvm.codegen.llvm.GetHostCPUFeatures").items()}
+    """Return whether this processor has each feature that LLVM lists; one that is not listed counts as present."""
+    return {str(name): bool(value) for name, value in _call("tvm.codegen.llvm.GetHostCPUFeatures").items()}
 
 
 @cache
@@ -118,10 +122,10 @@ def _features_of(processor: str, attributes: tuple[str, ...]) -> frozenset[str]:
     from tvm.target import Target
 
     plain = {"kind": "llvm", "mcpu": processor, "mattr": list(attributes)}
-    return frozenset(str(name) for name in _ask("target.llvm_get_cpu_features", Target(plain)))
+    return frozenset(str(name) for name in _call("target.llvm_get_cpu_features", Target(plain)))
 
 
-def _ask(function: str, *arguments: Any) -> Any:
+def _call(function: str, *arguments: Any) -> Any:
     import tvm  # noqa: F401  (it registers the functions)
     import tvm_ffi
 

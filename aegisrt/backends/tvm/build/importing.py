@@ -1,7 +1,7 @@
-"""From an ONNX model to a Relax module: sizes frozen, constants folded, names made safe; in the compiler's process.
+"""`imported`: an ONNX model to a Relax module, in the compiler's process: sizes frozen, constants folded, safe names.
 
-TVM's importer writes tensor names into the code that it generates, so all of them are renamed first. Many models
-import only once ONNX Runtime has folded what depends on no input, such as shapes that are computed by operators.
+TVM's importer writes tensor names into the code that it generates, so all of them are renamed first. Many models can
+be imported only after ONNX Runtime has folded constants, such as shapes that are computed by operators.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.onnxruntime import NO_TELEMETRY
-from aegisrt.backends.tvm.index_bounds import bounded
+from aegisrt.backends.tvm.build.indices import bounded
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import shape_text
@@ -22,34 +22,34 @@ _STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _MAIN = "main"
 _NO_NAMES = ("", "?")
 _WITHOUT_CONVERTER = ("If", "Constant")
-"""What the importer takes by itself."""
+"""The operators that the importer handles without a converter."""
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _OF_SHAPES_ALONE = ("Shape", "Size", "ConstantOfShape", "Constant", "EyeLike")
 ELSEWHERE = "run this model on `backend: onnx`, or export it without that operator"
 
 
 class ImportFailedError(Exception):
-    """TVM's importer has no way to take an operator, or failed at one."""
+    """TVM's importer has no converter for an operator, or its converter failed."""
 
     def __init__(self, operators: Sequence[str], cause: str, *, unknown: bool = False) -> None:
         super().__init__(", ".join(operators))
         self.operators = operators
         self.cause = cause
         self.unknown = unknown
-        """No shapes will help."""
+        """There is no converter, so fixed shapes do not help."""
 
 
 def read_model(path: Path) -> Any:
-    """Return the `onnx.ModelProto` with its weights, external ones too."""
+    """Return the `onnx.ModelProto` with its weights, also external ones."""
     import onnx
 
     return onnx.load(str(path))
 
 
 def input_shapes(model: Any) -> dict[str, list[int | str | None]]:
-    """Return the declared shape of each input that no initializer feeds, by name, in order.
+    """Return the declared shape of each input without an initializer, by name, in order.
 
-    A size of 0 or -1 is what some exporters write for a dynamic one.
+    Some exporters write a size of 0 or -1 for a dynamic dimension.
     """
     fed = {tensor.name for tensor in model.graph.initializer}
     return {
@@ -68,7 +68,7 @@ def _dimension(dim: Any) -> int | str | None:
 def frozen(model: Any, sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]) -> Any:
     """Return a copy of the model with dimensions fixed: by name, or by an input's whole shape.
 
-    INVALID_ARGUMENT for a name or an input that the model does not have, and for shapes that contradict it.
+    INVALID_ARGUMENT: if the model does not have a name or an input, or the shapes contradict it.
     """
     declared = input_shapes(model)
     bound = _bound(declared, sizes, shapes)
@@ -95,16 +95,16 @@ def _bound(
             raise fail(ErrorCode.INVALID_ARGUMENT, f"no input of the model has a dimension `{name}`", hint)
     bound = dict(sizes)
     for name, shape in shapes.items():
-        known = declared.get(name)
-        if known is None:
+        expected = declared.get(name)
+        if expected is None:
             hint = suggest(name, list(declared), "inputs")
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"`shapes` names `{name}`, which is no input of the model", hint)
-        fits = len(known) == len(shape) and all(
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"`shapes` names `{name}`, which is not an input of the model", hint)
+        fits = len(expected) == len(shape) and all(
             bound.setdefault(dim, size) == size if isinstance(dim, str) else dim in (None, size)
-            for dim, size in zip(known, shape, strict=True)
+            for dim, size in zip(expected, shape, strict=True)
         )
         if not fits:
-            message = f"`shapes` gives `{name}` the shape {shape_text(shape)}, the model takes {shape_text(known)}"
+            message = f"`shapes` gives `{name}` the shape {shape_text(shape)}, the model takes {shape_text(expected)}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, "dimensions of one name have one size in an entry")
     return bound
 
@@ -115,7 +115,7 @@ def has_unnamed_dimensions(model: Any) -> bool:
 
 
 def folded(model: Any) -> Any | None:
-    """Return the model after ONNX Runtime's basic optimization, or None where that cannot be had."""
+    """Return the model after ONNX Runtime's basic optimization, or None if ONNX Runtime is missing or fails."""
     os.environ.setdefault(NO_TELEMETRY, "1")
     try:
         import onnx
@@ -140,7 +140,7 @@ def folded(model: Any) -> Any | None:
 def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_equal: bool = False) -> Any:
     """Return a Relax module with the model as `function`, and with the functions of `into`.
 
-    `unnamed_are_equal` is as in `with_safe_names`. Raises ImportFailedError that names the operators.
+    `unnamed_are_equal` is as in `with_safe_names`. Raises ImportFailedError with the names of the operators.
     """
     from tvm import relax
     from tvm.relax.frontend.onnx import onnx_frontend
@@ -169,14 +169,14 @@ def _with_main_as(module: Any, function: str) -> Any:
     """Return the module with its `main` under another name, which no function of it calls."""
     import tvm
 
-    kept = {name: body for name, body in module.functions_items() if name.name_hint != _MAIN}
-    renamed = tvm.IRModule(kept, attrs=module.attrs)
+    others = {name: body for name, body in module.functions_items() if name.name_hint != _MAIN}
+    renamed = tvm.IRModule(others, attrs=module.attrs)
     renamed[function] = module[_MAIN].with_attr("global_symbol", function)
     return renamed
 
 
 def _refuse_unknown_operators(graph: Any, known: Container[str]) -> None:
-    """Raise ImportFailedError for operators without a converter; the importer looks at the outermost graph alone."""
+    """Raise ImportFailedError for operators without a converter; the importer checks only the outermost graph."""
     unknown = {
         f"{node.domain}.{node.op_type}" if node.domain not in _STANDARD_DOMAINS else node.op_type
         for node in _nodes(graph)
@@ -189,8 +189,8 @@ def _refuse_unknown_operators(graph: Any, known: Container[str]) -> None:
 def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
     """Return a copy of the model in which every tensor and every dynamic dimension has a plain name.
 
-    Dimensions without a name may differ, which an operator over two inputs may not allow; `unnamed_are_equal` takes
-    those of one axis for one size, and calls where they differ are then refused.
+    Dimensions without a name may differ, and an operator over two inputs may not allow that. With `unnamed_are_equal`,
+    unnamed dimensions of one axis count as one size, and calls with different sizes are refused.
     """
     copy = type(model)()
     copy.CopyFrom(model)
@@ -208,18 +208,18 @@ def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
             node.output[:] = [tensors.setdefault(name, f"t{len(tensors)}") for name in node.output]
         for value in (*graph.input, *graph.output):
             for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-                found = _dimension(dim)
-                if not isinstance(found, int):
-                    text = found or f" {axis if unnamed_are_equal else len(dims)}"
+                size = _dimension(dim)
+                if not isinstance(size, int):
+                    text = size or f" {axis if unnamed_are_equal else len(dims)}"
                     dim.dim_param = dims.setdefault(text, f"d{len(dims)}")
     return copy
 
 
 def computed_outputs(model: Any) -> list[bool]:
-    """Return for each output whether each call computes it anew.
+    """Return for each output whether each call is known to compute it into fresh memory.
 
-    One that depends on no input's values may be a constant of the library, and one of an `If` may be: those are
-    copied before they are handed over.
+    An output that depends on no input's values may be a constant of the library, and so may one of an `If`: those are
+    copied before the caller gets them.
     """
     fresh = {value.name for value in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:

@@ -1,6 +1,7 @@
-"""The compiler's process: ONNX -> Relax -> shared library. `python -m aegisrt.backends.tvm.build.main JOB ANSWER`.
+"""`build`: the compiler's process: ONNX -> Relax -> shared library.
 
-It imports TVM, which nothing of the caller's process needs for a build; LLVM may hang or crash here and harm nobody.
+`python -m aegisrt.backends.tvm.build.main JOB ANSWER`. It imports TVM, so that the caller's process need not; if LLVM
+hangs or crashes, it does so here and not in the caller's process.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from aegisrt.backends.tvm.build.importing import (
     input_shapes,
     read_model,
 )
+from aegisrt.backends.tvm.build.indices import index_bounds
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
-from aegisrt.backends.tvm.index_bounds import index_bounds
 from aegisrt.core.result import ErrorCode, ResultError, fail
 
 _RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
@@ -36,16 +37,16 @@ _RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One function of the library: its name, and the model that it is made from."""
+    """One function of the library: its name, and the model that it is compiled from."""
 
     function: str
     model: Any
     shapes: list[list[int]] | None
-    """The shapes that it takes, in the order of the inputs; None where some dimension is dynamic."""
+    """The shapes that it takes, in the order of the inputs; None if a dimension is dynamic."""
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Return which functions the library has, after writing it to the job's `library`."""
+    """Write the library to the job's `library`; return its functions and the facts that calls need."""
     _refuse_without_linker()
     model = read_model(Path(job["source"]))
     variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
@@ -54,19 +55,19 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     failures: list[ResultError] = []
     for attempt in _attempts(variants):
         try:
-            made = _compiled(attempt, job)
+            answer = _compiled(attempt, job)
         except ResultError as failure:
             failures.append(failure)
             print(failure)
             continue
-        return {**made, "computed": computed_outputs(model), "bounds": index_bounds(model)}
+        return {**answer, "computed": computed_outputs(model), "bounds": index_bounds(model)}
     raise next(
         (failure for failure in reversed(failures) if failure.error.code is not ErrorCode.UNAVAILABLE), failures[0]
     )
 
 
 def _refuse_without_linker() -> None:
-    """Return None where there is a compiler to link with: before minutes of work whose result could not be written."""
+    """Raise UNAVAILABLE without a compiler to link with: before minutes of work whose result could not be written."""
     from tvm.support import cc
 
     if cc.get_cc() is None:
@@ -74,18 +75,18 @@ def _refuse_without_linker() -> None:
 
 
 def _variants(model: Any, sizes: dict[str, int], shapes: Sequence[dict[str, list[int]]]) -> Iterator[Variant]:
-    """Yield the functions to make; `main` comes last, since the importer calls each by that name first."""
+    """Yield the functions to compile; `main` comes last, since the importer first gives each that name."""
     main = frozen(model, sizes, {})
     static = _static_shapes(main)
     for index, chosen in enumerate(shapes):
-        made = frozen(main, {}, chosen)
-        found = _static_shapes(made)
-        if found is None:
-            left = next(name for name, shape in input_shapes(made).items() if not _is_static(shape))
+        fixed = frozen(main, {}, chosen)
+        sizes_of_inputs = _static_shapes(fixed)
+        if sizes_of_inputs is None:
+            left = next(name for name, shape in input_shapes(fixed).items() if not _is_static(shape))
             message = f"`shapes` leaves input `{left}` with a dynamic dimension"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"add the shapes of `{left}` to `shapes`")
-        if found != static:
-            yield Variant(f"shape_{index}", made, found)
+        if sizes_of_inputs != static:
+            yield Variant(f"shape_{index}", fixed, sizes_of_inputs)
     yield Variant("main", main, static)
 
 
@@ -108,7 +109,7 @@ class Attempt:
 
 
 def _attempts(variants: list[Variant]) -> Iterator[Attempt]:
-    """Yield what to try, best first: the model as it is or folded, and the function of dynamic shape given up last."""
+    """Yield the attempts, best first: the model unchanged, then folded; last without the function of dynamic shape."""
     yield Attempt(variants)
     yield Attempt(variants, fold=True)
     if has_unnamed_dimensions(variants[0].model):
@@ -130,11 +131,11 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
     for variant in attempt.variants:
         report_progress(f"importing {variant.function}" + (", constants folded" if attempt.fold else ""))
         module = _import(variant, module, attempt)
-    executable, known = _executable(module, target, job)
+    executable, tuning = _executable(module, target, job)
     report_progress("linking")
     _link(executable, job["library"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
-    return {"functions": functions, "folded_by": installed_version() if attempt.fold else None, **known}
+    return {"functions": functions, "folded_by": installed_version() if attempt.fold else None, **tuning}
 
 
 def _link(executable: Any, library: str) -> None:
@@ -142,45 +143,46 @@ def _link(executable: Any, library: str) -> None:
 
     try:
         executable.export_library(library, options=["-s"])
-    except (RuntimeError, AssertionError, OSError) as error:  # TVM asserts what the compiler says of its target
+    except (RuntimeError, AssertionError, OSError) as error:  # TVM asserts the compiler's target triple
         if is_disk_full(str(error)):
             raise
-        hint = "see that it links a shared library, or set CXX to another"
+        hint = "check that it can link a shared library, or set CXX to another"
         message = f"the C++ compiler {cc.get_cc()} did not link the library"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=str(error)) from error
 
 
 def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return what TVM compiled, and whether it is tuned; code that tuning broke is compiled without."""
+    """Return the compiled module, and whether it is tuned; compile it untuned if the tuned code does not compile."""
     import tvm
 
     try:
         if job["tuning"] is not None:
             try:
-                best, known = tuned(module, target, job["tuning"], Path(job["records"]))
+                best, report = tuned(module, target, job["tuning"], Path(job["records"]))
                 report_progress("compiling tuned code")
-                return tvm.compile(best, target, relax_pipeline=_cpu_pipeline()), known
-            except Exception as error:  # noqa: BLE001  (the untuned code is still right)
+                return tvm.compile(best, target, relax_pipeline=_cpu_pipeline()), report
+            except Exception as error:  # noqa: BLE001  (the untuned code is still correct)
                 print(f"tuned code cannot be compiled: {error}")
                 report_progress("tuned code cannot be compiled; going on without")
         report_progress("compiling")
-        with target:  # the compiler of CUDA code asks what the current one is
+        with target:  # the compiler of CUDA code reads the current target
             return tvm.compile(module, target, relax_pipeline=_pipeline(target)), {"tuned": False}
     except Exception as error:
         raise _not_compiled(error) from error
 
 
 def _pipeline(target: Any) -> Any:
-    """Return the passes for a target; for a GPU TVM's own, whose schedules are DLight's."""
+    """Return the passes for a target; for a GPU those of TVM, with DLight's schedules."""
     from tvm import relax
 
     return relax.get_default_pipeline(target) if target.kind.name == "cuda" else _cpu_pipeline()
 
 
 def _choose_cuda_compiler() -> None:
-    """Let TVM take nvcc where there is one, else NVRTC, and keep IEEE arithmetic, which it gives up for speed.
+    """Set TVM's CUDA compiler: nvcc if there is one, else NVRTC, both with IEEE arithmetic.
 
-    Denormals would be zero, and divisions inexact. It reads these from the environment (`tvm.support.nvcc`).
+    TVM's own choice is fast math: denormals are zero, and divisions inexact. It reads these settings from the
+    environment (`tvm.support.nvcc`).
     """
     if shutil.which("nvcc") is None:
         try:
@@ -195,10 +197,10 @@ def _choose_cuda_compiler() -> None:
 
 
 def _cpu_pipeline() -> Any:
-    """Return TVM's default passes, and one that keeps LLVM's knowledge that buffers do not overlap.
+    """Return TVM's default passes, and one that promises LLVM that buffers do not overlap.
 
-    TVM drops that for a whole library where one function does not promise it, and the function that computes dynamic
-    shapes does not: others then run up to 10 times slower. It has one argument, which overlaps with nothing.
+    TVM drops this promise for a whole library if one function lacks it, and the function that computes dynamic shapes
+    does: others then run up to 10 times slower. That function has one argument, which overlaps with nothing.
     """
     import tvm
     from tvm import relax

@@ -1,8 +1,8 @@
-"""Schedules written by hand: good code for matrix products and convolutions, and for what is not tuned beside them.
+"""`schedules`: schedules written by hand for matrix products and convolutions, and for untuned functions beside them.
 
-A search draws its candidates at random, and few of 32 are near what the processor can do. These are: they keep a tile
-of the result in vector registers over the whole reduction, and which tile is best is measured. Each is made of TVM's
-transformations, which keep the meaning (https://tvm.apache.org/docs/deep_dive/tensor_ir/tutorials/tir_transformation.html).
+A search draws its candidates at random, and few of 32 are near the processor's limit. These are: they keep a tile of
+the result in vector registers over the whole reduction, and the best tile is found by measuring. Each consists of
+TVM's transformations, which keep the meaning (https://tvm.apache.org/docs/deep_dive/tensor_ir/tutorials/tir_transformation.html).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 _LONGEST_VECTOR, _MOST_ROWS = 64, 16
 _FEWEST, _BEST, _MOST = 64, 256, 512
-"""Elements of a tile; what 16 to 32 vector registers hold."""
+"""Elements of a tile: as many as 16 to 32 vector registers hold."""
 _REDUCTION = 2
 """`IterVar.CommReduce`."""
 _LANES = 16
@@ -22,7 +22,7 @@ _LANES = 16
 def schedules(module: Any, postprocs: Any, *, threads: int) -> Iterator[Any]:
     """Yield schedules of a task's function `main`, the most promising first; none for a function of another form.
 
-    `postprocs` are those of TVM's search, which lay weights out anew and make loops parallel.
+    `postprocs` are those of TVM's search, which change the layout of weights and make loops parallel.
     """
     from tvm import s_tir
 
@@ -43,10 +43,10 @@ def _tiles(module: Any) -> list[tuple[int, int]]:
     from tvm import s_tir
 
     schedule = s_tir.Schedule(module)
-    found = _main_block(schedule)
-    if found is None:
+    block = _main_block(schedule)
+    if block is None:
         return []
-    spatial, _ = _loops(schedule, found)
+    spatial, _ = _loops(schedule, block)
     if len(spatial) < 2:
         return []
     height, width = (int(schedule.get(loop).extent) for loop in spatial[-2:])
@@ -79,7 +79,7 @@ def _loops(schedule: Any, block: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _tile(schedule: Any, rows: int, lanes: int) -> None:
-    """Compute the result tile by tile, each in registers, with what comes after it (bias, ReLU) done on the tile."""
+    """Compute the result tile by tile, each in registers; what follows (bias, ReLU) is computed on the tile."""
     block = _main_block(schedule)
     (*outer, row, column), reduced = _loops(schedule, block)
     columns, lane = schedule.split(column, [None, lanes])
@@ -96,7 +96,7 @@ def _tile(schedule: Any, rows: int, lanes: int) -> None:
 
 
 def _last(schedule: Any, block: Any) -> Any:
-    """Return the one block that comes after `block`; all that follow it are merged in."""
+    """Return the one block that follows `block`; later ones are merged into it."""
     following = schedule.get_consumers(block)
     if not following:
         return schedule.cache_write(block, 0, "local")
@@ -106,10 +106,10 @@ def _last(schedule: Any, block: Any) -> Any:
 
 
 def reductions_vectorized(function: Any) -> Any:
-    """Return a function of fixed shape with each reduction's innermost loop over contiguous elements, or as it was.
+    """Return a function of fixed shape with each reduction's innermost loop over contiguous elements, or unchanged.
 
-    Pooling and means over pictures with channels last are written with the reduction innermost, which no compiler
-    turns into vector code.
+    Pooling and means over pictures with channels last have the reduction innermost, which no compiler turns into
+    vector code.
     """
     import tvm
     from tvm import s_tir
@@ -119,14 +119,14 @@ def reductions_vectorized(function: Any) -> Any:
         for block in schedule.get_child_blocks(schedule.get_sblock("root")):
             if _reduces(schedule, block) and _reads_along_its_result(schedule, block):
                 _vectorize(schedule, block)
-    except Exception as error:  # noqa: BLE001  (a function of another form is right as it is)
-        print(f"a reduction stays as it is: {str(error).strip().splitlines()[-1:]}")
+    except Exception as error:  # noqa: BLE001  (a function of another form stays unchanged)
+        print(f"a reduction stays unchanged: {str(error).strip().splitlines()[-1:]}")
         return function
     return schedule.mod["main"]
 
 
 def _reads_along_its_result(schedule: Any, block: Any) -> bool:
-    """Return whether what is read and what is written are contiguous along one axis."""
+    """Return whether the block reads and writes contiguous elements along one axis."""
     body = schedule.get(block)
     axes = [axis for axis in body.iter_vars if axis.iter_type != _REDUCTION]
     regions = [region.region[-1].min for region in (*body.reads, *body.writes) if len(region.region)]

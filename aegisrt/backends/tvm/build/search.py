@@ -1,7 +1,8 @@
-"""The worker of a tuning run: makes candidates of code, times them, and records what it measured.
+"""`search`: the worker of a tuning run: generates candidates of code, times them, and records the times.
 
-`python -m aegisrt.backends.tvm.build.search JOB ANSWER`. A random schedule can hang LLVM or kill the process, so
-whoever starts it watches, kills it and starts another, which goes on from the records: TVM's own JSON database
+`python -m aegisrt.backends.tvm.build.search JOB ANSWER`. A random schedule can hang LLVM or kill the process, so the
+compiler watches this process, kills it if needed and starts another, which continues from the records: TVM's own JSON
+database
 (https://tvm.apache.org/docs/deep_dive/tensor_ir/tutorials/meta_schedule.html).
 """
 
@@ -26,20 +27,20 @@ from aegisrt.backends.process.child import child_main, report_progress
 from aegisrt.backends.tvm.build.schedules import schedules
 
 _ROUND = 8
-"""Candidates of one task before the next task has its turn; the next round grows from the best of the last."""
+"""Candidates of one task before the next task's turn; the next round starts from the best of the last."""
 _BY_HAND = 16
-"""At most so many schedules that are written by hand are measured of one task."""
+"""Schedules written by hand that are measured for one task, at most."""
 _POPULATION = 32
 _MEASURED_MS, _REPEATS = 5, 4
 _LARGE_BYTES, _CACHE_BYTES = 1 << 19, 1 << 23
-"""From what size on a function's arguments change from call to call, and how large those that take turns are together;
-more than the second level of cache of today's processors."""
+"""Arguments of at least the first size change from call to call, and together take the second size, which is more
+than the second level of cache of today's processors."""
 _FILES = ("workloads.json", "records.json")
 
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One function to be tuned, and where its search is."""
+    """One function to be tuned, and the state of its search."""
 
     name: str
     context: Any
@@ -50,7 +51,7 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class Search:
-    """What all tasks share."""
+    """The state that all tasks share."""
 
     database: Any
     target: Any
@@ -59,13 +60,13 @@ class Search:
     total: int
     done: int = 0
 
-    def report_progress(self, what: str) -> None:
-        """Say how far the search is."""
-        report_progress(f"tuning {self.done} of {self.total}: {what}")
+    def report(self, text: str) -> None:
+        """Report the progress of the search."""
+        report_progress(f"tuning {self.done} of {self.total}: {text}")
 
 
 def search(job: dict[str, Any]) -> dict[str, Any]:
-    """Return nothing of note; what was measured is in the records."""
+    """Search for each task of the job; the results are in the records, the answer is empty."""
     import tvm
     from tvm.target import Target
 
@@ -99,9 +100,9 @@ def _import_intrinsics() -> None:
 
 
 def open_records(folder: Path) -> Any:
-    """Return the database of a folder; a last line that a killed worker left half written is taken out.
+    """Return the database of a folder; drop a last line that a killed worker left half written.
 
-    Records that TVM cannot read, damaged ones or those of another version, are given up: a search can be made again.
+    Records that TVM cannot read, damaged ones or those of another version, are deleted: a search can be repeated.
     """
     from tvm.s_tir import meta_schedule as ms
 
@@ -111,15 +112,15 @@ def open_records(folder: Path) -> Any:
         _drop_half_line(file)
     try:
         return ms.database.JSONDatabase(*map(str, files))
-    except Exception as error:  # noqa: BLE001  (whatever they hold)
-        print(f"the records in {folder} cannot be read and are given up: {error}")
+    except Exception as error:  # noqa: BLE001  (the files may hold anything)
+        print(f"the records in {folder} cannot be read and are deleted: {error}")
         for file in files:
             file.unlink()
         return ms.database.JSONDatabase(*map(str, files))
 
 
 def count_records(database: Any, module: Any) -> int:
-    """Return how many candidates of a task were measured."""
+    """Return the number of measured candidates of a task."""
     if not database.has_workload(module):
         return 0
     workload = database.commit_workload(module)
@@ -138,7 +139,7 @@ def _drop_half_line(path: Path) -> None:
 
 
 def _context(module: Any, target: Any, name: str, seed: int, *, evolve: bool) -> Any:
-    """Return TVM's search for one task: from the best so far, or at random, which is quicker to find candidates."""
+    """Return TVM's search for one task: from the best so far, or at random, which finds candidates faster."""
     from tvm.s_tir import meta_schedule as ms
 
     strategy = ms.search_strategy.ReplayTrace()
@@ -158,14 +159,14 @@ def _context(module: Any, target: Any, name: str, seed: int, *, evolve: bool) ->
 
 
 def _start(task: Task, run: Search) -> None:
-    """Measure the schedules that are written by hand, then let TVM look for others, from the best of them on."""
+    """Measure the schedules written by hand, then start TVM's search from the best of them."""
     from tvm.s_tir import meta_schedule as ms
 
     for schedule in islice(_by_hand(task, run), task.done, min(run.trials, _BY_HAND)):
         _measure(task, run, schedule, ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True))
     if task.done >= run.trials:
         return
-    run.report_progress(f"{task.name}, looking for candidates")
+    run.report(f"{task.name}, looking for candidates")
     spaces = task.context.generate_design_space()
     task.context.pre_tuning(run.trials - task.done, _ROUND, spaces, run.database, ms.cost_model.RandomModel())
 
@@ -186,28 +187,28 @@ def _round(task: Task, run: Search) -> bool:
 
 
 def _measure(task: Task, run: Search, schedule: Any, arguments: Any) -> Any:
-    """Return TVM's `RunnerResult` of a candidate, which is recorded where it runs."""
+    """Return TVM's `RunnerResult` of a candidate; record it if it runs."""
     from tvm.s_tir import meta_schedule as ms
 
     task.done += 1
     run.done += 1
     try:
         cost_s = _measured_s(schedule.mod, arguments, run.target)
-    except Exception as error:  # noqa: BLE001  (a candidate may fail in any way: it is just none)
+    except Exception as error:  # noqa: BLE001  (a candidate may fail in any way; then it is skipped)
         print(f"{task.name}: {error}")
         return ms.runner.RunnerResult(None, str(error)[:200])
     record = ms.database.TuningRecord(schedule.trace, task.workload, [cost_s], run.target, arguments)
     run.database.commit_tuning_record(record)
     task.best_us = min(task.best_us, cost_s * 1e6)
-    run.report_progress(f"{task.name}, best {task.best_us:.1f} us")
+    run.report(f"{task.name}, best {task.best_us:.1f} us")
     return ms.runner.RunnerResult([cost_s], None)
 
 
 def _measured_s(module: Any, arguments: Any, target: Any) -> float:
-    """Return the seconds of a call of a candidate, over random arguments; the best of several, since others run too.
+    """Return the seconds of a call of a candidate on random arguments: the best of several, since other processes run.
 
-    Inside a model, large weights have left the core's cache when their turn comes again. So a function of large
-    arguments takes others at each call: what is quickest then may not be what is quickest on the same ones.
+    Inside a model, large weights have left the core's cache before they are used again. So a function with large
+    arguments gets different ones at each call: the fastest code then may not be the fastest on the same arguments.
     """
     import tvm
     from tvm.s_tir import meta_schedule as ms
@@ -217,29 +218,31 @@ def _measured_s(module: Any, arguments: Any, target: Any) -> float:
     sets = [_filled(arguments) for _ in range(-(-_CACHE_BYTES // size) if size >= _LARGE_BYTES else 1)]
     if len(sets) > 1:
         return min(_call_s(built["main"], sets) for _ in range(_REPEATS))
-    how = ms.runner.EvaluatorConfig(number=1, repeat=_REPEATS, min_repeat_ms=_MEASURED_MS, enable_cpu_cache_flush=False)
-    return float(min(ms.runner.utils.run_evaluator_common(built, tvm.cpu(), how, sets)))
+    config = ms.runner.EvaluatorConfig(
+        number=1, repeat=_REPEATS, min_repeat_ms=_MEASURED_MS, enable_cpu_cache_flush=False
+    )
+    return float(min(ms.runner.utils.run_evaluator_common(built, tvm.cpu(), config, sets)))
 
 
 def _filled(arguments: Any) -> list[Any]:
     import tvm
     import tvm_ffi
 
-    made = [tvm.runtime.empty(tuple(item.shape), item.dtype) for item in arguments]
+    tensors = [tvm.runtime.empty(tuple(item.shape), item.dtype) for item in arguments]
     fill = tvm_ffi.get_global_func("tvm.contrib.random.random_fill")
-    for tensor in made:
+    for tensor in tensors:
         fill(tensor)
-    return made
+    return tensors
 
 
 def _call_s(function: Any, sets: list[list[Any]]) -> float:
-    """Return the mean seconds of a call, with the sets of arguments in turn."""
+    """Return the mean seconds of a call over the sets of arguments in turn."""
     started, calls = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < _MEASURED_MS / 1e3 or not calls:
+    while (elapsed_s := time.perf_counter() - started) < _MEASURED_MS / 1e3 or not calls:
         for arguments in sets:
             function(*arguments)
         calls += len(sets)
-    return passed / calls
+    return elapsed_s / calls
 
 
 if __name__ == "__main__":

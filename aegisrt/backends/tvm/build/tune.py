@@ -1,4 +1,4 @@
-"""Tuning: which functions are tuned, the workers that search, and the module with the best that they found.
+"""`tuned`: selects the functions to tune, runs the workers that search, and applies the best code.
 
 Runs in the compiler's process. Only matrix products and convolutions of fixed shape are tuned: they take nearly all
 the time, and random schedules of others can hang LLVM.
@@ -23,9 +23,9 @@ _WORKERS_WITHOUT_PROGRESS = 3
 
 
 def tuned(module: Any, target: Any, settings: Mapping[str, Any], records: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the module with the best code that was found for each task, and what is known of the search.
+    """Return the module with the best code that was found for each task, and the numbers of the search.
 
-    What earlier searches recorded in the folder `records` counts.
+    Records of earlier searches in the folder `records` count too.
     """
     import tvm
     from tvm.relax import transform
@@ -50,9 +50,9 @@ def tuned(module: Any, target: Any, settings: Mapping[str, Any], records: Path) 
 
 
 def _fused(module: Any, target: Any) -> Any:
-    """Return the module as functions to tune: operators joined, and where all of them can, pictures' channels last.
+    """Return the module as functions to tune: operators fused, and channels last if every operator allows it.
 
-    Then one pixel's channels are contiguous, and fill vectors; the transpositions that are left are small.
+    Then one pixel's channels are contiguous and fill vectors; the remaining transpositions are small.
     """
     import tvm
     from tvm.relax import transform
@@ -77,7 +77,7 @@ def _fused(module: Any, target: Any) -> Any:
 
 
 def _with_plain_loops(module: Any) -> Any:
-    """Return the module with the reductions that were not tuned vectorized, those of fixed shape."""
+    """Return the module with its untuned reductions of fixed shape vectorized."""
     import tvm
     from tvm.tirx import PrimFunc
 
@@ -90,14 +90,14 @@ def _with_plain_loops(module: Any) -> Any:
 
 
 def _tasks(module: Any, target: Any) -> dict[str, Any]:
-    """Return the functions to tune by name; those that come in several shapes are several."""
+    """Return the functions to tune by name; each shape of a function counts as one."""
     from tvm.s_tir import meta_schedule as ms
 
-    found: dict[str, Any] = {}
+    tasks: dict[str, Any] = {}
     for task in ms.relax_integration.extract_tasks(module, target):
-        if any(word in task.task_name for word in _TUNED) and _is_static(task.dispatched[0]):
-            found[task.task_name] = task.dispatched[0]
-    return found
+        if any(part in task.task_name for part in _TUNED) and _is_static(task.dispatched[0]):
+            tasks[task.task_name] = task.dispatched[0]
+    return tasks
 
 
 def _is_static(module: Any) -> bool:
@@ -111,7 +111,7 @@ def _is_static(module: Any) -> bool:
 
 
 def _search(tasks: Mapping[str, Any], settings: Mapping[str, Any], records: Path) -> None:
-    """Run workers until every task has its trials, or the time is over, or workers die without a new record."""
+    """Run workers until every task has its trials, the time is over, or workers keep dying without a new record."""
     import tvm
 
     texts = {name: tvm.ir.save_json(task) for name, task in tasks.items()}
@@ -153,7 +153,7 @@ def _total(tasks: Mapping[str, Any], records: Path) -> int:
 
 
 def refuse_dynamic(shapes: list[Any]) -> None:
-    """Raise INVALID_ARGUMENT where no function has a fixed shape."""
+    """Raise INVALID_ARGUMENT if no function has a fixed shape."""
     if all(item is None for item in shapes):
         message = "`tuning` needs a function of fixed shape, and every one has a dynamic dimension"
         hint = "declare `shapes`, such as `shapes: {image: [[16, 1, 8, 8]]}`, or fix sizes with `free_dimensions`"

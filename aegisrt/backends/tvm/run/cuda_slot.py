@@ -1,9 +1,9 @@
 """`TVMCudaSlot`: one instance of a library compiled for a GPU, on a stream, with page-locked memory to copy through.
 
-TVM launches on the stream that the calling thread names (https://tvm.apache.org/ffi/concepts/tensor.html#stream-handling).
-All VMs of a device share one pool of memory, which hands out again what another call's kernels still use, since it
-knows of no streams (`PooledAllocator` in https://github.com/apache/tvm/tree/main/src/runtime/memory). So the kernels
-of one call at a time run on a device.
+TVM launches on the stream that the calling thread sets (https://tvm.apache.org/ffi/concepts/tensor.html#stream-handling).
+All VMs of a device share one pool of memory. It ignores streams, and so hands out memory that another call's kernels
+still use (`PooledAllocator` in https://github.com/apache/tvm/tree/main/src/runtime/memory). Therefore only one call's
+kernels run on a device at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.backends.tvm.run.library import Functions, TVMLibrary, is_vm, output_shapes
+from aegisrt.backends.tvm.run.library import Functions, TVMLibrary, TVMSlot, is_vm, output_shapes
 from aegisrt.backends.tvm.run.views import view
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, TensorSpec
@@ -31,15 +31,18 @@ from aegisrt.devices.cuda.staged import StagedTensor
 from aegisrt.devices.cuda.stream import open_stream
 
 _ALIGNMENT = 64
-"""`kAllocAlignment` of TVM's device_api.h: what generated code may take for granted."""
+"""`kAllocAlignment` of TVM's device_api.h: the alignment that generated code relies on."""
 _running: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
-"""Held while the kernels of a call run, by device."""
+"""By device, a lock that is held while the kernels of a call run."""
 _lost: list[Any] = []
-"""What a device that is lost cannot give back: TVM ends the process where a GPU refuses to free memory."""
+"""Objects that live on a lost device, kept for good: TVM ends the process if a GPU refuses to free memory."""
 
 
 def check_cuda(device: Device) -> CudaContext:
-    """Return the device's context; UNAVAILABLE where there is no GPU, no driver, or TVM cannot use them."""
+    """Return the device's context.
+
+    UNAVAILABLE: if there is no GPU or no driver, or TVM cannot use them.
+    """
     context = cuda_context(device.ordinal)
     import tvm  # noqa: F401  (registers its functions)
     import tvm_ffi
@@ -60,38 +63,38 @@ def _why_not() -> str:
 
 
 def _runtime() -> ctypes.CDLL:
-    """Return TVM's CUDA runtime; a function of NVIDIA's is that of the libcudart which TVM itself calls."""
+    """Return TVM's CUDA runtime; NVIDIA's functions looked up in it are those of the libcudart that TVM calls."""
     import tvm
 
     return ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
 
 
-def _forget_error() -> None:
-    """Let libcudart forget its last error: TVM leaves it there, and torch would take it for one of its own."""
+def _clear_error() -> None:
+    """Clear libcudart's last error: TVM leaves it set, and torch would raise it as its own."""
     with suppress(OSError, AttributeError):
         _runtime().cudaGetLastError()
 
 
 def tvm_device(ordinal: int) -> Any:
-    """Return TVM's name of a GPU."""
+    """Return TVM's device object of a GPU."""
     import tvm
 
     return tvm.cuda(ordinal)
 
 
-class TVMCudaSlot:
-    """One instance; serves one call at a time, in any thread. Holds the weights on the GPU, as each VM does."""
+class TVMCudaSlot(TVMSlot):
+    """One instance on a GPU. Holds the weights on the GPU, as each VM does."""
 
     def __init__(self, library: TVMLibrary, device: Device, declared: Any, *, outputs: str) -> None:
         if not is_vm(library.module):
-            message = f"{library.path} holds plain operators, which are called on a CPU alone"
+            message = f"{library.path} holds plain operators, which run only on a CPU"
             raise fail(ErrorCode.UNIMPLEMENTED, message, "compile the model with `aegisrt build`")
         self._signature = library.signature
         self._dtypes = {spec.name: spec.dtype.numpy for spec in (*library.signature.inputs, *library.signature.outputs)}
         self._names = [spec.name for spec in library.signature.outputs]
         self._to_device = outputs == "device"
         self._device = tvm_device(device.ordinal)
-        self._where = int(self._device.dlpack_device_type()), int(self._device.index)
+        self._location = int(self._device.dlpack_device_type()), int(self._device.index)
         self._ordinal = device.ordinal
         self._staged: dict[str, StagedTensor] = {}
         self._results: dict[str, StagedTensor] = {}
@@ -108,7 +111,7 @@ class TVMCudaSlot:
             raise
 
     def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Any]:
-        """Return the wanted outputs: arrays on the host, or on the GPU where the options say so."""
+        """Return the wanted outputs: arrays on the host, or on the GPU with the option `outputs: device`."""
         assert self._functions is not None, "the slot is closed"
         function = self._functions.pick(inputs)
         empty = self._without_elements(inputs, wanted)
@@ -119,19 +122,19 @@ class TVMCudaSlot:
                 if not isinstance(value, DeviceArray):
                     self._stage(name, value.nbytes).write(value)
             with self._on_gpu():
-                taken = [self._bring(spec, inputs[spec.name]) for spec in self._signature.inputs]
+                arguments = [self._argument(spec, inputs[spec.name]) for spec in self._signature.inputs]
                 try:
-                    answer = function(*taken)
-                    answered = [answer] if self._functions.single else list(answer)
-                    return self._own(dict(zip(self._names, answered, strict=True)), wanted)
+                    answer = function(*arguments)
+                    returned = [answer] if self._functions.single else list(answer)
+                    return self._own(dict(zip(self._names, returned, strict=True)), wanted)
                 except BaseException as error:
                     self._stream.break_off(error)
                     raise
 
     def close(self) -> None:
-        """Let go of the VM and of the memory that TVM keeps for its next call."""
+        """Release the VM and the memory that TVM keeps for its next call."""
         with suppress(ResultError):
-            self._stream.synchronize()  # tells of a device that another library's kernel has lost
+            self._stream.synchronize()  # fails if another library's kernel has lost the device
         if self._cuda.lost is not None:
             _lost.append(self._functions)
         else:
@@ -148,17 +151,15 @@ class TVMCudaSlot:
 
     @contextmanager
     def _on_gpu(self) -> Iterator[None]:
-        """Hold the device, with its context current, and let TVM work on this instance's stream."""
+        """Hold the device, make its context current, and set this instance's stream for TVM."""
         import tvm_ffi
 
         with _running[self._ordinal], self._cuda.current(), tvm_ffi.use_raw_stream(self._device, self._stream.handle):
             try:
                 yield
             except BaseException:
-                _forget_error()
+                _clear_error()
                 raise
-
-    # -- inputs ------------------------------------------------------------------------------------------------
 
     def _stage(self, name: str, size_bytes: int) -> StagedTensor:
         staged = self._staged.get(name)
@@ -168,29 +169,27 @@ class TVMCudaSlot:
             self._views = {key: kept for key, kept in self._views.items() if key[0] != name}
         return staged
 
-    def _bring(self, spec: TensorSpec, value: Any) -> Any:
-        """Return a TVM tensor of an input: over the caller's memory on this GPU, or over ours with a copy in it."""
+    def _argument(self, spec: TensorSpec, value: Any) -> Any:
+        """Return a TVM tensor of an input: over the caller's memory on this GPU, or over staging memory with a copy."""
         if not isinstance(value, DeviceArray):
             self._staged[spec.name].to_device(value.nbytes, self._stream.handle)
             return self._over_staged(spec.name, value.shape)
         self._stream.wait_for_stream(value.stream)
         if value.size and value.ordinal == self._ordinal and value.pointer % _ALIGNMENT == 0:
-            return view(value.pointer, value.shape, value.dtype, self._where)
+            return view(value.pointer, value.shape, value.dtype, self._location)
         staged = self._stage(spec.name, value.nbytes)
         copy_on_device(self._cuda, staged.pointer, value.pointer, value.nbytes, self._stream.handle)
         return self._over_staged(spec.name, value.shape)
 
     def _over_staged(self, name: str, shape: tuple[int, ...]) -> Any:
-        kept = self._views.get((name, shape))
-        if kept is None:
-            kept = view(self._staged[name].pointer, shape, self._dtypes[name], self._where)
-            self._views[name, shape] = kept
-        return kept
-
-    # -- outputs -----------------------------------------------------------------------------------------------
+        tensor = self._views.get((name, shape))
+        if tensor is None:
+            tensor = view(self._staged[name].pointer, shape, self._dtypes[name], self._location)
+            self._views[name, shape] = tensor
+        return tensor
 
     def _without_elements(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> list[Any] | None:
-        """Return outputs that have no elements as the inputs have none, which a GPU starts no kernel for; or None."""
+        """Return the outputs if none has elements since an input has none (a GPU starts no empty kernel); else None."""
         if all(value.size for value in inputs.values()):
             return None
         shapes = output_shapes(self._signature, inputs)
@@ -200,42 +199,42 @@ class TVMCudaSlot:
             return [self._fresh(name, shapes[name]) for name in wanted]
         return [np.empty(shapes[name], self._dtypes[name]) for name in wanted]
 
-    def _own(self, answered: dict[str, Any], wanted: tuple[str, ...]) -> list[Any]:
-        """Return copies that are the caller's: TVM's memory goes to the next call."""
+    def _own(self, returned: dict[str, Any], wanted: tuple[str, ...]) -> list[Any]:
+        """Return copies that the caller owns: TVM reuses its memory for the next call."""
         if self._to_device:
-            made = [self._left_on_device(name, answered[name]) for name in wanted]
+            copies = [self._left_on_device(name, returned[name]) for name in wanted]
             self._stream.finish()
-            return made
+            return copies
         for name in wanted:
-            value = answered[name]
-            if self._is_here(value):
+            value = returned[name]
+            if self._on_this_kind(value):
                 size = _bytes(value)
                 staged = self._results.setdefault(name, StagedTensor(self._cuda))
                 staged.reserve(size, device=False)
                 staged.to_host(size, self._stream.handle, value.data_ptr() if size else None)
         self._stream.finish()
-        return [self._on_host(name, answered[name]) for name in wanted]
+        return [self._on_host(name, returned[name]) for name in wanted]
 
     def _on_host(self, name: str, value: Any) -> Array:
         dtype = self._dtypes[name]
         if not hasattr(value, "data_ptr"):
             return np.asarray(value, dtype)
-        if not self._is_here(value):
+        if not self._on_this_kind(value):
             return np.array(np.from_dlpack(value), dtype)
-        found = dtype if str(value.dtype) == dtype.name else np.dtype(str(value.dtype))
-        return self._results[name].read(tuple(value.shape), found).astype(dtype, copy=False)
+        actual = dtype if str(value.dtype) == dtype.name else np.dtype(str(value.dtype))
+        return self._results[name].read(tuple(value.shape), actual).astype(dtype, copy=False)
 
     def _left_on_device(self, name: str, value: Any) -> DeviceArray:
         dtype = self._dtypes[name]
-        if not self._is_here(value) or str(value.dtype) != dtype.name:
-            message = f"output `{name}` is computed on the host, and `outputs: device` wants it on the GPU"
+        if not self._on_this_kind(value) or str(value.dtype) != dtype.name:
+            message = f"output `{name}` is computed on the host, and `outputs: device` needs it on the GPU"
             raise fail(ErrorCode.UNIMPLEMENTED, message, "leave it out of the request's `outputs`")
-        made = self._fresh(name, tuple(value.shape))
-        copy_on_device(self._cuda, made.pointer, value.data_ptr(), made.nbytes, self._stream.handle)
-        return made
+        copy = self._fresh(name, tuple(value.shape))
+        copy_on_device(self._cuda, copy.pointer, value.data_ptr(), copy.nbytes, self._stream.handle)
+        return copy
 
-    def _is_here(self, value: Any) -> bool:
-        return hasattr(value, "data_ptr") and value.device.dlpack_device_type() == self._where[0]
+    def _on_this_kind(self, value: Any) -> bool:
+        return hasattr(value, "data_ptr") and value.device.dlpack_device_type() == self._location[0]
 
     def _fresh(self, name: str, shape: tuple[int, ...]) -> DeviceArray:
         memory = DeviceBuffer(self._cuda, prod(shape) * self._dtypes[name].itemsize)
@@ -243,7 +242,7 @@ class TVMCudaSlot:
 
 
 def release(library: TVMLibrary, device: Device) -> None:
-    """Let go of the code, and of the memory that TVM's pools keep, of all GPUs; the slots are closed."""
+    """Release the code, and the memory that TVM's pools keep on all GPUs; the slots are closed."""
     context = cuda_context(device.ordinal)
     if any_lost():
         _lost.append(library.module)

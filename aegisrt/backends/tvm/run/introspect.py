@@ -1,8 +1,8 @@
-"""The signature of a library that has no sidecar, asked of the library itself.
+"""`derived_signature`: the signature of a library that has no sidecar, read from the library itself.
 
-TVM keeps names and checks of arguments, but no names of outputs, and tells its checks only when one fails. So the
-function is called wrongly on purpose, and the inputs are read from what it says; the outputs are those of one call on
-zeros. All of it is the wording of TVM 0.27; where it does not fit, the user declares the signature.
+TVM keeps names and checks of arguments, but no names of outputs, and shows a check only when it fails. So the function
+is called with wrong arguments on purpose, and the inputs are read from the error messages; the outputs are those of
+one call on zeros. The messages are those of TVM 0.27; if they do not match, the user declares the signature.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ _IMPOSSIBLE_RANK = 9
 
 
 def derived_signature(module: Any, entry: str, path: Path) -> Signature:
-    """Return what the function `entry` takes and gives, outputs named `output_0` and so on.
+    """Return the inputs and outputs of the function `entry`, with outputs named `output_0` and so on.
 
-    An operator's last argument is taken for its output. FAILED_PRECONDITION where the library does not tell.
+    The last argument of a plain operator counts as its output.
+    FAILED_PRECONDITION: if they cannot be read.
     """
     try:
         return _of_vm(module, entry) if is_vm(module) else _of_operator(module, entry)
     except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
-        raise _untold(path, f"{type(error).__name__}: {str(error)[:300]}") from error
+        raise _unreadable(path, f"{type(error).__name__}: {str(error)[:300]}") from error
 
 
-def _untold(path: Path, cause: str) -> ResultError:
-    message = f"{path} has no sidecar ({path.name}.json) and does not tell all of its inputs and outputs"
+def _unreadable(path: Path, cause: str) -> ResultError:
+    message = (
+        f"{path} has no sidecar ({path.name}.json), and not all of its inputs and outputs can be read from the library"
+    )
     hint = "copy the sidecar with it, or declare `signature` in the backend's options"
     return fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=cause)
 
@@ -50,15 +53,15 @@ def _of_vm(module: Any, entry: str) -> Signature:
     names = [str(machine._get_function_param_name(entry, i)) for i in range(machine._get_function_arity(entry))]
     wrong = tvm_ffi.from_dlpack(np.zeros((1,) * _IMPOSSIBLE_RANK, np.float32))
     inputs: list[TensorSpec] = []
-    right: list[Any] = []
+    correct: list[Any] = []
     for index, name in enumerate(names):
-        said = _refusal(machine[entry], [*right, *[wrong] * (len(names) - index)])
-        found = _ANNOTATION.search(said)
-        if found is None:
-            raise ValueError(said)
-        inputs.append(_spec(name, found[1], found[2]))
-        right.append(tvm_ffi.from_dlpack(_zeros(inputs[-1])))
-    answer = machine[entry](*right)
+        message = _refusal(machine[entry], [*correct, *[wrong] * (len(names) - index)])
+        annotation = _ANNOTATION.search(message)
+        if annotation is None:
+            raise ValueError(message)
+        inputs.append(_spec(name, annotation[1], annotation[2]))
+        correct.append(tvm_ffi.from_dlpack(_zeros(inputs[-1])))
+    answer = machine[entry](*correct)
     values = [answer] if hasattr(answer, "data_ptr") else list(answer)
     fixed = all(isinstance(dim, int) for spec in inputs for dim in spec.shape or ())
     outputs = [_output(f"output_{index}", value, fixed) for index, value in enumerate(values)]
@@ -66,19 +69,19 @@ def _of_vm(module: Any, entry: str) -> Signature:
 
 
 def _of_operator(module: Any, entry: str) -> Signature:
-    said = _refusal(module[entry], [])
-    found = [_spec(*item) for item in _ARGUMENT.findall(said)]
-    if not found:
-        raise ValueError(said)
-    return Signature(tuple(found[:-1]), (found[-1],))
+    message = _refusal(module[entry], [])
+    arguments = [_spec(*item) for item in _ARGUMENT.findall(message)]
+    if not arguments:
+        raise ValueError(message)
+    return Signature(tuple(arguments[:-1]), (arguments[-1],))
 
 
 def _refusal(function: Any, arguments: Sequence[Any]) -> str:
     try:
         function(*arguments)
-    except Exception as error:  # noqa: BLE001  (it is what was asked for)
+    except Exception as error:  # noqa: BLE001  (its message is the result)
         return str(error)
-    raise ValueError("the function took arguments that are wrong")
+    raise ValueError("the function accepted wrong arguments")
 
 
 def _spec(name: str, shape: str, dtype: str) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""A compiled library in this process: its functions, and the slots that call them, one VM each.
+"""`TVMLibrary`: a compiled library in this process, and the slots that call its functions, one VM each.
 
 A VM in two threads at once kills the process; several VMs over one library share its code and weights. Facts of TVM
 0.27: https://tvm.apache.org/docs/reference/api/python/relax/relax.html#tvm.relax.VirtualMachine.
@@ -10,12 +10,13 @@ import os
 import shutil
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.tvm.index_bounds import Bounds, check_bounds
+from aegisrt.backends.tvm.run.index_bounds import Bounds, check_bounds
 from aegisrt.backends.tvm.run.tensors import Handover, Stage, aligned
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.sidecar import file_sha256
@@ -32,11 +33,12 @@ _opening = threading.Lock()
 def open_library(path: Path, *, holds_kernels: bool = False) -> Any:
     """Return the module of the library at `path`; it is unmapped when the last reference goes.
 
-    The linker knows a library by its path, so that one which replaced another is opened under a name of its own, and
-    so is each further one that `holds_kernels` of a GPU: its code keeps pointers to the kernels of one module, in
-    variables that all modules of the mapping share, and another module's release would leave them dangling
+    The linker identifies a library by its path. So a file that replaced another at its path is opened as a copy under
+    a name of its own. So is each further opening of a library that `holds_kernels` of a GPU: its code keeps pointers
+    to the kernels of one module, in variables that all modules of the mapping share, and another module's release
+    would leave them dangling
     (`library_ctx_addr` in https://github.com/apache/tvm-ffi/blob/main/src/ffi/extra/library_module.cc).
-    TVM is kept from pinning the caller's thread to one core for ever, which it does on its first parallel loop.
+    TVM_BIND_THREADS=0 keeps TVM from pinning the caller's thread to one core for good at its first parallel loop.
     """
     os.environ.setdefault("TVM_BIND_THREADS", "0")
     import tvm  # noqa: F401  (it registers the loader of VM executables)
@@ -49,19 +51,22 @@ def open_library(path: Path, *, holds_kernels: bool = False) -> Any:
         if _opened.setdefault(real, digest) == digest and (first or not holds_kernels):
             return tvm_ffi.load_module(real, keep_module_alive=False)
         with tempfile.TemporaryDirectory(prefix="aegisrt-") as folder:
-            copy = f"{folder}/{digest}{path.suffix}"  # no Path: it interns its parts, for ever from Python 3.12 on
+            copy = f"{folder}/{digest}{path.suffix}"  # no Path: it interns its parts, and from Python 3.12 on for good
             shutil.copyfile(path, copy)
             return tvm_ffi.load_module(copy, keep_module_alive=False)
 
 
-def find_entry(module: Any, asked: str | None, path: Path) -> str:
-    """Return the name of the function to call; raise INVALID_ARGUMENT where the library does not have it."""
+def find_entry(module: Any, configured: str | None, path: Path) -> str:
+    """Return the name of the function to call.
+
+    INVALID_ARGUMENT: if the library does not have it.
+    """
     virtual = module["vm_load_executable"]() if is_vm(module) else module
-    for name in (asked,) if asked else ENTRIES:
+    for name in (configured,) if configured else ENTRIES:
         if virtual.implements_function(name):
             return name
-    wanted = f"`{asked}`" if asked else "or ".join(f"`{name}` " for name in ENTRIES).strip()
-    hint = "name another with `entry` in the backend's options" if asked else "name one with `entry`"
+    wanted = f"`{configured}`" if configured else "or ".join(f"`{name}` " for name in ENTRIES).strip()
+    hint = "name another with `entry` in the backend's options" if configured else "name one with `entry`"
     raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} has no function {wanted}", hint)
 
 
@@ -72,29 +77,37 @@ def is_vm(module: Any) -> bool:
 
 @dataclass(slots=True, eq=False)
 class TVMLibrary:
-    """An open library, and what is known of its functions."""
+    """An open library, and the facts of its functions."""
 
     module: Any
     path: Path
     signature: Signature
     entry: str | None
-    """The function for every shape that has none of its own; None where there is none."""
+    """The function for every shape that has none of its own; None if there is no such function."""
     variants: dict[Shapes, str] = field(default_factory=dict)
     """Functions of fixed shape, by the shapes of the inputs in order."""
     computed: list[bool] = field(default_factory=list)
-    """For each output, whether it is certainly made anew by each call; empty: for none."""
+    """For each output, whether each call is known to compute it into fresh memory; empty: for none."""
     bounds: list[Bounds] = field(default_factory=list)
-    """Of inputs that are indices."""
+    """The ranges of inputs that are indices."""
     threads: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
-    def slot(self) -> TVMSlot:
-        """Return what one call at a time needs."""
-        return VirtualMachineSlot(self) if is_vm(self.module) else OperatorSlot(self)
+
+class TVMSlot(ABC):
+    """One instance of a library; serves one call at a time, in any thread."""
+
+    @abstractmethod
+    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Any]:
+        """Return the wanted outputs."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the memory of the instance."""
 
 
-class TVMSlot:
-    """Calls the library; in one thread at a time."""
+class CpuSlot(TVMSlot):
+    """An instance on the CPU."""
 
     def __init__(self, library: TVMLibrary) -> None:
         self._threads = library.threads
@@ -103,13 +116,12 @@ class TVMSlot:
         outputs = library.signature.outputs
         self._handover = Handover(outputs, library.computed or [False] * len(outputs))
 
-    def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
-        """Return the wanted outputs."""
-        raise NotImplementedError
+    def close(self) -> None:
+        """Do nothing: the memory of an instance on the CPU goes with its object."""
 
 
 class Functions:
-    """A VM over the library, and which of its functions takes which shapes."""
+    """A VM over the library, and its functions by the shapes that they take."""
 
     def __init__(self, library: TVMLibrary, device: Any) -> None:
         from tvm import relax
@@ -121,30 +133,33 @@ class Functions:
         }
         self._bounds = library.bounds
         self.single = len(library.signature.outputs) == 1
-        """Whether a function answers one tensor, instead of a list."""
+        """Whether a function returns one tensor, instead of a list."""
 
     def pick(self, inputs: dict[str, Array]) -> Callable[..., Any]:
-        """Return the function for inputs of these shapes; INVALID_ARGUMENT for none, and for an index out of range."""
+        """Return the function for inputs of these shapes.
+
+        INVALID_ARGUMENT: if there is none, or an index is out of range.
+        """
         if self._bounds:
             check_bounds(self._bounds, inputs)
-        found = self._default
+        function = self._default
         if self._variants:
-            found = self._variants.get(tuple([array.shape for array in inputs.values()]), found)
-        if found is None:
+            function = self._variants.get(tuple([array.shape for array in inputs.values()]), function)
+        if function is None:
             raise self._no_function(inputs)
-        return found
+        return function
 
     def _no_function(self, inputs: dict[str, Array]) -> Exception:
-        asked = ", ".join(f"`{name}` {shape_text(array.shape)}" for name, array in inputs.items())
-        known = "; ".join(
+        given = ", ".join(f"`{name}` {shape_text(array.shape)}" for name, array in inputs.items())
+        available = "; ".join(
             ", ".join(f"`{name}` {shape_text(shape)}" for name, shape in zip(inputs, shapes, strict=True))
             for shapes in self._variants
         )
-        message = f"the library has no function for {asked}, and none of dynamic shape"
-        return fail(ErrorCode.INVALID_ARGUMENT, message, f"it takes {known}")
+        message = f"the library has no function for {given}, and none of dynamic shape"
+        return fail(ErrorCode.INVALID_ARGUMENT, message, f"it takes {available}")
 
 
-class VirtualMachineSlot(TVMSlot):
+class VirtualMachineSlot(CpuSlot):
     """A Relax VM on the CPU."""
 
     def __init__(self, library: TVMLibrary) -> None:
@@ -156,14 +171,14 @@ class VirtualMachineSlot(TVMSlot):
     def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Array]:
         """Return the wanted outputs."""
         function = self._functions.pick(inputs)
-        taken = [stage(inputs[name]) for name, stage in self._stages]
+        arguments = [stage(inputs[name]) for name, stage in self._stages]
         use_threads(self._threads)
-        answer = function(*taken)
-        return self._handover([answer] if self._functions.single else answer, taken, wanted)
+        answer = function(*arguments)
+        return self._handover([answer] if self._functions.single else answer, arguments, wanted)
 
 
-class OperatorSlot(TVMSlot):
-    """One operator of a plain library, which writes into outputs that it is given."""
+class OperatorSlot(CpuSlot):
+    """One operator of a plain library; it writes into outputs that the caller allocates."""
 
     def __init__(self, library: TVMLibrary) -> None:
         super().__init__(library)
@@ -173,36 +188,41 @@ class OperatorSlot(TVMSlot):
         """Return the wanted outputs."""
         import tvm_ffi
 
-        taken = [stage(inputs[name]) for name, stage in self._stages]
+        arguments = [stage(inputs[name]) for name, stage in self._stages]
         shapes = output_shapes(self._signature, inputs)
-        made = {spec.name: aligned(_known(spec, shapes), spec.dtype.numpy) for spec in self._signature.outputs}
+        outputs = {spec.name: aligned(_shape(spec, shapes), spec.dtype.numpy) for spec in self._signature.outputs}
         use_threads(self._threads)
-        self._function(*taken, *(tvm_ffi.from_dlpack(array) for array in made.values()))
-        return [made[name] for name in wanted]
+        self._function(*arguments, *(tvm_ffi.from_dlpack(array) for array in outputs.values()))
+        return [outputs[name] for name in wanted]
+
+
+def cpu_slot(library: TVMLibrary) -> CpuSlot:
+    """Return an instance of a library on the CPU."""
+    return VirtualMachineSlot(library) if is_vm(library.module) else OperatorSlot(library)
 
 
 def output_shapes(signature: Signature, inputs: dict[str, Array]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each output whose dimensions are all fixed, or named as dimensions of inputs are."""
+    """Return the shape of each output whose dimensions are all fixed, or have the name of an input's dimension."""
     sizes = {
         dim: size
         for spec in signature.inputs
         for dim, size in zip(spec.shape or (), inputs[spec.name].shape, strict=False)
         if isinstance(dim, str)
     }
-    found = {}
+    shapes = {}
     for spec in signature.outputs:
         shape = [dim if isinstance(dim, int) else sizes.get(dim or "") for dim in spec.shape or ()]
         if spec.shape is not None and None not in shape:
-            found[spec.name] = tuple(size for size in shape if size is not None)
-    return found
+            shapes[spec.name] = tuple(size for size in shape if size is not None)
+    return shapes
 
 
-def _known(spec: TensorSpec, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+def _shape(spec: TensorSpec, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     try:
         return shapes[spec.name]
     except KeyError:
         message = f"the shape of output `{spec.name}` is not known: {shape_text(spec.shape)}"
-        hint = "name dimensions as an input's are, or give their sizes"
+        hint = "give its dimensions the names of an input's dimensions, or their sizes"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint) from None
 
 

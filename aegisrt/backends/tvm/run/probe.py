@@ -1,7 +1,8 @@
-"""`probe`: opens a library that is not known here in a process of its own first, which may die instead of the caller's.
+"""`probe`: opens a library of unknown origin in a process of its own first, which may die instead of the caller's.
 
-A library without sidecar may be damaged where no header tells: its start-up code then ends whoever opens it. The child
-also asks it for its inputs and outputs, which takes calls of it. `python -m aegisrt.backends.tvm.run.probe JOB ANSWER`.
+A library without sidecar may be damaged in places that no header covers: its start-up code then ends the process that
+opens it. The child also reads the inputs and outputs, which takes calls of the library.
+`python -m aegisrt.backends.tvm.run.probe JOB ANSWER`.
 """
 
 from __future__ import annotations
@@ -25,30 +26,31 @@ _LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a library told in the other process."""
+    """The facts of a library that were read in the other process."""
 
     entry: str
     """The function to call."""
     signature: Signature | None
-    """What goes in and out; None where it was not asked for."""
+    """The inputs and outputs; None if they were not asked for."""
 
 
-def probe(path: Path, entry: str | None, *, ask: bool, memory_bytes: int) -> Probed:
-    """Return what the library at `path` tells, after it was opened without harm; with `ask`, its signature too.
+def probe(path: Path, entry: str | None, *, with_signature: bool, memory_bytes: int) -> Probed:
+    """Return the entry of the library at `path`, after another process opened it; optionally with its signature.
 
-    DATA_LOSS where opening it ends the process, INVALID_ARGUMENT without the function `entry`, FAILED_PRECONDITION
-    where the linker or TVM refuses it, or it does not tell its signature.
+    DATA_LOSS: if opening it ends the process.
+    INVALID_ARGUMENT: if it has no function `entry`.
+    FAILED_PRECONDITION: if the linker or TVM refuses it, or its signature cannot be read.
     """
-    job = {"library": str(path.absolute()), "entry": entry, "ask": ask}
+    job = {"library": str(path.absolute()), "entry": entry, "with_signature": with_signature}
     with tempfile.TemporaryDirectory(prefix="aegisrt-") as folder:
         log = Path(folder, "log")
         try:
-            said = run_child(
+            answer = run_child(
                 "aegisrt.backends.tvm.run.probe", job, Path(folder), limits=Limits(_LIMIT_S, memory_bytes), log=log
             )
         except ResultError as failure:
             raise _refusal(failure.error, path, log) from failure
-    return Probed(said["entry"], signature_of(said["signature"]) if ask else None)
+    return Probed(answer["entry"], signature_of(answer["signature"]) if with_signature else None)
 
 
 def _refusal(error: Error, path: Path, log: Path) -> ResultError:
@@ -59,22 +61,22 @@ def _refusal(error: Error, path: Path, log: Path) -> ResultError:
     return fail(error.code, error.message, hint or None, cause=error.cause)
 
 
-def opened(job: dict[str, Any]) -> dict[str, Any]:
+def open_in_child(job: dict[str, Any]) -> dict[str, Any]:
     """Return the entry and the signature of the job's library, in the child."""
     path = Path(job["library"])
     try:
         module = open_library(path)
         entry = find_entry(module, job["entry"], path)
-        signature = signature_json(derived_signature(module, entry, path)) if job["ask"] else None
+        signature = signature_json(derived_signature(module, entry, path)) if job["with_signature"] else None
     except ResultError:
         raise
     except Exception as error:
-        known = classify(error)
-        code = known.code if isinstance(known, Error) else known or ErrorCode.FAILED_PRECONDITION
+        classified = classify(error)
+        code = classified.code if isinstance(classified, Error) else classified or ErrorCode.FAILED_PRECONDITION
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise fail(code, f"{path} cannot be opened: {first}", cause=f"{type(error).__name__}: {error}") from error
     return {"entry": entry, "signature": signature}
 
 
 if __name__ == "__main__":
-    child_main(opened)
+    child_main(open_in_child)

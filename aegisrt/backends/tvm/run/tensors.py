@@ -1,6 +1,6 @@
-"""Arrays in and out of TVM: handed over without a copy where that is safe, else through aligned buffers.
+"""`Stage` and `Handover`: arrays in and out of TVM, without a copy if that is safe, else through aligned buffers.
 
-Generated code loads whole vectors: an address that is no multiple of 64 bytes kills the process
+Generated code loads whole vectors: an address that is not a multiple of 64 bytes kills the process
 (https://github.com/apache/tvm/blob/main/include/tvm/runtime/device_api.h, kAllocAlignment).
 """
 
@@ -17,7 +17,7 @@ _ALIGNMENT = 64
 
 
 class Stage:
-    """Brings one input of a slot to TVM; holds a buffer for arrays that cannot be handed over."""
+    """Converts one input of a slot to a TVM tensor; holds a buffer for arrays that must be copied."""
 
     __slots__ = ("_array", "_dtype", "_empty", "_from_dlpack", "_is_bf16", "_name", "_shape", "_tensor")
 
@@ -34,9 +34,9 @@ class Stage:
         self._tensor: Any
 
     def __call__(self, array: Array) -> Any:
-        """Return a TVM tensor of the array's values: over its memory, or over the buffer, where they were copied to.
+        """Return a TVM tensor with the array's values: over the array's memory, or over the buffer after a copy.
 
-        An array without elements may have any strides, of which TVM takes one sort alone: it gets a tensor of TVM's.
+        An array without elements may have strides that TVM refuses, so it is replaced by a tensor that TVM allocates.
         """
         if not array.size:
             return self._empty(array.shape, self._name)
@@ -45,11 +45,11 @@ class Stage:
             if tensor.data_ptr() % _ALIGNMENT == 0:
                 return tensor
         if array.shape != self._shape:
-            self._make_room(array.shape)
+            self._allocate(array.shape)
         np.copyto(self._array, array)
         return self._tensor
 
-    def _make_room(self, shape: tuple[int, ...]) -> None:
+    def _allocate(self, shape: tuple[int, ...]) -> None:
         if self._is_bf16:
             plain = self._empty(shape, "uint16")
             self._array = np.from_dlpack(plain).view(self._dtype)
@@ -61,17 +61,17 @@ class Stage:
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an uninitialized array at an address that TVM takes."""
+    """Return an uninitialized array at an address that TVM accepts."""
     size = dtype.itemsize
     for dim in shape:
         size *= dim
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 class Handover:
-    """Turns what TVM answered into arrays that the caller owns, and copies where something else owns the memory."""
+    """Turns the tensors that TVM returned into arrays that the caller owns; copies shared memory."""
 
     __slots__ = ("_specs",)
 
@@ -81,15 +81,15 @@ class Handover:
             for spec, fresh in zip(specs, computed, strict=True)
         )
 
-    def __call__(self, answered: Sequence[Any], taken: Sequence[Any], wanted: Sequence[str]) -> list[Array]:
-        """Return the wanted outputs in the order asked; `taken` are the tensors that TVM was given.
+    def __call__(self, returned: Sequence[Any], arguments: Sequence[Any], wanted: Sequence[str]) -> list[Array]:
+        """Return the wanted outputs in that order; `arguments` are the tensors of the call.
 
         An output may be a view of an input or of another output (a reshape copies nothing), or a constant.
         """
-        lent = [(start := tensor.data_ptr(), start + _bytes(tensor)) for tensor in taken]
+        borrowed = [(start := tensor.data_ptr(), start + _bytes(tensor)) for tensor in arguments]
         seen: set[int] = set()
         arrays = {}
-        for (name, dtype, is_bf16, fresh), value in zip(self._specs, answered, strict=True):
+        for (name, dtype, is_bf16, fresh), value in zip(self._specs, returned, strict=True):
             if name not in wanted:
                 continue
             if not hasattr(value, "data_ptr"):
@@ -99,7 +99,7 @@ class Handover:
             array = _bf16(value, dtype) if is_bf16 else np.from_dlpack(value)
             if array.dtype != dtype:
                 array = array.astype(dtype)
-            elif not fresh or at in seen or any(start <= at < end for start, end in lent):
+            elif not fresh or at in seen or any(start <= at < end for start, end in borrowed):
                 array = array.copy()
             seen.add(at)
             arrays[name] = array

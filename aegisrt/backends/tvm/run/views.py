@@ -1,4 +1,4 @@
-"""`view`: a TVM tensor over memory that is not TVM's, told by DLPack (https://dmlc.github.io/dlpack)."""
+"""`view`: a TVM tensor over memory that is not TVM's, by DLPack (https://dmlc.github.io/dlpack)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = b"dltensor"
 
 
 class _Managed(ctypes.Structure):
-    """`DLManagedTensor`: a `DLTensor`, then what frees it."""
+    """`DLManagedTensor`: a `DLTensor`, then the function that frees it."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -32,7 +32,7 @@ class _Managed(ctypes.Structure):
 
 
 _alive: dict[int, _Managed] = {}
-"""The descriptions that TVM still reads, by address."""
+"""The descriptors that TVM still reads, by address."""
 
 
 def _forget(address: int) -> None:
@@ -43,7 +43,7 @@ _deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_forget)
 
 
 class _Producer:
-    """What `tvm_ffi.from_dlpack` asks for a capsule."""
+    """The object that `tvm_ffi.from_dlpack` takes a capsule from."""
 
     def __init__(self, managed: _Managed) -> None:
         self._managed = managed
@@ -58,9 +58,9 @@ class _Producer:
 
 
 def view(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any], device: tuple[int, int]) -> Any:
-    """Return a C-contiguous TVM tensor at an address of a device (DLPack's kind, and which one of it).
+    """Return a C-contiguous TVM tensor at an address of a device (DLPack's kind, and the number among that kind).
 
-    The memory stays its caller's, and must outlive the tensor.
+    The memory belongs to the caller, and must outlive the tensor.
     """
     import tvm_ffi
 
