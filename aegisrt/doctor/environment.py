@@ -58,13 +58,8 @@ class MachineFacts:
     driver_cuda: str | None = None
     """The newest CUDA version that the driver supports."""
     driver_error: Error | None = None
-<<<<<<< HEAD
-    """Why the driver cannot be used."""
-    gpus: tuple[DiscoveredDevice, ...] = ()
-=======
     """The reason why the driver cannot be used."""
-    gpus: tuple[Found, ...] = ()
->>>>>>> 44e449b (TVM and doctor in plain English; the build's parent side is build/library.py, indices are clamped in build/ and checked in run/, and both kinds of slot are one TVMSlot)
+    gpus: tuple[DiscoveredDevice, ...] = ()
     refused_devices: tuple[str, ...] = ()
     """Files in /dev that this user may not open."""
     visible_devices: str | None = None

@@ -34,7 +34,7 @@ from aegisrt.devices.cuda.arrays import arrays_on
 _REBUILD = "build it again: `aegisrt build`, or `TVMBackend().build(model, library)`"
 
 
-class TVMBackend(RuntimeBackend[TVMOptions]):
+class TVMBackend(RuntimeBackend[TVMOptions, TVMLibrary, TVMSlot]):
     """Calls a compiled library: a Relax VM executable, or a plain library of operators."""
 
     kind = "tvm"
