@@ -1,1 +1,1 @@
-"""Benchmarks that print a ratio against the bare engine in the same run."""
+"""Benchmarks: a model and its bare engine in the same run, and the ratio of the two."""

@@ -1,4 +1,4 @@
-"""`environment`: on what a benchmark ran."""
+"""`environment`: the machine and the versions of a benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`interleaved`: time several calls against each other, so that what disturbs the machine disturbs all of them."""
+"""`interleaved`: time several calls against each other, so that a disturbance of the machine disturbs all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Call: TypeAlias = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class TimedCalls:
-    """The times of one call, in nanoseconds, in the order in which they were taken."""
+    """The times of one call, in nanoseconds, in the order in which they were measured."""
 
     name: str
     times_ns: tuple[int, ...]
@@ -30,18 +30,18 @@ class TimedCalls:
 
     @property
     def p99_us(self) -> float:
-        """The 99th percentile in microseconds; the largest where there are fewer than two times."""
+        """The 99th percentile in microseconds; of a single time, that time."""
         return (quantiles(self.times_ns, n=100)[98] if len(self.times_ns) > 1 else self.times_ns[0]) / 1e3
 
 
 def interleaved(calls: Mapping[str, Call], rounds: int, warmup: int = 200) -> dict[str, TimedCalls]:
-    """Return the times of each call by name; every round takes all calls once, in an order of its own.
+    """Return the times of each call by name; every round makes all calls once, in a new order.
 
-    The order is shuffled (seeded), because a call leaves the caches to the next one. The garbage collector is off
+    The order is shuffled (seeded), because each call changes the caches for the next one. The garbage collector is off
     meanwhile. A time includes that of reading the clock, some 50 ns.
     """
-    taken: dict[str, list[int]] = {name: [] for name in calls}
-    order = [(call, taken[name]) for name, call in calls.items()]
+    measured: dict[str, list[int]] = {name: [] for name in calls}
+    order = [(call, measured[name]) for name, call in calls.items()]
     shuffle = random.Random(0).shuffle  # noqa: S311  (an order, not a secret)
     for _ in range(warmup):
         for call in calls.values():
@@ -53,7 +53,7 @@ def interleaved(calls: Mapping[str, Call], rounds: int, warmup: int = 200) -> di
                 started = perf_counter_ns()
                 call()
                 times.append(perf_counter_ns() - started)
-    return {name: TimedCalls(name, tuple(times)) for name, times in taken.items()}
+    return {name: TimedCalls(name, tuple(times)) for name, times in measured.items()}
 
 
 @contextmanager
@@ -70,17 +70,17 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep the calling thread, and those that it starts, on one core meanwhile, where the system can."""
+    """Keep the calling thread, and those that it starts, on one core inside the block, if the system can."""
     with on_cores(usable_cores()[-1:]):
         yield
 
 
 @contextmanager
 def on_cores(cores: Sequence[int], others: Iterable[threading.Thread] = ()) -> Iterator[None]:
-    """Keep the calling thread on the last of `cores` meanwhile, and `others` on the first; empty: wherever they are.
+    """Keep the calling thread on the last of `cores` inside the block, and `others` on the first; no cores: no change.
 
-    What wakes a thread on another core depends on how deep that core sleeps, and on where the scheduler put the thread
-    when it started: the same hop takes 15 or 80 us then, and goes on doing so.
+    How long waking a thread on another core takes depends on how deep that core sleeps, and on where the scheduler put
+    the thread when it started: the same hop takes 15 or 80 us, and keeps that time.
     """
     if not cores:
         yield
@@ -97,5 +97,5 @@ def on_cores(cores: Sequence[int], others: Iterable[threading.Thread] = ()) -> I
 
 
 def usable_cores() -> list[int]:
-    """Return the cores that this thread may run on; none where the system does not tell."""
+    """Return the cores that this thread may run on; none if the system does not report them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

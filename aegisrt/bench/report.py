@@ -1,15 +1,18 @@
-"""`benchmark`: one scenario on one model, and the report of it; `sweep`: latency against load."""
+"""`benchmark`: one scenario on one model, and its report; `sweep`: latency against load."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aegisrt.bench.environment import environment
-from aegisrt.bench.scenarios import Progress, Run, Scenario, silent
+from aegisrt.bench.scenario_run import Progress, ScenarioRun, silent
+from aegisrt.bench.scenarios import Scenario, measure
 from aegisrt.bench.summary import Summary
 from aegisrt.bench.workload import Workload
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.reports.junit import JUnitCase, JUnitSuite, junit_xml
 from aegisrt.runtime.context import ExecutionContext
 
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -18,7 +21,7 @@ LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a scenario is given."""
+    """What a scenario is run with."""
 
     seconds: float = 5.0
     rows: int = 1
@@ -28,7 +31,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """One scenario's outcome."""
+    """One scenario's results."""
 
     scenario: Scenario
     model: str
@@ -54,26 +57,51 @@ class BenchReport:
             document |= {"bare": self.bare.to_json(), "ratio": self.ours.over(self.bare)}
         return document
 
+    def to_junit(self) -> bytes:
+        """Return JUnit XML: one test case, which fails if a request failed; the numbers are its suite's properties."""
+        failed = sum(self.ours.errors.values())
+        classname, seconds = f"bench.{self.backend}.{self.model}", self.load.seconds
+        case = JUnitCase(classname, self.scenario, seconds)
+        if failed:
+            text = "; ".join(f"{count} {code}: {self.ours.messages[code]}" for code, count in self.ours.errors.items())
+            case = replace(case, outcome="failed", message=f"{failed} requests failed", type="requests", text=text)
+        suite = JUnitSuite(f"{self.model} on {self.backend}", [case], dict(self._numbers()))
+        return junit_xml("aegisrt bench", [suite])
+
+    def _numbers(self) -> Iterator[tuple[str, object]]:
+        yield from environment().items()
+        for prefix, summary in (("", self.ours), ("bare.", self.bare)):
+            if summary is not None:
+                yield from ((f"{prefix}latency_us.{name}", round(us, 3)) for name, us in summary.latency_us.items())
+                yield f"{prefix}throughput_per_s", round(summary.throughput_per_s, 3)
+                yield f"{prefix}count", summary.count
+        if self.bare is not None:
+            yield from ((f"ratio.{name}", ratio) for name, ratio in self.ours.over(self.bare).items())
+
 
 def benchmark(
     context: ExecutionContext, model: str, scenario: Scenario, load: Load, progress: Progress = silent
 ) -> BenchReport:
-    """Return what a scenario measured; `server` without a rate takes half of what `offline` reaches in a short run."""
+    """Return the report of a scenario; `server` without a rate takes half of what `offline` reaches in a short run.
+
+    INVALID_ARGUMENT: if no request was due in the time, or the model cannot take the rows.
+    RESOURCE_EXHAUSTED: if requests cannot be sent at the rate.
+    """
     workload = Workload.of(context, model, load.rows)
     if scenario == "server" and load.qps is None:
         load = Load(load.seconds, load.rows, _capacity(workload, load.seconds) / 2, load.against_bare)
     report = _measured(workload, model, scenario, load, progress)
     if not report.ours.count and not report.ours.errors:
         message = f"no request was due within {load.seconds:g} s at {load.qps or 0:g} a second"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "ask for a higher --qps, or for more --seconds")
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "use a higher --qps, or more --seconds")
     return report
 
 
 def _measured(
     workload: Workload, model: str, scenario: Scenario, load: Load, progress: Progress = silent
 ) -> BenchReport:
-    run = Run(workload, load.seconds, load.against_bare, load.qps, progress)
-    run.measure(scenario)
+    run = ScenarioRun(workload, load.seconds, load.against_bare, load.qps, progress)
+    measure(run, scenario)
     backend = workload.context.graph.manifest.models[model].backend
     bare = run.bare.summary() if load.against_bare else None
     return BenchReport(scenario, model, backend, load, run.ours.summary(), bare)
@@ -92,7 +120,7 @@ def sweep(context: ExecutionContext, model: str, load: Load, progress: Progress 
 
 
 def _capacity(workload: Workload, seconds: float) -> float:
-    """Return how many requests a second are answered when they are all there at once."""
-    run = Run(workload, min(1.0, seconds))
-    run.measure("offline")
+    """Return how many requests a second are answered if all are there at once."""
+    run = ScenarioRun(workload, min(1.0, seconds))
+    measure(run, "offline")
     return max(1.0, run.ours.summary().throughput_per_s)

@@ -1,45 +1,51 @@
-"""`Summary`: what many timed requests were like."""
+"""`RequestTimes`: requests as they are measured; `Summary`: their percentiles and rates."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from aegisrt.bench.percentiles import percentile
+import numpy as np
+
 from aegisrt.core.result import Error
 
 PERCENTILES = (50, 90, 99)
 
 
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that at least `percent` of the values do not exceed (the nearest rank)."""
+    return float(np.percentile(values, percent, method="inverted_cdf"))
+
+
 @dataclass(slots=True)
-class Timed:
-    """Requests of one kind as they are measured; turns of it are added up."""
+class RequestTimes:
+    """Requests of one kind (ours, or the bare engine's) while they are measured; all turns are added up."""
 
     latencies_ns: list[int] = field(default_factory=list)
     elapsed_ns: int = 0
     """Time in which requests of this kind alone were running."""
     samples: int = 0
-    """Answered requests; a query of several is so many."""
+    """Answered requests; a query of several counts as several."""
     errors: Counter[str] = field(default_factory=Counter)
-    """Answers that were no result, by code; they have no latency here."""
-    words: dict[str, str] = field(default_factory=dict)
-    """What the first of them said, by code."""
+    """Failed requests by code; they have no latency here."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """The first error's message by code."""
 
     def failed(self, error: Error) -> None:
-        """Count an answer that was no result."""
+        """Count a failed request."""
         self.errors[error.code] += 1
-        self.words.setdefault(error.code, error.message)
+        self.messages.setdefault(error.code, error.message)
 
     def summary(self) -> Summary:
-        """Return the summary of all turns; of nothing, all numbers are 0."""
+        """Return the summary of all turns; if nothing was answered, all numbers are 0."""
         times_us = [latency / 1e3 for latency in self.latencies_ns]
         latency_us = {f"p{percent}": percentile(times_us, percent) if times_us else 0.0 for percent in PERCENTILES}
         latency_us["mean"] = fmean(times_us) if times_us else 0.0
         rate = self.samples / (self.elapsed_ns / 1e9) if self.elapsed_ns else 0.0
-        return Summary(latency_us, rate, len(times_us), dict(self.errors), self.words)
+        return Summary(latency_us, rate, len(times_us), dict(self.errors), self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,8 @@ class Summary:
     count: int
     """Latencies that were measured."""
     errors: dict[str, int]
-    words: dict[str, str] = field(default_factory=dict)
-    """What the first error of each code said."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """The first error's message by code."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, rounded to nanoseconds and thousandths."""
@@ -65,7 +71,7 @@ class Summary:
         }
 
     def over(self, bare: Summary) -> dict[str, float]:
-        """Return this summary's numbers divided by the bare engine's; of latencies less is better, of rates more."""
+        """Return this summary's numbers divided by the bare engine's; for latencies less is better, for rates more."""
         ratios = {name: value / bare.latency_us[name] for name, value in self.latency_us.items() if bare.count}
         if bare.throughput_per_s:
             ratios["throughput"] = self.throughput_per_s / bare.throughput_per_s

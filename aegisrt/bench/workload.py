@@ -19,7 +19,7 @@ _MOST = 64
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One model of a running context, and what is sent to it."""
+    """One model of a running context, and the requests for it."""
 
     context: ExecutionContext
     requests: tuple[ExecutionRequest, ...]
@@ -28,9 +28,10 @@ class Workload:
 
     @staticmethod
     def of(context: ExecutionContext, model: str, rows: int = 1) -> Workload:
-        """Return requests of `rows` rows from the model's sample, where it has one that can be cut; else of zeros.
+        """Return requests of `rows` rows, cut from the model's sample if it has one, else of zeros.
 
-        INVALID_ARGUMENT where more rows are asked for than the model, or its sample, has; or the engine's own error.
+        INVALID_ARGUMENT: if the model's first dimension is fixed and `rows` is not 1.
+        Other codes: the backend's error, if it has no bare call of such a request.
         """
         backend = context.backend(model)
         signature = backend.signature
@@ -42,7 +43,7 @@ class Workload:
         return Workload(context, requests, tuple(backend.bare(request).unwrap() for request in requests))
 
     def in_turn(self) -> tuple[Callable[[], ExecutionRequest], Callable[[], Callable[[], object]]]:
-        """Return functions that give the next request, and the next bare call, over and over."""
+        """Return functions that return the next request, and the next bare call, in an endless cycle."""
         return cycle(self.requests).__next__, cycle(self.bare).__next__
 
 

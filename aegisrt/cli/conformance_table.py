@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import groupby
 
 from aegisrt.cli.render import print_table
-from aegisrt.conformance.check import all_checks
+from aegisrt.conformance.catalogue import all_checks
 from aegisrt.conformance.report import CheckResult, Report, Status
 
 

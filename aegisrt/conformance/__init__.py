@@ -1,4 +1,4 @@
-"""The conformance kit: proves a backend, yours or ours, check by check. See docs/CONFORMANCE.md."""
+"""The conformance kit: checks that a backend meets the contract. See docs/CONFORMANCE.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from aegisrt.conformance.options import ConformanceOptions
     from aegisrt.conformance.report import CheckResult, Report, Status
 
-_HOME = {
+_MODULE_OF = {
     "run": "aegisrt.conformance.kit",
     "Report": "aegisrt.conformance.report",
     "CheckResult": "aegisrt.conformance.report",
@@ -22,7 +22,7 @@ __all__ = ["run", "Report", "CheckResult", "Status", "ConformanceOptions"]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module `aegisrt.conformance` has no attribute `{name}`")
-    return getattr(importlib.import_module(home), name)
+    return getattr(importlib.import_module(module), name)

@@ -1,16 +1,13 @@
-"""`Check`, and the decorator that registers one; docs/CONFORMANCE.md is generated from what stands here."""
+"""`Check`, and the decorator that registers one; docs/CONFORMANCE.md is generated from the registered checks."""
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.core.capabilities import Capabilities
-from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import DataType
 
 if TYPE_CHECKING:
@@ -26,27 +23,27 @@ class Need:
     """What a backend must declare for a check to apply."""
 
     text: str
-    """The need in words, such as `dynamic_shapes=True`."""
+    """The need as reports show it, such as `dynamic_shapes=True`."""
     unmet: str
-    """What a backend that does not have it declares, such as `declares dynamic_shapes=False`."""
+    """What a backend without it declares, such as `declares dynamic_shapes=False`."""
     met_by: Callable[[Capabilities], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One rule that a backend keeps."""
+    """One rule of the contract."""
 
     id: str
     """Stable: `subject.rule`."""
     rule: str
     """The rule in one sentence."""
     why: str
-    """What goes wrong in production where it is broken; with a source where there is one."""
+    """What goes wrong in production if it is broken, with a source if there is one."""
     fix: str
-    """How the author of a backend mends a failure."""
+    """How the author of a backend fixes a failure."""
     needs: tuple[Need, ...]
     isolated: bool
-    """Runs in a process of its own, since it feeds an engine what may kill or spoil the process."""
+    """Runs in a process of its own, because its inputs may kill the process or damage its state."""
     body: Body
 
     @property
@@ -61,14 +58,14 @@ class Check:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as `aegisrt conformance --list --json` prints them."""
         needs = [need.text for need in self.needs]
-        words = {"id": self.id, "rule": self.rule, "why": self.why, "fix": self.fix}
-        return {**words, "needs": needs, "isolated": self.isolated}
+        texts = {"id": self.id, "rule": self.rule, "why": self.why, "fix": self.fix}
+        return {**texts, "needs": needs, "isolated": self.isolated}
 
 
 def check(
     name: str, *, why: str, fix: str, needs: Sequence[Need] = (), isolated: bool = False, rule: str | None = None
 ) -> Callable[[Body], Body]:
-    """Return a decorator that registers a check under the id `name`; its rule is the docstring unless given."""
+    """Return a decorator that registers a check under the id `name`; without `rule`, its rule is the docstring."""
 
     def register(body: Body) -> Body:
         text = rule or (body.__doc__ or "").strip()
@@ -95,27 +92,6 @@ def declares_some(field: str) -> Need:
     return Need(f"{field} not empty", f"declares {field}=()", lambda c: bool(getattr(c, field)))
 
 
-def all_checks() -> dict[str, Check]:
-    """Return every check of the kit by id, in the order of its files."""
-    import aegisrt.conformance.checks  # noqa: F401  (importing it registers them)
-
+def registered() -> dict[str, Check]:
+    """Return the checks registered so far, by id; `catalogue.all_checks` has every check of the kit."""
     return dict(_registered)
-
-
-def select(globs: Sequence[str], exclude: Sequence[str] = ()) -> list[Check]:
-    """Return the checks whose ids match one of `globs` and none of `exclude`.
-
-    INVALID_ARGUMENT for a glob that matches no check at all: a typo must not look like a green run.
-    """
-    known = all_checks()
-    for glob in (*globs, *exclude):
-        if not fnmatch.filter(known, glob):
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"no check matches `{glob}`", _nearest(glob, known))
-    chosen = [item for item in known.values() if any(fnmatch.fnmatchcase(item.id, glob) for glob in globs)]
-    return [item for item in chosen if not any(fnmatch.fnmatchcase(item.id, glob) for glob in exclude)]
-
-
-def _nearest(glob: str, known: dict[str, Check]) -> str:
-    subjects = sorted({f"{item.subject}.*" for item in known.values()})
-    hint = suggest(glob, [*known, *subjects], "checks")
-    return hint if hint.startswith("did") else f"subjects are {', '.join(f'`{name}`' for name in subjects)}"

@@ -26,13 +26,13 @@ class _OptionsRoot(StrictModel):
 
 
 def configured(overrides: Sequence[str], *, config_dir: Path | str | None = None) -> Result[ConformanceOptions]:
-    """Return the options that the group `conformance` and overrides say; without a choice of a file, `full`.
+    """Return the options from the group `conformance` and overrides; `full` if no file of the group is chosen.
 
-    An error's `diagnostics` say everything that is wrong, each with its place.
+    An error's `diagnostics` list every problem with its place.
     """
     chosen = any(text.lstrip("+").partition("=")[0].strip() == GROUP for text in overrides)
-    words = [*overrides] if chosen else [f"{GROUP}={DEFAULT}", *overrides]
-    composed = compose({}, words, config_dir=config_dir, kinds={}, groups=(GROUP,))
+    complete = [*overrides] if chosen else [f"{GROUP}={DEFAULT}", *overrides]
+    composed = compose({}, complete, config_dir=config_dir, kinds={}, groups=(GROUP,))
     if isinstance(composed, Err):
         return composed
     locator = Locator(composed.value.origins, "the command line")

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 import aegisrt
-from aegisrt.conformance.report import ReportEnvironment
+from aegisrt.conformance.report import Environment
 from aegisrt.conformance.target import Target
 from aegisrt.devices.base import Device
 from aegisrt.devices.discover import discover
 
 
-def environment(target: Target) -> ReportEnvironment:
-    """Return where and on what the kit runs; loads no engine."""
-    return ReportEnvironment(
+def environment(target: Target) -> Environment:
+    """Return the environment block for `target`; loads no engine."""
+    return Environment(
         aegisrt=aegisrt.__version__,
         python=platform.python_version(),
         numpy=np.__version__,
@@ -39,7 +39,7 @@ def _cpu() -> str:
 
 
 def _device(device: Device) -> str:
-    """Return the device's name and driver, or why there is none."""
+    """Return the device's name and driver, or why it is not available."""
     if device.kind == "cpu":
         return _cpu()
     found = [one for one in discover() if one.kind == device.kind]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aegisrt.conformance.check import Check, select
+from aegisrt.conformance.catalogue import select
+from aegisrt.conformance.check import Check
 from aegisrt.conformance.environment import environment
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.report import CheckResult, Report
@@ -17,7 +18,7 @@ from aegisrt.conformance.xfails import read_xfails
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Told before each check, with `result` None, and after it."""
+    """One step of a run: reported before each check, with `result` None, and again after it."""
 
     target: Target
     check: Check
@@ -38,13 +39,14 @@ def run(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Report:
-    """Return what the checks found on `backend`: a kind, a RuntimeBackend subclass, or an instance.
+    """Return the report on `backend`: a kind, a RuntimeBackend subclass, or an instance.
 
-    Of an instance its class and its options count: the kit makes fresh ones. `checks` is a glob over check ids, or
-    several; `settings` are other fields of `ConformanceOptions`, such as `options={"threads": 1}` or `cycles=50`.
-    The checks run in processes beside this one, so a crash of the engine is a failed check. Raises ResultError for
-    what is a mistake in the call: an unknown kind, device or check, wrong options; and pydantic's ValidationError for
-    wrong settings.
+    From an instance only the class and the options are used: the kit makes fresh backends. `checks` is a glob over
+    check ids, or several; `settings` are other fields of `ConformanceOptions`, such as `options={"threads": 1}` or
+    `cycles=50`. The checks run in processes beside this one, so a crash of the engine is a failed check.
+
+    ResultError: if the call has a mistake: an unknown kind, device or check, or wrong options.
+    ValidationError (pydantic's): if the settings are wrong.
     """
     globs = ("*",) if checks is None else (checks,) if isinstance(checks, str) else tuple(checks)
     kind = backend if isinstance(backend, str) else None
@@ -58,11 +60,11 @@ def judge(
     chosen = select(settings.checks, settings.exclude)
     target = Target.of(backend, device=settings.device, options=settings.options, instances=settings.instances)
     xfails = read_xfails(settings.xfails)
-    tell = progress or (lambda _: None)
+    report_progress = progress or (lambda _: None)
     results: list[CheckResult] = []
     with Session(target, settings, xfails) as session:
         for index, check in enumerate(chosen):
-            tell(Step(target, check, index, len(chosen)))
+            report_progress(Step(target, check, index, len(chosen)))
             results.append(session.run(check))
-            tell(Step(target, check, index + 1, len(chosen), results[-1]))
+            report_progress(Step(target, check, index + 1, len(chosen), results[-1]))
     return Report.of(environment(target), results)

@@ -1,4 +1,4 @@
-"""What a process holds: memory, files, threads; each None where the system does not tell."""
+"""Counts of what a process holds: memory, files, threads; each None if the system does not report it."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def device_bytes(device: Device) -> int | None:
         return None
     query = [tool, f"--id={device.ordinal}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     try:
-        said = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
-        return int(said.split()[0]) << 20
+        output = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
+        return int(output.split()[0]) << 20
     except (OSError, ValueError, IndexError, subprocess.SubprocessError):
         return None
 
 
 def settled(count: Callable[[], int | None], at_most: int, within_s: float = 2.0) -> int:
-    """Return `count()`, given time to come down to `at_most`: threads end a moment after they are told to."""
+    """Return `count()`, given time to fall to `at_most`: threads end a moment after they are asked to."""
     until = time.monotonic() + within_s
     while (now := count() or 0) > at_most and time.monotonic() < until:
         time.sleep(0.02)
@@ -71,7 +71,7 @@ def growth(count: Callable[[], int | None], work: Callable[[], None], limit: int
 
 
 def leak(work: Callable[[], None], turns: int, growth_bytes: int) -> str | None:
-    """Return what `work`, which does a thing `turns` times, leaks, in words, or None.
+    """Return a description of what `work` leaks, or None; `work` repeats one action `turns` times.
 
     Resident memory shows an engine's leaks, Python's count of allocated blocks shows one small object a turn. Caches
     fill for a hundred turns or so, ever more slowly; a leak goes on.

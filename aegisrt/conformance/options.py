@@ -1,4 +1,4 @@
-"""`ConformanceOptions`: everything that configs/conformance/*.yaml and overrides can say of a run of the kit."""
+"""`ConformanceOptions`: what configs/conformance/*.yaml and overrides can set for a run of the kit."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ConformanceOptions(StrictModel):
     cycles: Annotated[int, Field(ge=2, le=100_000)] = 25
     """Load, execute, unload cycles in one round of the memory checks; a leak must show in three rounds."""
     growth_bytes: Annotated[int, Field(ge=0)] = 1_500_000
-    """Growth of memory in one round that is taken for noise of allocators."""
+    """Growth of memory in one round that counts as allocator noise."""
     time_limit_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Seconds that one check may take; a longer one fails as a hang."""
     build_limit_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
-    """Seconds that building one reference model may take, beside the time of the check that needs it."""
+    """Seconds that building one reference model may take, in addition to the time of the check that needs it."""
     tolerances: dict[DataType, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Accepted differences from the reference by dtype, in place of the kit's own (docs/CONFORMANCE.md)."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -47,4 +47,4 @@ class ConformanceOptions(StrictModel):
     xfails: Path | None = None
     """A file of expected failures, in place of the packaged one."""
     require_installed: bool = False
-    """Exit 1 when an engine is not installed, or no check runs: for a machine that is there to test it."""
+    """Exit 1 if an engine is not installed or no check runs: for a machine whose purpose is to test it."""

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from aegisrt.conformance import kit
-from aegisrt.conformance.check import Check, select
+from aegisrt.conformance.catalogue import select
+from aegisrt.conformance.check import Check
 from aegisrt.conformance.configured import configured
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.report import CheckResult, Status
@@ -38,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Return the collector of the checks, which stands for the kit's own file."""
+    """Return the collector of the checks for the kit's own file."""
     if file_path != _KIT:
         return None
     collector: pytest.Collector = _Kit.from_parent(parent, path=file_path)
@@ -51,13 +52,13 @@ class _Kit(pytest.File):
         options = configured(given.conformance)
         if isinstance(options, Err):
             raise pytest.UsageError(str(options.error))
-        said = {"device": given.device} if given.device else {}
+        chosen = {"device": given.device} if given.device else {}
         if given.check:
-            said["checks"] = tuple(given.check)
-        settings = options.value.model_copy(update=said)
+            chosen["checks"] = tuple(given.check)
+        settings = options.value.model_copy(update=chosen)
         kinds = given.backend or ([settings.backend] if settings.backend else [])
         if not kinds:
-            raise pytest.UsageError("name the backend that is to be judged: --backend KIND")
+            raise pytest.UsageError("name the backend to judge: --backend KIND")
         for kind in kinds:
             yield _Backend.from_parent(self, name=f"{kind} on {settings.device}", kind=kind, settings=settings)
 

@@ -1,10 +1,11 @@
-"""`Report`: what a run of the kit found; its JSON form is in schemas/conformance-report.schema.json."""
+"""`Report`: the results of a run of the kit; its JSON form is in schemas/conformance-report.schema.json."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from pydantic import Field
 
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.reports.junit import junit_xml
+from aegisrt.reports.junit import JUnitCase, JUnitSuite, junit_xml
 
 
 class Status(StrEnum):
-    """What became of a check; only `passed` is a pass."""
+    """The outcome of a check; only `passed` is a pass."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -25,7 +26,7 @@ class Status(StrEnum):
     NOT_INSTALLED = "not_installed"
     """The engine or the device is not there."""
     XFAILED = "xfailed"
-    """It failed, as a file of expected failures says that it does."""
+    """It failed, and a file of expected failures lists it."""
 
 
 class CheckResult(StrictModel):
@@ -34,18 +35,18 @@ class CheckResult(StrictModel):
     backend: str
     """The backend's kind."""
     device: str
-    """The device as it was asked for, such as `cpu` or `cuda:1`."""
+    """The device as requested, such as `cpu` or `cuda:1`."""
     check: str
     """The check's id."""
     status: Status
-    """What became of it."""
+    """Its outcome."""
     reason: str | None = None
     """Why it is not `passed`."""
     duration_ns: int = Field(default=0, ge=0)
     """How long it took."""
 
 
-class ReportEnvironment(StrictModel):
+class Environment(StrictModel):
     """Where a run took place."""
 
     aegisrt: str
@@ -61,13 +62,13 @@ class ReportEnvironment(StrictModel):
     cores: int = Field(ge=1)
     """Processors that this process may use."""
     engines: dict[str, str | None]
-    """Version of each backend's engine by backend kind; null where it has none or is not installed."""
+    """Version of each backend's engine by backend kind; null if it has none or is not installed."""
     devices: dict[str, str]
-    """Name of each device by the name under which it was asked for."""
+    """Name of each device by the name under which it was requested."""
 
 
 class Counts(StrictModel):
-    """How many checks came to each status."""
+    """How many checks have each status."""
 
     passed: int = 0
     failed: int = 0
@@ -79,7 +80,7 @@ class Counts(StrictModel):
 class Report(StrictModel):
     """All results of a run, in the order in which the checks ran."""
 
-    environment: ReportEnvironment
+    environment: Environment
     """Where it ran."""
     results: tuple[CheckResult, ...]
     """One entry for each check, backend and device."""
@@ -87,14 +88,14 @@ class Report(StrictModel):
     """Results by status."""
 
     @classmethod
-    def of(cls, environment: ReportEnvironment, results: list[CheckResult]) -> Report:
-        """Return the report of `results`, counted."""
+    def of(cls, environment: Environment, results: list[CheckResult]) -> Report:
+        """Return the report of `results`, with their counts."""
         counts = Counter(result.status.value for result in results)
         return cls(environment=environment, results=tuple(results), counts=Counts(**counts))
 
     @classmethod
     def merged(cls, reports: list[Report]) -> Report:
-        """Return one report of several, in their order."""
+        """Return several reports as one, in their order."""
         first = reports[0].environment
         engines = {kind: version for report in reports for kind, version in report.environment.engines.items()}
         devices = {name: text for report in reports for name, text in report.environment.devices.items()}
@@ -108,7 +109,7 @@ class Report(StrictModel):
 
     @property
     def not_run(self) -> str | None:
-        """Return why the backend was not judged: its engine or device is not there, or no check applied; else None."""
+        """Return why no check ran: the engine or the device is missing, or no check applies; None if one ran."""
         absent = next((result for result in self.results if result.status is Status.NOT_INSTALLED), None)
         nothing_ran = all(result.status is Status.SKIPPED for result in self.results)
         first = absent or (self.results[0] if nothing_ran and self.results else None)
@@ -120,7 +121,7 @@ class Report(StrictModel):
         return 1 if self.failed else 0
 
     def result(self, check: str) -> CheckResult:
-        """Return the result of one check, the first where several backends have it; raise KeyError."""
+        """Return the result of one check, the first if several backends have it. KeyError: if none has it."""
         for result in self.results:
             if result.check == check:
                 return result
@@ -130,12 +131,41 @@ class Report(StrictModel):
         """Return plain values, as `aegisrt conformance --json` prints them."""
         return self.model_dump(mode="json")
 
+    def _suites(self) -> list[JUnitSuite]:
+        """Return one test suite for each backend and device, in it one test case for each check."""
+        common = self.environment.model_dump(mode="json", exclude={"engines", "devices"})
+        return [
+            JUnitSuite(
+                f"{backend} on {device}",
+                [_case(result) for result in results],
+                {**common, "engine": self.environment.engines.get(backend) or "none"},
+            )
+            for (backend, device), results in groupby(self.results, lambda result: (result.backend, result.device))
+        ]
+
     def write(self, path: str | Path) -> None:
-        """Write the report to a .json or .xml (JUnit) file; INVALID_ARGUMENT for another ending."""
+        """Write the report to a .json or .xml (JUnit) file.
+
+        INVALID_ARGUMENT: if the file has another ending.
+        """
         path = Path(path)
         if path.suffix == ".json":
             path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
         elif path.suffix == ".xml":
-            path.write_bytes(junit_xml(self))
+            path.write_bytes(junit_xml("aegisrt conformance", self._suites()))
         else:
             raise fail(ErrorCode.INVALID_ARGUMENT, f"report file {path} ends in neither .json nor .xml")
+
+
+_SKIPS = {Status.SKIPPED: "", Status.NOT_INSTALLED: "not installed: ", Status.XFAILED: "expected failure: "}
+
+
+def _case(result: CheckResult) -> JUnitCase:
+    subject, _, name = result.check.partition(".")
+    classname, seconds = f"conformance.{result.backend}.{result.device}.{subject}", result.duration_ns / 1e9
+    reason = result.reason or ""
+    if result.status is Status.FAILED:
+        return JUnitCase(classname, name, seconds, "failed", reason, result.check, reason)
+    if result.status in _SKIPS:
+        return JUnitCase(classname, name, seconds, "skipped", _SKIPS[result.status] + reason)
+    return JUnitCase(classname, name, seconds)

@@ -33,12 +33,13 @@ class Target:
     def of(
         backend: str | type[Backend] | Backend, *, device: str = "cpu", options: dict[str, Any], instances: int
     ) -> Target:
-        """Return the target that a kind (or its option set, such as `trt`), a class or an instance means.
+        """Return the target for a kind (or its option set, such as `trt`), a class or an instance.
 
-        Of an instance its class and its options count.
+        From an instance only the class and the options are used.
 
-        Raises ResultError: NOT_FOUND for an unknown kind, UNAVAILABLE where its module does not import,
-        INVALID_ARGUMENT for a device that is none, for what is no backend, and for wrong options.
+        NOT_FOUND: if the kind is unknown.
+        UNAVAILABLE: if its module does not import.
+        INVALID_ARGUMENT: if the device is unknown, the object is not a backend, or the options are wrong.
         """
         found = Device.parse(device)
         if isinstance(backend, RuntimeBackend):
@@ -84,7 +85,7 @@ class Target:
 
 
 def _kind(name: str) -> str:
-    """Return the kind of an option set of the base, such as `trt`; anything else as it is."""
+    """Return the kind of an option set of the base, such as `trt`; any other name unchanged."""
     return option_sets(entries().unwrap(), configs_dir()).get(name, name)
 
 

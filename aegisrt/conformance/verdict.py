@@ -1,4 +1,4 @@
-"""What a check says: it raises `Failed` or `Skipped`, or it returns and has passed."""
+"""The verdict of a check: it raises `Failed` or `Skipped`, or it returns and has passed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ T = TypeVar("T")
 
 
 class Failed(Exception):  # noqa: N818  (a verdict, not an error of the kit)
-    """The backend breaks the rule; the text says what came and what was wanted."""
+    """The backend breaks the rule; the text has what was wanted and what was returned."""
 
 
 class Skipped(Exception):  # noqa: N818
-    """The check does not apply here; the text says why."""
+    """The check does not apply here; the text has the reason."""
 
 
 def that(holds: object, otherwise: str) -> None:
-    """Return when `holds`; fail with `otherwise` when not."""
+    """Fail with `otherwise` unless `holds`."""
     if not holds:
         raise Failed(otherwise)
 
 
 def ok(result: Result[T], doing: str) -> T:
-    """Return the value of an Ok; fail with its error, or with its type where it is no Result at all."""
+    """Return the value of an Ok; fail with the error of an Err, or with the type of anything else."""
     if isinstance(result, Ok):
         return result.value
     if isinstance(result, Err):

@@ -1,4 +1,4 @@
-"""Expected failures: gaps that are bugs, each with its reason, in a TOML file; strict in both directions."""
+"""Expected failures: known bugs, each with its reason, in a TOML file; strict in both directions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from aegisrt.conformance.check import all_checks
+from aegisrt.conformance.catalogue import all_checks
 from aegisrt.conformance.processes.judge import Outcome
 from aegisrt.conformance.report import Status
 from aegisrt.conformance.target import Target
@@ -41,7 +41,7 @@ class Xfails:
 
     def applied(self, target: Target, check: str, outcome: Outcome) -> Outcome:
         """Return the outcome: an expected failure is `xfailed`, an expected failure that passes is `failed`."""
-        entry = next((item for item in self.entries if _means(item, target, check)), None)
+        entry = next((item for item in self.entries if _applies(item, target, check)), None)
         if entry is None:
             return outcome
         if outcome.status is Status.FAILED:
@@ -54,8 +54,8 @@ class Xfails:
 def read_xfails(file: Path | None) -> Xfails:
     """Return the expected failures in `file`, by default the packaged one.
 
-    Raises ResultError: NOT_FOUND for a missing file, INVALID_ARGUMENT for one that is malformed or names a check
-    that does not exist.
+    NOT_FOUND: if the file is missing.
+    INVALID_ARGUMENT: if it is malformed, or names a check that does not exist.
     """
     file = file or PACKAGED
     try:
@@ -79,5 +79,5 @@ def read_xfails(file: Path | None) -> Xfails:
     return Xfails(entries, file.name)
 
 
-def _means(entry: Xfail, target: Target, check: str) -> bool:
+def _applies(entry: Xfail, target: Target, check: str) -> bool:
     return entry.check == check and entry.backend == target.kind and entry.device in (None, target.device.kind)

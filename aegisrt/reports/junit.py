@@ -1,66 +1,80 @@
-"""A report as JUnit XML, as Jenkins, GitLab and GitHub's test reporters read it."""
+"""`junit_xml`: rows as JUnit XML, as Jenkins, GitLab and GitHub's test reporters read it."""
 
 from __future__ import annotations
 
 import re
-from itertools import groupby
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 from xml.etree import ElementTree as Xml
 
-if TYPE_CHECKING:
-    from aegisrt.conformance.report import CheckResult, Report
-
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SKIPS = {"skipped": "", "not_installed": "not installed: ", "xfailed": "expected failure: "}
 
 
-def junit_xml(report: Report) -> bytes:
-    """Return the document: one test suite for each backend and device, one test case a check."""
-    root = Xml.Element("testsuites", {"name": "aegisrt conformance", **_totals(report.results)})
-    for (backend, device), group in groupby(report.results, key=lambda result: (result.backend, result.device)):
-        results = tuple(group)
-        suite = Xml.SubElement(root, "testsuite", {"name": f"{backend} on {device}", **_totals(results)})
-        _properties(suite, report, backend)
-        for result in results:
-            _case(suite, result)
+@dataclass(frozen=True, slots=True)
+class JUnitCase:
+    """One test case."""
+
+    classname: str
+    name: str
+    seconds: float
+    outcome: Literal["passed", "failed", "skipped"] = "passed"
+    message: str = ""
+    """Why it failed or was skipped."""
+    type: str = ""
+    """Of a failure: what failed."""
+    text: str = ""
+    """Of a failure: the details."""
+
+
+@dataclass(frozen=True, slots=True)
+class JUnitSuite:
+    """One test suite."""
+
+    name: str
+    cases: Sequence[JUnitCase]
+    properties: Mapping[str, object] = field(default_factory=dict)
+
+
+def junit_xml(name: str, suites: Sequence[JUnitSuite]) -> bytes:
+    """Return the document. Characters that XML 1.0 does not allow are replaced."""
+    every = [case for suite in suites for case in suite.cases]
+    root = Xml.Element("testsuites", {"name": name, **_totals(every)})
+    for suite in suites:
+        element = Xml.SubElement(root, "testsuite", {"name": _clean(suite.name), **_totals(suite.cases)})
+        properties = Xml.SubElement(element, "properties")
+        for key, value in suite.properties.items():
+            Xml.SubElement(properties, "property", {"name": key, "value": _clean(str(value))})
+        for case in suite.cases:
+            _add(element, case)
     Xml.indent(root)
     return bytes(Xml.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _case(suite: Xml.Element, result: CheckResult) -> None:
-    subject, _, name = result.check.partition(".")
-    where = f"conformance.{result.backend}.{_clean(result.device)}.{subject}"
-    case = Xml.SubElement(suite, "testcase", {"classname": where, "name": name, "time": _seconds(result.duration_ns)})
-    reason = _clean(result.reason or "")
-    if result.status.value == "failed":
-        Xml.SubElement(case, "failure", {"message": reason, "type": result.check}).text = reason
-    elif result.status.value in _SKIPS:
-        Xml.SubElement(case, "skipped", {"message": _SKIPS[result.status.value] + reason})
+def _add(suite: Xml.Element, case: JUnitCase) -> None:
+    attributes = {"classname": _clean(case.classname), "name": _clean(case.name), "time": _time(case.seconds)}
+    element = Xml.SubElement(suite, "testcase", attributes)
+    if case.outcome == "failed":
+        failure = Xml.SubElement(element, "failure", {"message": _clean(case.message), "type": case.type})
+        failure.text = _clean(case.text)
+    elif case.outcome == "skipped":
+        Xml.SubElement(element, "skipped", {"message": _clean(case.message)})
 
 
-def _properties(suite: Xml.Element, report: Report, backend: str) -> None:
-    values = report.environment.model_dump(mode="json", exclude={"engines", "devices"})
-    values["engine"] = report.environment.engines.get(backend) or "none"
-    properties = Xml.SubElement(suite, "properties")
-    for name, value in values.items():
-        Xml.SubElement(properties, "property", {"name": name, "value": _clean(str(value))})
-
-
-def _totals(results: tuple[CheckResult, ...]) -> dict[str, str]:
-    statuses = [result.status.value for result in results]
+def _totals(cases: Sequence[JUnitCase]) -> dict[str, str]:
+    outcomes = [case.outcome for case in cases]
     return {
-        "tests": str(len(results)),
-        "failures": str(statuses.count("failed")),
+        "tests": str(len(cases)),
+        "failures": str(outcomes.count("failed")),
         "errors": "0",
-        "skipped": str(sum(status in _SKIPS for status in statuses)),
-        "time": _seconds(sum(result.duration_ns for result in results)),
+        "skipped": str(outcomes.count("skipped")),
+        "time": _time(sum(case.seconds for case in cases)),
     }
 
 
-def _seconds(duration_ns: int) -> str:
-    return f"{duration_ns / 1e9:.6f}"
+def _time(seconds: float) -> str:
+    return f"{seconds:.6f}"
 
 
 def _clean(text: str) -> str:
-    """Return `text` without the characters that XML 1.0 does not allow."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from aegisrt.conformance.check import all_checks, check, declares, select
+from aegisrt.conformance.catalogue import all_checks, select
+from aegisrt.conformance.check import check, declares
 from aegisrt.conformance.configured import configured
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.resources import configs_dir

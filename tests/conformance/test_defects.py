@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 import aegisrt.conformance
-from aegisrt.conformance.check import all_checks
+from aegisrt.conformance.catalogue import all_checks
 from aegisrt.conformance.report import Status
 from tests.conformance.defects import all_defects, sound
 

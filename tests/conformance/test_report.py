@@ -5,12 +5,12 @@ import jsonschema
 import pytest
 
 from aegisrt.conformance import CheckResult, Report, Status, run
-from aegisrt.conformance.report import Counts, ReportEnvironment
+from aegisrt.conformance.report import Counts, Environment
 from aegisrt.conformance.schemas import conformance_schemas
 from aegisrt.core.resources import schemas_dir
 from aegisrt.core.result import ResultError
 
-ENVIRONMENT = ReportEnvironment(
+ENVIRONMENT = Environment(
     aegisrt="0.1.0", python="3.11.0", numpy="2.0.0", platform="Linux", cpu="a cpu", cores=2,
     engines={"mock": None, "onnx": "1.20.0"}, devices={"cpu": "a cpu"},
 )  # fmt: skip

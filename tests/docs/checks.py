@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 
-from aegisrt.conformance.check import Check, all_checks
+from aegisrt.conformance.catalogue import all_checks
+from aegisrt.conformance.check import Check
 from aegisrt.conformance.references.compare import ACCUMULATED, ELEMENTWISE
 
 WIDTH = 120

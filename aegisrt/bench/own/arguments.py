@@ -1,4 +1,4 @@
-"""`parser_of`: the options that the committed benchmarks have in common."""
+"""`parser_of`: the common options of the committed benchmarks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 
 
 def parser_of(name: str, description: str | None, *, rounds: int, what: str) -> argparse.ArgumentParser:
-    """Return the parser of `python -m aegisrt.bench.NAME`: `rounds`, 1 at least and `rounds` by default, and `json`."""
-    parser = argparse.ArgumentParser(prog=f"python -m aegisrt.bench.{name}", description=description)
+    """Return the parser of `python -m aegisrt.bench.own.NAME`: `--rounds`, at least 1, and `--json`."""
+    parser = argparse.ArgumentParser(prog=f"python -m aegisrt.bench.own.{name}", description=description)
     parser.add_argument(
         "--rounds", type=_at_least_one, default=rounds, help=f"how often each {what} is timed (default: %(default)s)"
     )

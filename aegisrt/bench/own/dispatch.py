@@ -1,8 +1,8 @@
-"""What a request costs beyond the engine: `python -m aegisrt.bench.own.dispatch [--model FILE] [--rounds N] [--json]`.
+"""The cost of a request beyond the engine: `python -m aegisrt.bench.own.dispatch [--model FILE] [--rounds N] [--json]`.
 
 One ONNX Runtime session on one core, called bare, through `ONNXBackend.execute` and through `ExecutionContext.execute`,
-in turns; and again in turns with Polygraphy's `OnnxrtRunner.infer` where that is installed, which leaves them cold
-caches. Of a one-node model, which may take 10 us more; or of FILE with inputs of zeros, which may take 1.02 times.
+in turns; and again in turns with Polygraphy's `OnnxrtRunner.infer` if that is installed, which leaves the caches cold
+for them. The model has one node, and may take 10 us more; or it is FILE with inputs of zeros, and may take 1.02 times.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class DispatchTimes:
 
     groups: dict[str, dict[str, TimedCalls]]
     model: str
-    """What was called: a file, or the one-node model."""
+    """Which model was called: a file, or the one-node model."""
     rounds: int
     engine: str
     missing: dict[str, str]
     """Calls that could not be measured, and why."""
 
     def findings(self) -> list[Finding]:
-        """Return for each group what `ExecutionContext.execute` takes beyond the bare call, and its bound."""
+        """Return for each group the time of `ExecutionContext.execute` beyond the bare call, and its bound."""
         found = []
         for group, samples in self.groups.items():
             ours, bare = samples[CONTEXT].median_us, samples[BARE].median_us
@@ -89,7 +89,7 @@ def _rows(samples: Mapping[str, TimedCalls]) -> dict[str, dict[str, float]]:
 
 
 def measure(rounds: int, model: Path | None = None) -> DispatchTimes:
-    """Return the times of `rounds` rounds; raise `ResultError` where ONNX Runtime is missing or FILE does not load."""
+    """Return the times of `rounds` rounds. `ResultError`: if ONNX Runtime is missing or FILE does not load."""
     with one_core(), _deployed(model) as (context, backend), _polygraphy(backend.session) as infer:
         session, signature = backend.session, backend.signature
         assert signature is not None
@@ -131,7 +131,7 @@ def table(measured: DispatchTimes) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 where the bounds hold, 1 where one does not or nothing could be measured."""
+    """Return the exit code: 0 if the bounds hold, 1 if one does not or nothing could be measured."""
     parser = parser_of("dispatch", __doc__, rounds=10_000, what="call")
     parser.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file (default: the one-node model)")
     given = parser.parse_args(arguments)
@@ -165,7 +165,7 @@ def _deployed(model: Path | None) -> Iterator[tuple[ExecutionContext, ONNXBacken
 
 @contextmanager
 def _polygraphy(session: Any) -> Iterator[Callable[..., object] | None]:
-    """Yield the `infer` of a Polygraphy runner over the session; None where Polygraphy is not installed."""
+    """Yield the `infer` of a Polygraphy runner over the session; None if Polygraphy is not installed."""
     if _POLYGRAPHY.missing():
         yield None
         return

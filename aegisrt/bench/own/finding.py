@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One ratio, time or difference; its bound is "" where it is told without one."""
+    """One ratio, time or difference; `bound` is "" if it has none."""
 
     name: str
     value: float
@@ -23,16 +23,16 @@ class Finding:
 
 
 def at_most(name: str, value: float, bound: float, unit: str, detail: str = "") -> Finding:
-    """Return a finding that holds up to a bound."""
+    """Return a finding that holds if the value is at most `bound`."""
     return Finding(name, value, unit, f"<= {bound:g}", value <= bound, detail)
 
 
 def gain(name: str, fast: float, slow: float, bound: float) -> Finding:
-    """Return a finding that holds from a ratio of two rates on."""
+    """Return a finding that holds if the ratio of two rates is at least `bound`."""
     ratio = fast / slow
     return Finding(name, ratio, "times", f">= {bound:g}", ratio >= bound, f"{fast:.0f}/s over {slow:.0f}/s")
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 0 where every bound holds, 1 where one does not."""
+    """Return 0 if every bound holds, else 1."""
     return 0 if all(finding.holds for finding in findings) else 1

@@ -22,7 +22,7 @@ def bare_hop(call: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
             future, run = job
             try:
                 future.set_result(run())
-            except Exception as error:  # noqa: BLE001  (whatever the engine raises belongs to who waits)
+            except Exception as error:  # noqa: BLE001  (the engine's error belongs to the waiting caller)
                 future.set_exception(error)
 
     def hop() -> Any:

@@ -1,7 +1,7 @@
-"""What the queue costs and gains, as ratios in one run: `python -m aegisrt.bench.own.queueing [--quick] [--json]`.
+"""The cost and the gain of the queue, as ratios in one run: `python -m aegisrt.bench.own.queueing [--quick] [--json]`.
 
 - hop: `submit().result()` over a bare queue, future and worker thread around the same `execute`, and, without a bound
-  of its own, around `session.run`; on one core, and on two, where the time is that of waking the other core twice;
+  of its own, around `session.run`; on one core, and on two: there waking the other core twice takes most of the time;
 - batching: requests a second of 64 clients with batches of 32, over the same without (a mock of 5 ms a call), and over
   the same queued path with batches of 1 (the digits model on ONNX Runtime);
 - delay: the 99th percentile of the queue delay at low load, beyond `max_queue_delay_us`, and that of a bare timer;
@@ -30,7 +30,7 @@ from aegisrt.bench.measure import interleaved, on_cores, usable_cores
 from aegisrt.bench.one_node import one_node_model
 from aegisrt.bench.own.finding import Finding, at_most, exit_code, gain
 from aegisrt.bench.own.hop import bare_hop
-from aegisrt.bench.percentiles import percentile
+from aegisrt.bench.summary import percentile
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode
@@ -57,10 +57,10 @@ def measure(*, quick: bool = False) -> list[Finding]:
 
 
 def hops(folder: Path, rounds: int) -> list[Finding]:
-    """Return what `submit().result()` takes over a bare hop around `execute`, and around the engine's own call.
+    """Return the time of `submit().result()` over a bare hop around `execute`, and around the engine's own call.
 
-    Caller and workers are kept on one core, and then, where there are two, on a core each: left to the scheduler, one
-    of the hops may cross cores and the other may not.
+    Caller and workers are kept on one core, and then, if there are two, on a core each: if the scheduler chose, one
+    of the hops could cross cores and the other not.
     """
     path = folder / "one_node.onnx"
     path.write_bytes(one_node_model((1, 16)))
@@ -76,14 +76,14 @@ def hops(folder: Path, rounds: int) -> list[Finding]:
                 "engine": around_engine,
                 "submit": lambda: context.submit(request).result(),
             }
-            calls["submit"]()  # the model's workers start with the first request
+            calls["submit"]()  # the first request starts the model's workers
             workers = set(threading.enumerate()) - running
             found = []
             for where, chosen in {"one core": cores[-1:], "two cores": cores[-2:]}.items():
                 if where == "one core" or len(chosen) > 1:
                     with on_cores(chosen, workers):
-                        taken = interleaved(calls, rounds)
-                    found += _hops({name: sample.median_us for name, sample in taken.items()}, where)
+                        measured = interleaved(calls, rounds)
+                    found += _hops({name: sample.median_us for name, sample in measured.items()}, where)
             return found
 
 
@@ -121,9 +121,9 @@ def digits_batching(seconds: float) -> Finding:
 
 
 def queue_delay(folder: Path, count: int) -> Finding:
-    """Return the 99th percentile of the queue delay of lone requests, in milliseconds beyond what is allowed.
+    """Return the 99th percentile of the queue delay of lone requests, in milliseconds beyond the allowed delay.
 
-    Beside it, in turns: that of a bare timer of the same length. What delays that one is the machine.
+    In turns with it, a bare timer of the same length is measured: the machine alone delays that one.
     """
     batching = {"max_batch_size": 32, "max_queue_delay_us": DELAY_US}
     request = ExecutionRequest(inputs={"x": np.zeros((1, 4), np.float32)})
@@ -135,8 +135,8 @@ def queue_delay(folder: Path, count: int) -> Finding:
             timers.append(_bare_timer_us())
             time.sleep(0.002)
     beyond_ms, bare_ms = ((percentile(found, 99) - DELAY_US) / 1e3 for found in (waits, timers))
-    told = f"{median(waits):.0f} us median, {percentile(waits, 99):.0f} us p99, {DELAY_US} us allowed"
-    detail = f"{told}; a bare timer: {bare_ms:.2f} ms"
+    delays = f"{median(waits):.0f} us median, {percentile(waits, 99):.0f} us p99, {DELAY_US} us allowed"
+    detail = f"{delays}; a bare timer: {bare_ms:.2f} ms"
     return at_most("p99 queue delay beyond max_queue_delay_us", beyond_ms, 1.0, "ms", detail)
 
 
@@ -149,7 +149,7 @@ def _bare_timer_us() -> float:
 
 
 def deadlines(folder: Path, count: int, sleep_ms: int) -> Iterator[Finding]:
-    """Yield when requests of 20 ms return from an engine that sleeps, and whether the model serves after."""
+    """Yield how late requests of 20 ms return from a sleeping engine, and how soon the model serves after them."""
     request = ExecutionRequest(inputs={"x": np.zeros((1, 4), np.float32)}, timeout_ms=TIMEOUT_MS)
     took_ms: list[float] = []
     with deployed({"path": str(_double(folder)), "backend": "mock"}, delay_ms=sleep_ms) as context:
@@ -226,7 +226,7 @@ def _double(folder: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 where every bound holds, 1 where one does not."""
+    """Return the exit code: 0 if every bound holds, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m aegisrt.bench.own.queueing", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

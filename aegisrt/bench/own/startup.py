@@ -1,4 +1,4 @@
-"""What starting costs: `python -m aegisrt.bench.own.startup [--rounds N] [--json]`.
+"""The cost of starting: `python -m aegisrt.bench.own.startup [--rounds N] [--json]`.
 
 Fresh processes: `aegisrt --help`, `import aegisrt`, all public names, `aegisrt validate` and `aegisrt run` of the
 packaged demo, each as a ratio to `python -c "import numpy, pydantic"` in the same rounds. Every command runs once
@@ -99,7 +99,7 @@ def table(measured: StartupTimes) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 where the bounds hold, 1 where one does not."""
+    """Return the exit code: 0 if the bounds hold, else 1."""
     given = parser_of("startup", __doc__, rounds=10, what="command").parse_args(arguments)
     measured = measure(given.rounds)
     print(json.dumps(measured.to_json(), indent=2) if given.json else table(measured))
@@ -111,8 +111,8 @@ def _failure(name: str, folder: str) -> str | None:
     done = _run(name, folder)
     if done.returncode == 0:
         return None
-    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return f"exit code {done.returncode}: {said[0] if said else 'it does not say why'}"
+    output = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    return f"exit code {done.returncode}: {output[0] if output else 'no output'}"
 
 
 def _start(name: str, folder: str) -> Call:

@@ -119,10 +119,8 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
 
 
 def _write(path: Path, report: BenchReport, document: dict[str, Any]) -> None:
-    from aegisrt.bench.junit import junit_xml
-
     if path.suffix == ".xml":
-        path.write_bytes(junit_xml(report))
+        path.write_bytes(report.to_junit())
     else:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -167,7 +165,7 @@ def _print(report: BenchReport) -> None:
     title = f"{report.scenario}{rate}, model {report.model} on {report.backend}, {report.load.seconds:g} s"
     print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
     for code, count in report.ours.errors.items():
-        print(f"{count} requests answered {code}: {report.ours.words[code]}")
+        print(f"{count} requests answered {code}: {report.ours.messages[code]}")
 
 
 def _shown(found: Summary, name: str) -> str:

@@ -127,14 +127,15 @@ def _judge(options: ConformanceOptions) -> Report:
     assert options.backend is not None
     with progress_bar(f"{options.backend} on {options.device}") as advance:
 
-        def tell(step: Step) -> None:
+        def report_progress(step: Step) -> None:
             advance(step.index, step.total, step.check.id)
 
-        return judge(options.backend, options, tell)
+        return judge(options.backend, options, report_progress)
 
 
 def _list(cells: list[ConformanceOptions], format: str) -> int:  # noqa: A002
-    from aegisrt.conformance.check import Check, select
+    from aegisrt.conformance.catalogue import select
+    from aegisrt.conformance.check import Check
 
     chosen: dict[str, Check] = {}
     try:

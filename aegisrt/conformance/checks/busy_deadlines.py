@@ -1,4 +1,4 @@
-"""Deadlines while the engine is busy: a caller gets its answer on time, and not when the engine comes back."""
+"""Deadlines while the engine is busy: a caller gets its answer on time, and not when the engine is done."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _TRIES = 8
     "deadlines.busy-engine",
     fix="Release the GIL around the engine's call, and keep what one call needs in the slot that `_open` returns: "
     "a call whose caller has gone is finished like any other.",
-    why="A deployment answers a caller at the deadline while a worker is still inside the engine. What the engine "
-    "answers then belongs to nobody, least of all to the next request.",
+    why="A deployment answers a caller at the deadline while a worker is still inside the engine. The engine's "
+    "late answer must be dropped, and must never reach the next request.",
 )
 def busy_engine(subject: Subject) -> None:
-    """Behind a queue, calls that outlive their deadline are given up on time, and the next call is right."""
+    """Behind a queue, calls that outlive their deadline are abandoned on time, and the next call is right."""
     name, took_ns = subject.slow()
     inputs, others = subject.inputs(name), subject.inputs(name, 1)
     with _behind_a_queue(subject, name) as model:
@@ -40,25 +40,25 @@ def busy_engine(subject: Subject) -> None:
                 late_ns.append(waited_ns - limit_ns)
                 if isinstance(result, Err):
                     verdict.refused(result, ErrorCode.DEADLINE_EXCEEDED, f"{call} with a quarter of its time")
-            answer = verdict.ok(model.execute(ExecutionRequest(inputs=others)), "a call after those given up")
-            subject.matches(name, others, answer.outputs, "a call after those given up")
+            answer = verdict.ok(model.execute(ExecutionRequest(inputs=others)), "a call after those abandoned")
+            subject.matches(name, others, answer.outputs, "a call after those abandoned")
             if isinstance(result, Err) and max(late_ns) < took_ns // 2:
                 return
             took_ns = min(took_ns, answer.timings.compute)  # the machine was busier when the model's time was taken
-    said = f"with {limit_ns / 1e6:.1f} ms, calls of {took_ns / 1e6:.1f} ms were given up {max(late_ns) / 1e6:.1f} ms"
-    raise verdict.Failed(f"{said} too late")
+    late = f"with {limit_ns / 1e6:.1f} ms, calls of {took_ns / 1e6:.1f} ms were abandoned {max(late_ns) / 1e6:.1f} ms"
+    raise verdict.Failed(f"{late} too late")
 
 
 @check(
     "deadlines.busy-instances",
     needs=[declares("concurrent")],
     fix="Do not override `execute`, and hold no lock of your own around it: the base class waits for a free slot, "
-    "and no longer than the deadline.",
-    why="While every instance is busy, a call that waits must be able to give up; else one slow request holds up "
-    "the callers of all that came after it.",
+    "but no longer than the deadline.",
+    why="While every instance is busy, a call that waits must be able to stop waiting; else one slow request "
+    "holds up the callers of all later ones.",
 )
 def busy_instances(subject: Subject) -> None:
-    """A call that waits for an instance is DEADLINE_EXCEEDED while that still runs, which nothing disturbs."""
+    """A call that waits for a busy instance is DEADLINE_EXCEEDED on time, and the running call is undisturbed."""
     name, took_ns = subject.slow()
     backend = subject.loaded(name, instances=1)
     inputs = subject.inputs(name)
@@ -72,17 +72,17 @@ def busy_instances(subject: Subject) -> None:
             running = pool.submit(occupy)
             time.sleep(took_ns / 1e9 / 5)
             waiting = backend.execute(ExecutionRequest(inputs=inputs, timeout_ms=took_ns / 1e6 / 5))
-            given_up = perf_counter_ns()
+            returned = perf_counter_ns()
             entered, result = running.result()
         answer = verdict.ok(result, "the call that another waited for")
         subject.matches(name, inputs, answer.outputs, "the call that another waited for")
-        subject.serves(backend, name, 1, when="after a call that was given up")
-        late_ns = given_up - (entered + answer.timings.compute)
+        subject.serves(backend, name, 1, when="after a call that was abandoned")
+        late_ns = returned - (entered + answer.timings.compute)
         if late_ns < 0:
             verdict.refused(waiting, ErrorCode.DEADLINE_EXCEEDED, "a call while the only instance is busy")
             return
-    said = f"a call with {took_ns / 5e6:.1f} ms to wait for the only instance"
-    raise verdict.Failed(f"{said} came back {late_ns / 1e6:.1f} ms after that was free again")
+    call = f"a call with {took_ns / 5e6:.1f} ms to wait for the only instance"
+    raise verdict.Failed(f"{call} returned {late_ns / 1e6:.1f} ms after it was free again")
 
 
 def _timed(model: ServedModel, request: ExecutionRequest) -> tuple[Result[ExecutionResult], int]:

@@ -1,4 +1,4 @@
-"""Declarations: what is declared works, and what is not is refused rather than answered with a wrong number."""
+"""Declarations: what is declared works, and everything else is refused, not answered with a wrong number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares, declares_some
 from aegisrt.conformance.references.models import REFERENCES
-from aegisrt.conformance.references.supply import NotBuilt
+from aegisrt.conformance.references.supply import MODELS, NotBuilt
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
@@ -19,28 +19,28 @@ from aegisrt.core.result import Err, ErrorCode, Result, ResultError
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.base import KINDS, Device
 
-_HONEST = "The graph plans by what is declared: {}. An engine that half knows a thing answers a wrong number. "
-_REFUSE = "Do not override `load` or `execute`: the base class refuses what is not declared. Or declare it."
+_HONEST = "The graph plans by what is declared: {}. An engine with partial support answers a wrong number. "
+_REFUSE = "Do not override `load` or `execute`: the base class refuses anything undeclared. Or declare it."
 _NO = (ErrorCode.UNIMPLEMENTED, ErrorCode.INVALID_ARGUMENT)
 
 
 @check(
     "capabilities.well-formed",
-    why="`aegisrt backends`, the graph and this kit read the declaration as it stands.",
+    why="`aegisrt backends`, the graph and this kit rely on the declaration.",
     fix="Fill in `kind`, `capabilities` and `Options` as docs/adding-a-backend.md shows.",
 )
 def well_formed(subject: Subject) -> None:
-    """`kind`, `capabilities`, `Options` and `availability` are what they should be."""
+    """`kind`, `capabilities`, `Options` and `availability` are well formed and agree with each other."""
     backend, can = subject.target.backend, subject.can
-    verdict.that(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", backend.kind), f"kind {backend.kind!r} is no override key")
+    verdict.that(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", backend.kind), f"kind {backend.kind!r} is not an override key")
     endings = (*can.formats, *can.builds_from)
     verdict.that(can.formats, "`formats` is empty: it loads nothing")
     verdict.that(all(ending.startswith(".") for ending in endings), f"file name endings need their dot: {endings}")
-    verdict.that(can.dtypes and all(isinstance(dtype, DataType) for dtype in can.dtypes), "`dtypes` are no DataTypes")
+    verdict.that(can.dtypes and all(isinstance(dtype, DataType) for dtype in can.dtypes), "`dtypes` are not DataTypes")
     verdict.that(can.devices and set(can.devices) <= set(KINDS), f"`devices` {can.devices} are not among {KINDS}")
-    verdict.that(issubclass(backend.Options, BackendOptions), "`Options` is no subclass of BackendOptions")
+    verdict.that(issubclass(backend.Options, BackendOptions), "`Options` is not a subclass of BackendOptions")
     verdict.that(subject.target.parsed_options().kind == backend.kind, "`Options.kind` differs from `kind`")
-    verdict.that(backend.availability().available is True, "it runs, and `availability()` says it is not available")
+    verdict.that(backend.availability().available is True, "it runs, but `availability()` reports that it does not")
 
 
 @check(
@@ -56,7 +56,7 @@ def options_are_strict(subject: Subject) -> None:
             backend(wrong, device=subject.target.device)
         except (ValidationError, ResultError):
             continue
-        raise verdict.Failed(f"options {wrong} were taken")
+        raise verdict.Failed(f"options {wrong} were accepted")
     schema = backend.Options.model_json_schema()
     verdict.that(schema.get("additionalProperties") is False, "the JSON Schema of the options allows unknown fields")
     kind = schema.get("properties", {}).get("kind", {})
@@ -131,8 +131,8 @@ def undeclared_external_data(subject: Subject) -> None:
 
 @check(
     "capabilities.undeclared-device",
-    why="A model that was placed on a GPU must not run elsewhere in silence.",
-    fix="Do not override `load`: the base class looks at the device's kind.",
+    why="A model that was placed on a GPU must not silently run elsewhere.",
+    fix="Do not override `load`: the base class checks the device's kind.",
 )
 def undeclared_device(subject: Subject) -> None:
     """`load` on a device kind that is not declared is UNIMPLEMENTED."""
@@ -148,11 +148,11 @@ def undeclared_device(subject: Subject) -> None:
 
 @check(
     "capabilities.undeclared-build",
-    why="A deployer asks before it builds; a build that does nothing looks done.",
-    fix="Do not override `build`; leave `_build` as it is where the engine compiles nothing.",
+    why="A build that does nothing, and is Ok, looks like a finished one.",
+    fix="Do not override `build`; leave `_build` unchanged if the engine compiles nothing.",
 )
 def undeclared_build(subject: Subject) -> None:
-    """`build` is UNIMPLEMENTED where `builds_from` is empty, and leaves no file."""
+    """`build` is UNIMPLEMENTED if `builds_from` is empty, and leaves no file."""
     if subject.can.builds_from:
         raise verdict.Skipped(f"declares builds_from={subject.can.builds_from}")
     target = subject.scratch / "built"
@@ -166,12 +166,10 @@ def undeclared_build(subject: Subject) -> None:
     needs=[declares_some("builds_from")],
     isolated=True,
     why="The build step is part of a deployment: its file must load, and a bad source must leave none behind.",
-    fix="Write to a temporary file beside `target` in `_build`, and rename it when it is whole.",
+    fix="Write to a temporary file beside `target` in `_build`, and rename it when it is complete.",
 )
 def build(subject: Subject) -> None:
-    """`build` makes a file that loads and answers rightly, also over an old one; a bad source leaves no file."""
-    from aegisrt.conformance.references.supply import MODELS
-
+    """`build` makes a file that loads and answers correctly, also over an old one; a bad source leaves no file."""
     target = subject.scratch / f"affine{subject.can.formats[0]}"
     for name in ("affine", "affine-other"):
         backend = subject.fresh()
@@ -191,11 +189,11 @@ def build(subject: Subject) -> None:
     "capabilities.external-data",
     needs=[declares("external_data")],
     isolated=True,
-    why="Models above 2 GB have their weights beside them; half a copy must be found at load, not in the answers.",
+    why="Models above 2 GB have their weights beside them; an incomplete copy must fail at load, not answer wrongly.",
     fix="Resolve the weights against the model's folder, and map the engine's error in `_classify`.",
 )
 def external_data(subject: Subject) -> None:
-    """A model with its weights in a file beside it loads and answers rightly; without that file it is an error."""
+    """A model with its weights in a file beside it loads and answers correctly; without that file it is an error."""
     subject.serves(subject.loaded("external"), "external")
     file = subject.copy("external", "whole")
     backend = subject.fresh()
@@ -218,7 +216,7 @@ def _all_refused(subject: Subject, names: list[str]) -> None:
 
 
 def _answers(subject: Subject, names: list[str]) -> Iterator[tuple[str, Result[Any] | None]]:
-    """Yield what building, loading and executing each model comes to; None where its build was refused."""
+    """Yield the result of loading or executing each model; None if its build was refused."""
     for name in names:
         try:
             file = subject.model(name, even_undeclared=True)

@@ -1,4 +1,4 @@
-"""Many threads: right answers, and load and unload that never pull a model away from under a call."""
+"""Many threads: right answers, and load and unload that never take a model away from a running call."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def right_answers(subject: Subject) -> None:
     "concurrency.first-calls",
     needs=_NEEDS,
     fix=_SLOT,
-    why="What is made lazily at the first call is made twice, or half, when two come first.",
+    why="An object made lazily at the first call is made twice, or half, if two calls are the first.",
 )
 def first_calls(subject: Subject) -> None:
     """The first calls on a fresh model may come from many threads at once."""
@@ -67,7 +67,7 @@ def first_calls(subject: Subject) -> None:
     why="Calls beyond the number of instances wait; they must neither fail nor share a slot.",
 )
 def more_calls_than_instances(subject: Subject) -> None:
-    """One instance serves many threads, one after the other, each rightly."""
+    """One instance serves many threads, one after the other, each correctly."""
     backend = subject.loaded("multi-io", instances=1)
 
     def call_five(thread: int) -> None:
@@ -105,7 +105,7 @@ def many_backends(subject: Subject) -> None:
     why="A model is retired while requests are in it; a call into a freed engine is a crash.",
 )
 def unload_races_execute(subject: Subject) -> None:
-    """While one thread loads and unloads, calls of others are right or NOT_LOADED, and nothing else."""
+    """While one thread loads and unloads, calls of other threads are right or NOT_LOADED, and nothing else."""
     backend, file = subject.loaded(), subject.model("affine")
 
     def retire(_: int) -> None:
@@ -119,7 +119,7 @@ def unload_races_execute(subject: Subject) -> None:
     "concurrency.load-races-execute",
     needs=_NEEDS,
     fix=_LIFECYCLE,
-    why="A roll-out under traffic: the old model serves until the new one is ready, so no caller sees a gap.",
+    why="During a roll-out under traffic the old model serves until the new one is ready, so no caller sees a gap.",
 )
 def load_races_execute(subject: Subject) -> None:
     """While one thread loads one model over the other, every call is answered by the old or by the new one."""
@@ -139,7 +139,7 @@ def load_races_execute(subject: Subject) -> None:
     "concurrency.lifecycle-from-many-threads",
     needs=_NEEDS,
     fix=_LIFECYCLE,
-    why="A watcher, an operator and a shutdown handler load and unload without asking each other.",
+    why="A watcher, an operator and a shutdown handler load and unload independently of each other.",
 )
 def lifecycle_from_many_threads(subject: Subject) -> None:
     """`load` and `unload` of one backend from many threads at once answer Ok, and leave it usable."""
@@ -158,7 +158,7 @@ def lifecycle_from_many_threads(subject: Subject) -> None:
 @check(
     "concurrency.unload-waits",
     fix=_LIFECYCLE,
-    why="A call that was accepted is answered; an unload that does not wait frees what the call reads.",
+    why="A call that was accepted is answered; an unload that does not wait frees memory that the call reads.",
 )
 def unload_waits(subject: Subject) -> None:
     """`unload` during a slow call waits for it, and the call's answer is right."""
@@ -184,7 +184,7 @@ def unload_waits(subject: Subject) -> None:
     answer = verdict.ok(result, "a call during unload")
     subject.matches(name, inputs, answer.outputs, "a call during unload")
     early = entered + answer.timings.compute - unloaded
-    verdict.that(early <= 0, f"unload came back at least {early / 1e6:.1f} ms before a call in the model was done")
+    verdict.that(early <= 0, f"unload returned at least {early / 1e6:.1f} ms before a call in the model was done")
 
 
 @check(
@@ -193,7 +193,7 @@ def unload_waits(subject: Subject) -> None:
     why="An engine that keeps the GIL stops the whole server, health checks and heartbeats too, for each call.",
 )
 def python_runs_meanwhile(subject: Subject) -> None:
-    """Other Python threads go on while a slow call runs."""
+    """Other Python threads run while a slow call runs."""
     name, took_ns = subject.slow()
     backend = subject.loaded(name)
     inputs = subject.inputs(name)

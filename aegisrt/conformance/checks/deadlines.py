@@ -1,4 +1,4 @@
-"""Deadlines: a caller that has gone gets no work done for it, and a late answer is not passed off as one in time."""
+"""Deadlines: no work is done for a caller that has gone, and a late answer is not reported as one in time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aegisrt.conformance.subject import Subject
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, ErrorCode, Ok
 
-_FIX = "Do not override `execute`; the base class looks at the deadline before and after `_execute`."
+_FIX = "Do not override `execute`; the base class checks the deadline before and after `_execute`."
 
 
 @check(
@@ -34,7 +34,7 @@ def expired(subject: Subject) -> None:
     why="An expired request that still occupies the engine delays those that could be in time.",
 )
 def engine_not_started(subject: Subject) -> None:
-    """A call whose deadline has passed comes back in a fraction of the time that the engine needs."""
+    """A call whose deadline has passed returns in a fraction of the time that the engine needs."""
     name, took_ns = subject.slow()
     backend = subject.loaded(name)
     inputs = subject.inputs(name)
@@ -46,8 +46,8 @@ def engine_not_started(subject: Subject) -> None:
             tries.append(perf_counter_ns() - started)
             verdict.refused(result, ErrorCode.DEADLINE_EXCEEDED, f"timeout_ms={timeout_ms}")
         fastest = min(tries)
-        said = f"timeout_ms={timeout_ms}: refused after {fastest / 1e6:.1f} ms; a call takes {took_ns / 1e6:.1f} ms"
-        verdict.that(fastest < took_ns / 2, said)
+        problem = f"timeout_ms={timeout_ms}: refused after {fastest / 1e6:.1f} ms; a call takes {took_ns / 1e6:.1f} ms"
+        verdict.that(fastest < took_ns / 2, problem)
 
 
 @check(
@@ -72,7 +72,7 @@ def late_answer(subject: Subject) -> None:
 
 @check("deadlines.long-enough", fix=_FIX, why="Units get mixed up: 600000 ms must be ten minutes, not 0.6 ms.")
 def long_enough(subject: Subject) -> None:
-    """A call with time enough answers as one without a deadline, also with an infinite one."""
+    """A call with enough time answers as one without a deadline, also with an infinite one."""
     backend = subject.loaded()
     for timeout_ms in (600_000, 60_000.5, 1e300, float("inf")):
         inputs = subject.inputs("affine")
@@ -87,7 +87,7 @@ def long_enough(subject: Subject) -> None:
 
 @check("deadlines.not-a-number", fix=_FIX, why="`timeout_ms='50'` from a header must not run without a limit.")
 def not_a_number(subject: Subject) -> None:
-    """A timeout that is no number, or NaN, is INVALID_ARGUMENT."""
+    """A timeout that is not a number, or NaN, is INVALID_ARGUMENT."""
     backend = subject.loaded()
     wrong: tuple[Any, ...] = ("50", float("nan"), True, [5], {})
     for timeout_ms in wrong:

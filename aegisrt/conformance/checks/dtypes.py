@@ -1,4 +1,4 @@
-"""Every declared dtype goes through an identity model bit for bit, one check a dtype."""
+"""Every declared dtype passes through an identity model bit for bit, one check a dtype."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aegisrt.conformance.subject import Subject
 from aegisrt.core.tensor import Array, DataType
 
 _FIX = (
-    "Pass the dtype through staging as it is, with no cast; or take it out of `capabilities.dtypes`, and the base "
+    "Pass the dtype through staging without a cast; or remove it from `capabilities.dtypes`, and the base "
     "class answers UNIMPLEMENTED for it."
 )
 
@@ -48,8 +48,8 @@ def extremes(dtype: DataType, seed: int) -> list[Array]:
 for _dtype in DataType:
     check(
         f"dtypes.{_dtype.lower()}",
-        rule=f"{_dtype} values go through an identity model bit for bit, with the extremes of the dtype.",
-        why=f"The backend declares {_dtype}. A cast on the way (to float32, to int32, to UTF-8) loses bits in silence.",
+        rule=f"{_dtype} values pass through an identity model bit for bit, with the extremes of the dtype.",
+        why=f"The backend declares {_dtype}. A cast on the way (to float32, to int32, to UTF-8) loses bits silently.",
         fix=_FIX,
         needs=[declares_dtype(_dtype)],
     )(functools.partial(_bit_for_bit, dtype=_dtype))

@@ -1,4 +1,4 @@
-"""Errors as users meet them: the same each time, naming what is wrong, fit to be logged and sent."""
+"""Errors as users meet them: the same each time, naming what is wrong, fit for logs and other processes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def stable(subject: Subject) -> None:
 @check(
     "errors.useful",
     isolated=True,
-    why="Whoever reads the message at night has no debugger: it must say what is wrong, in words, at a fair length.",
-    fix="Word the message in the hook that raises; the engine's own words go to `cause`.",
+    why="The reader of a log has no debugger: the message must state the problem in a sentence of moderate length.",
+    fix="Write the message in the hook that raises; the engine's own message belongs in `cause`.",
 )
 def useful(subject: Subject) -> None:
     """Messages are not empty, have one line, no memory addresses and no tracebacks."""
@@ -61,24 +61,24 @@ def useful(subject: Subject) -> None:
     fix="Put plain values into metadata and errors, never the engine's objects.",
 )
 def pickles(subject: Subject) -> None:
-    """Errors and results pickle, and come back equal."""
+    """Errors and results pickle, and are equal after unpickling."""
     for what, error in _failures(subject):
         verdict.that(pickle.loads(pickle.dumps(Err(error))) == Err(error), f"{what}: changes when pickled")  # noqa: S301
     inputs = subject.inputs("affine")
     result = subject.loaded().execute(ExecutionRequest(inputs=inputs))
-    back = pickle.loads(pickle.dumps(result))  # noqa: S301
-    verdict.that(isinstance(back, Ok), "a result changes when pickled")
-    subject.matches("affine", inputs, back.value.outputs, "a result that was pickled")
-    verdict.that(back.value.timings == verdict.ok(result, "execute").timings, "timings change when pickled")
+    copied = pickle.loads(pickle.dumps(result))  # noqa: S301
+    verdict.that(isinstance(copied, Ok), "a result changes when pickled")
+    subject.matches("affine", inputs, copied.value.outputs, "a result that was pickled")
+    verdict.that(copied.value.timings == verdict.ok(result, "execute").timings, "timings change when pickled")
 
 
 @check(
     "errors.serve-on",
-    why="One bad client must not cost the others: a call that failed leaves no trace.",
+    why="One bad client must not harm the others: a failed call leaves no trace.",
     fix="Clean up in `finally` in `_execute`; poison no stream, buffer or binding.",
 )
 def serve_on(subject: Subject) -> None:
-    """After a hundred failed calls between good ones the backend still answers rightly."""
+    """After a hundred failed calls between good ones the backend still answers correctly."""
     backend = subject.loaded()
     good = subject.inputs("affine")["x"]
     bad: tuple[dict[str, Any], ...] = ({}, {"x": good[0]}, {"x": good.astype(np.float64)}, {"y": good}, {"x": None})

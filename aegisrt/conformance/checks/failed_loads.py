@@ -16,8 +16,8 @@ from aegisrt.core.result import ErrorCode, Ok
 @check(
     "model-files.failed-load-keeps-the-model",
     isolated=True,
-    why="A roll-out of a bad file must leave the old model serving, or nothing; never a half.",
-    fix="Do not override `load`: the base class swaps only when `_load` and `_open` are through.",
+    why="A roll-out of a bad file must leave the old model serving, or no model at all; never half of one.",
+    fix="Do not override `load`: the base class replaces the model only after `_load` and `_open` have succeeded.",
 )
 def failed_load_keeps_the_model(subject: Subject) -> None:
     """After a load that failed the loaded model serves on as before, or the backend is cleanly unloaded."""
@@ -37,7 +37,7 @@ def failed_load_keeps_the_model(subject: Subject) -> None:
     "model-files.failed-load-leaves-nothing",
     isolated=True,
     why="A deployer retries; the second try must find a clean backend.",
-    fix="Raise from `_load` and set nothing on `self` before.",
+    fix="Raise from `_load` before anything is set on `self`.",
 )
 def failed_load_leaves_nothing(subject: Subject) -> None:
     """A fresh backend whose load failed answers NOT_LOADED, has no signature, and loads a good file."""

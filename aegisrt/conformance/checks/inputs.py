@@ -1,4 +1,4 @@
-"""What goes in: wrong inputs are refused by name, and every honest memory layout gives the same answer."""
+"""What goes in: wrong inputs are refused by name, and every valid memory layout gives the same answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aegisrt.core.result import ErrorCode
 from aegisrt.core.tensor import Array, DataType
 
 _REFUSE = "Do not override `execute`; the base class checks inputs against `_signature`, so that must be true."
-_LAYOUT = "Use the arrays that `_execute` is given, not those of the request: they are native, contiguous and aligned."
+_LAYOUT = "Use the arrays that `_execute` receives, not those of the request: they are native, contiguous and aligned."
 _GUESS = "An engine that guesses answers a wrong number; the message must name the input so that the caller finds it. "
 
 
@@ -27,7 +27,7 @@ def unknown_name(subject: Subject) -> None:
     _refused(subject, {"z": good["x"]}, "an unknown input name", "z")
 
 
-@check("inputs.missing", why=_GUESS + "Engines left to it run on the last call's buffer.", fix=_REFUSE)
+@check("inputs.missing", why=_GUESS + "Without that check engines run on the last call's buffer.", fix=_REFUSE)
 def missing(subject: Subject) -> None:
     """A missing input is INVALID_ARGUMENT, which names it, in a model of several inputs too."""
     _refused(subject, {}, "no inputs at all", "x")
@@ -36,7 +36,7 @@ def missing(subject: Subject) -> None:
     _refused(subject, without, "without input `left`", "left", model="multi-io")
 
 
-@check("inputs.extra", why=_GUESS + "What is ignored today is read by the model's next version.", fix=_REFUSE)
+@check("inputs.extra", why=_GUESS + "An input that is ignored today is read by the model's next version.", fix=_REFUSE)
 def extra(subject: Subject) -> None:
     """An input beyond those of the model is INVALID_ARGUMENT, which names it."""
     good = subject.inputs("affine")
@@ -85,7 +85,7 @@ def empty_for_static(subject: Subject) -> None:
     fix=_REFUSE,
 )
 def not_arrays(subject: Subject) -> None:
-    """Lists, numbers, None, strings and masked arrays are INVALID_ARGUMENT, which names the input and says why."""
+    """Lists, numbers, None, strings and masked arrays are INVALID_ARGUMENT, which names the input and the reason."""
     good = subject.inputs("affine")["x"]
     masked = np.ma.MaskedArray(good, mask=good > 0)
     others: tuple[Any, ...] = (good.tolist(), tuple(good.tolist()), 1.0, None, "text", b"bytes", {}, masked)
@@ -99,7 +99,7 @@ def not_arrays(subject: Subject) -> None:
     fix=_REFUSE,
 )
 def not_a_request(subject: Subject) -> None:
-    """What is no ExecutionRequest, and inputs that are no mapping, are INVALID_ARGUMENT."""
+    """A request that is not an ExecutionRequest, and inputs that are not a mapping, are INVALID_ARGUMENT."""
     backend = subject.loaded()
     good = subject.inputs("affine")
     for other in (good, None, [good["x"]], good["x"]):
@@ -116,7 +116,7 @@ def not_a_request(subject: Subject) -> None:
     fix="Take inputs by name in `_execute`; the base class hands them over in the model's order.",
 )
 def order_of_names(subject: Subject) -> None:
-    """The order in which the caller names the inputs changes nothing."""
+    """The order in which the caller names the inputs does not change the answer."""
     backend = subject.loaded("multi-io")
     inputs = subject.inputs("multi-io")
     for names in (sorted(inputs), sorted(inputs, reverse=True), list(inputs)):
@@ -168,7 +168,7 @@ def big_endian(subject: Subject) -> None:
     fix=_LAYOUT,
 )
 def read_only(subject: Subject) -> None:
-    """Read-only inputs are taken."""
+    """Read-only inputs are accepted."""
 
     def frozen(x: Array) -> Array:
         copy = x.copy()
@@ -203,8 +203,8 @@ def unaligned(subject: Subject) -> None:
 @check(
     "inputs.zero-size",
     needs=[declares("zero_size"), declares("dynamic_shapes")],
-    why="An empty batch is what remains when a filter takes everything out.",
-    fix="Return empty arrays of the right shape where the engine cannot run on nothing.",
+    why="A filter that removes everything leaves an empty batch.",
+    fix="Return empty arrays of the right shape if the engine cannot run on them.",
 )
 def zero_size(subject: Subject) -> None:
     """A batch of zero rows gives outputs of zero rows, and the next call is right."""
@@ -231,7 +231,7 @@ def scalars(subject: Subject) -> None:
 
 @check(
     "inputs.not-modified",
-    why="The caller goes on using his arrays; an engine that computes in place spoils them.",
+    why="The caller continues to use the arrays; an engine that computes in place overwrites them.",
     fix="Copy what the engine may write; never pass a caller's array as an output buffer.",
 )
 def not_modified(subject: Subject) -> None:

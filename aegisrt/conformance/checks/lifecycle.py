@@ -1,4 +1,4 @@
-"""Load, execute, unload: the rules of the original design, and what a server that swaps models needs beyond them."""
+"""Load, execute, unload: the rules of the original design, and what a server that replaces models needs beyond them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from aegisrt.core.timing import StepTimes
 
 @check(
     "lifecycle.load-valid-model",
-    why="Rule 1 of the original design. Nothing else can be judged where a good file does not load.",
-    fix="Run `backend.load(path)` on the file that the failure names and mend what its error says.",
+    why="Rule 1 of the original design. Nothing else can be judged if a good file does not load.",
+    fix="Run `backend.load(path)` on the file that the failure names, and fix what its error reports.",
 )
 def load_valid_model(subject: Subject) -> None:
     """`load` of a valid model file answers Ok."""
@@ -27,7 +27,7 @@ def load_valid_model(subject: Subject) -> None:
 
 @check(
     "lifecycle.execute-after-load",
-    why="Rule 2 of the original design. Callers read every field of the result without looking whether it is there.",
+    why="Rule 2 of the original design. Callers read every field of the result without checking whether it is there.",
     fix="Let the base class make the ExecutionResult: write `_execute`, which returns arrays, and not `execute`.",
 )
 def execute_after_load(subject: Subject) -> None:
@@ -46,7 +46,7 @@ def execute_after_load(subject: Subject) -> None:
 
 @check(
     "lifecycle.not-loaded-before-load",
-    why="Rule 3 of the original design. A call that comes too early must be told from a call that failed.",
+    why="Rule 3 of the original design. A call that is too early must be distinguishable from a call that failed.",
     fix="Do not override `execute`; the base class answers NOT_LOADED while nothing is loaded.",
 )
 def not_loaded_before_load(subject: Subject) -> None:
@@ -57,7 +57,7 @@ def not_loaded_before_load(subject: Subject) -> None:
 @check(
     "lifecycle.unload-any-number-of-times",
     why="Rule 4 of the original design. Clean-up code runs in `finally`, after a failed load, and twice.",
-    fix="Make `_unload` and `_close` give back only what is held; the base class calls them once a model.",
+    fix="Let `_unload` and `_close` release only what is held; the base class calls them once for each model.",
 )
 def unload_any_number_of_times(subject: Subject) -> None:
     """`unload` answers Ok before any load, after one, and again."""
@@ -98,7 +98,7 @@ def errors_are_results(subject: Subject) -> None:
         verdict.refused(backend.execute(request), ErrorCode.INVALID_ARGUMENT, f"execute with inputs={inputs!r}")
     verdict.refused(subject.fresh().load(junk), tuple(ErrorCode), "load of a file of junk")
     verdict.refused(subject.fresh().build(junk, subject.scratch / "built"), tuple(ErrorCode), "build from junk")
-    verdict.that(hasattr(backend.memory(), "is_ok"), "memory() answered no Result")
+    verdict.that(hasattr(backend.memory(), "is_ok"), "memory() did not return a Result")
 
 
 @check(
@@ -182,11 +182,11 @@ def two_backends_are_independent(subject: Subject) -> None:
 
 @check(
     "lifecycle.construction-opens-nothing",
-    why="A manifest declares backends that this machine never uses; making one must not cost memory or a device.",
+    why="A manifest declares backends that this machine never uses; constructing one must not cost memory or a device.",
     fix="Open the engine in `_load`, not in `__init__`.",
 )
 def construction_opens_nothing(subject: Subject) -> None:
-    """A backend that was only made has no signature, no memory to tell, and unloads to nothing."""
+    """A backend that was only constructed has no signature and no memory to report, and `unload` is Ok."""
     backend = subject.fresh()
     verdict.that(backend.signature is None, "`signature` is not None before load")
     verdict.refused(backend.memory(), ErrorCode.NOT_LOADED, "memory() before load")

@@ -10,7 +10,7 @@ from aegisrt.conformance.subject import Subject
 from aegisrt.core.result import ErrorCode, Ok
 
 _RELEASE = (
-    "Give back in `_unload` and `_close` all that `_load` and `_open` took; drop references to arrays after a call."
+    "Release in `_unload` and `_close` all that `_load` and `_open` acquired; drop references to arrays after a call."
 )
 
 
@@ -40,10 +40,10 @@ def calls(subject: Subject) -> None:
 @check(
     "memory.fresh-backends",
     fix=_RELEASE + " Register the backend nowhere that outlives it.",
-    why="Deployments come and go in one process; a backend that is dropped without an unload must go too.",
+    why="Deployments come and go in one process; a backend that is dropped without an unload must be freed too.",
 )
 def fresh_backends(subject: Subject) -> None:
-    """Memory is flat over backends that are made, loaded, called and dropped without an unload."""
+    """Memory is flat over backends that are constructed, loaded, called and dropped without an unload."""
     file, inputs = subject.model("affine"), subject.inputs("affine")
 
     def drop_some() -> None:
@@ -63,7 +63,7 @@ def fresh_backends(subject: Subject) -> None:
 def files_and_threads(subject: Subject) -> None:
     """After cycles of load, execute and unload no more files are open and no more threads run than before."""
     if measure.open_files() is None or measure.os_threads() is None:
-        raise verdict.Skipped("this system does not tell open files and threads")
+        raise verdict.Skipped("this system does not report open files and threads")
     cycle = _cycle(subject)
     cycle()
     for what, count in (("files are open", measure.open_files), ("threads run", measure.os_threads)):
@@ -74,13 +74,15 @@ def files_and_threads(subject: Subject) -> None:
 
 
 @check(
-    "memory.device-cycles", fix=_RELEASE, why="Device memory is scarce, and what leaks there no other process can use."
+    "memory.device-cycles",
+    fix=_RELEASE,
+    why="Device memory is scarce, and no other process can use what leaked.",
 )
 def device_cycles(subject: Subject) -> None:
     """Device memory is flat over cycles of load, execute and unload."""
     device = subject.target.device
     if measure.device_bytes(device) is None:
-        raise verdict.Skipped(f"device `{device.name}` has no memory of its own that this machine tells")
+        raise verdict.Skipped(f"device `{device.name}` has no memory that this machine reports")
     cycle = _cycle(subject)
     cycle()
     grown = measure.growth(lambda: measure.device_bytes(device), cycle, 2 << 20)
@@ -100,11 +102,13 @@ def told(subject: Subject) -> None:
     verdict.refused(backend.memory(), ErrorCode.NOT_LOADED, "memory() before load")
     verdict.ok(backend.load(subject.model("affine")), "load")
     subject.serves(backend)
-    said = backend.memory()
-    if isinstance(said, Ok):
-        verdict.that(type(said.value) is int and said.value > 0, f"memory() answers {said.value!r}, wanted bytes")
+    reported = backend.memory()
+    if isinstance(reported, Ok):
+        verdict.that(
+            type(reported.value) is int and reported.value > 0, f"memory() is {reported.value!r}, wanted bytes"
+        )
     else:
-        verdict.refused(said, ErrorCode.UNIMPLEMENTED, "memory() of a loaded model")
+        verdict.refused(reported, ErrorCode.UNIMPLEMENTED, "memory() of a loaded model")
     verdict.ok(backend.unload(), "unload")
     verdict.refused(backend.memory(), ErrorCode.NOT_LOADED, "memory() after unload")
 

@@ -18,17 +18,17 @@ from aegisrt.conformance.subject import Subject
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ErrorCode, Ok
 
-_BASE = "Do not override `load`: the base class looks at the file before `_load` does."
+_BASE = "Do not override `load`: the base class examines the file before `_load` does."
 _VERIFY = (
     "Verify the file before the engine sees it (a digest in a sidecar, the length in its header), and raise DATA_LOSS "
     "from `_load`, or map the engine's own error in `_classify`."
 )
-_CODES = "Retry, redeploy or give up: a deployer decides by the code, so each kind of bad file has its own. "
+_CODES = "Retry, redeploy or give up: a deployer decides by the code, so each kind of bad file has its own code. "
 
 
 @check("model-files.missing", why=_CODES, fix=_BASE)
 def missing(subject: Subject) -> None:
-    """A path where nothing is, or whose folder is missing or a file, is NOT_FOUND, which names the path."""
+    """A path that does not exist, or whose folder is missing or a file, is NOT_FOUND, which names the path."""
     file = subject.model("affine")
     for path in (subject.scratch / f"none{file.suffix}", subject.scratch / "none" / file.name, file / "below"):
         _refused(subject, path, ErrorCode.NOT_FOUND, f"load of {path.name}, which is not there")
@@ -44,7 +44,7 @@ def directory(subject: Subject) -> None:
     "model-files.no-path", why="`None` from a configuration that was not filled in must not be a TypeError.", fix=_BASE
 )
 def no_path(subject: Subject) -> None:
-    """What is no path at all is INVALID_ARGUMENT or NOT_FOUND, and not an exception."""
+    """An argument that is not a path is INVALID_ARGUMENT or NOT_FOUND, and not an exception."""
     for path in (None, 7, "", "\0", b"\xff", ["a"]):
         result = subject.fresh().load(path)  # type: ignore[arg-type]
         verdict.refused(result, (ErrorCode.INVALID_ARGUMENT, ErrorCode.NOT_FOUND), f"load({path!r})")
@@ -98,7 +98,7 @@ def corrupted(subject: Subject) -> None:
     "crash, for other models live in the process.",
 )
 def one_byte_damaged(subject: Subject) -> None:
-    """A model file with one byte flipped, anywhere, gives Results: at load and, where it loads, at execute."""
+    """A model file with one byte flipped, anywhere, gives Results: at load and, if it loads, at execute."""
     size = subject.copy("affine", "whole").stat().st_size
     for position in np.random.default_rng(5).integers(0, size, 12):
         file = subject.copy("affine", f"flipped{position}")
@@ -107,10 +107,10 @@ def one_byte_damaged(subject: Subject) -> None:
         file.write_bytes(content)
         backend = subject.fresh()
         loaded = backend.load(file)
-        verdict.that(hasattr(loaded, "is_ok"), f"load with byte {position} flipped answered no Result")
+        verdict.that(hasattr(loaded, "is_ok"), f"load with byte {position} flipped did not return a Result")
         if isinstance(loaded, Ok):
             result = backend.execute(ExecutionRequest(inputs=subject.inputs("affine")))
-            verdict.that(hasattr(result, "is_ok"), f"execute with byte {position} flipped answered no Result")
+            verdict.that(hasattr(result, "is_ok"), f"execute with byte {position} flipped did not return a Result")
         backend.unload()
 
 
@@ -131,8 +131,8 @@ def zeroed(subject: Subject) -> None:
     "model-files.other-format",
     isolated=True,
     fix="Look at the first bytes in `_load` (`known_format` helps) and "
-    "raise INVALID_ARGUMENT that says what the file is.",
-    why=_CODES + "A picture, a checkpoint or a Git LFS pointer where a model belongs is a wrong path, not damage.",
+    "raise INVALID_ARGUMENT that names what the file is.",
+    why=_CODES + "A picture, a checkpoint or a Git LFS pointer in place of a model is a wrong path, not damage.",
 )
 def other_format(subject: Subject) -> None:
     """A picture, an archive, a document, a pickle or a text with the model's name is INVALID_ARGUMENT."""
@@ -177,7 +177,7 @@ def unreadable(subject: Subject) -> None:
 @check(
     "model-files.odd-path",
     why="Users' folders have spaces, umlauts and ideographs; C APIs take bytes.",
-    fix="Hand the engine `os.fsencode(path)`, or the file's content where its API cannot take the path.",
+    fix="Hand the engine `os.fsencode(path)`, or the file's content if its API cannot take the path.",
 )
 def odd_path(subject: Subject) -> None:
     """A model loads from a path with spaces, quotes and non-ASCII letters, given as str and as Path."""
@@ -221,7 +221,7 @@ def _contents(folder: Path) -> dict[str, tuple[str, int]]:
 
 @contextlib.contextmanager
 def _without_root(file: Path) -> Iterator[None]:
-    """Give up root's right to read everything while it lasts; this runs in a process of its own."""
+    """Drop root's right to read everything inside the block; this runs in a process of its own."""
     if sys.platform == "win32":
         raise verdict.Skipped("this system has no file modes")
     if os.geteuid() != 0:

@@ -14,7 +14,7 @@ from aegisrt.conformance.subject import Subject
 from aegisrt.core.tensor import Array, DataType
 
 _FIX = (
-    "Compare `_execute` with the engine used bare on the same file. Where the engine is right to be less exact "
+    "Compare `_execute` with the engine used bare on the same file. If the engine is less exact by design "
     "(an fp16 engine), state it: `conformance.tolerances.FP32=0.01`."
 )
 _FLOATS = (DataType.FP16, DataType.FP32, DataType.FP64)
@@ -31,7 +31,7 @@ for _dtype in (*_FLOATS, DataType.INT32, DataType.INT64):
     check(
         f"numerics.{_dtype.lower()}",
         rule=f"{_dtype} arithmetic agrees with the reference, within a few units in the last place.",
-        why="A wrong number is worse than an error. Reduced precision that nobody asked for shows here.",
+        why="A wrong number is worse than an error. Reduced precision that the user did not choose shows here.",
         fix=_FIX,
         needs=[declares_dtype(_dtype)],
     )(functools.partial(_affine, dtype=_dtype))
@@ -52,12 +52,12 @@ def conv_net(subject: Subject) -> None:
 
 
 _PASS = "Turn off the engine's fast-math flags (TVM: `TVM_CUDA_NVCC_NO_FAST_MATH=1`), and copy bits, not values."  # noqa: S105
-_WHY = "A NaN or an infinity is how a model says that it failed; an engine that swallows it hides the failure. "
+_WHY = "A NaN or an infinity is how a model reports that it failed; an engine that swallows it hides the failure. "
 
 
 @check("numerics.nan", why=_WHY, fix=_PASS)
 def nan(subject: Subject) -> None:
-    """NaN comes out where NaN went in, and nowhere else."""
+    """Outputs are NaN at the positions of NaN inputs, and at no others."""
     _special(subject, "nan", lambda _: [np.nan, 1.0, -np.nan, 2.0])
     backend = subject.loaded("affine")
     x = subject.inputs("affine")["x"]
@@ -79,21 +79,21 @@ def infinity(subject: Subject) -> None:
 
 @check(
     "numerics.denormals",
-    why="A copy that flushes denormals to zero is no copy; audio and log-probabilities have them.",
+    why="A copy that flushes denormals to zero is not exact; audio and log-probabilities have them.",
     fix=_PASS,
 )
 def denormals(subject: Subject) -> None:
-    """Denormal numbers go through an identity model bit for bit."""
+    """Denormal numbers pass through an identity model bit for bit."""
     _special(subject, "denormals", _denormals)
 
 
 @check(
     "numerics.signed-zero",
-    why="The sign of zero tells the side of a limit; bit-exact caches see the difference.",
+    why="The sign of zero is the side of a limit; bit-exact caches see the difference.",
     fix=_PASS,
 )
 def signed_zero(subject: Subject) -> None:
-    """Negative zero goes through an identity model with its sign."""
+    """Negative zero passes through an identity model with its sign."""
     _special(subject, "signed zero", lambda _: [0.0, -0.0, -0.0, 0.0])
 
 

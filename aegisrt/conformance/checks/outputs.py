@@ -1,4 +1,4 @@
-"""What comes out: the right outputs in order, in memory that the caller owns for good."""
+"""Outputs: the right ones in order, in memory that the caller owns for good."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.tensor import Array
 
-_NAMES = "Return from `_execute` the values of the outputs that it is asked for, in that order."
-_OWNED = "Return arrays in memory of their own: copy what lies in a buffer that the engine keeps or reuses."
+_NAMES = "Return from `_execute` the values of the requested outputs, in that order."
+_OWNED = "Return arrays in memory of their own: copy from a buffer that the engine keeps or reuses."
 _KEPT = "Callers keep results in queues and caches; one that changes later is the hardest bug to find. "
 
 
 @check(
     "outputs.several-in-order",
     fix=_NAMES,
-    why="Outputs are unpacked by position in more programs than not; engines list them in an order of their own.",
+    why="Outputs are unpacked by position in most programs; engines list them in an order of their own.",
 )
 def several_in_order(subject: Subject) -> None:
     """A model of several inputs and outputs answers all outputs, in the model's order, each with its own value."""
@@ -34,7 +34,7 @@ def several_in_order(subject: Subject) -> None:
     why="Fetching only what is needed saves the copies; Triton and ONNX Runtime both have it.",
 )
 def subset(subject: Subject) -> None:
-    """`outputs` of a request chooses which outputs come back, and in which order."""
+    """`outputs` of a request chooses which outputs are returned, and in which order."""
     backend = subject.loaded("multi-io")
     inputs = subject.inputs("multi-io")
     goldens = REFERENCES["multi-io"].goldens(inputs)
@@ -46,7 +46,7 @@ def subset(subject: Subject) -> None:
 
 @check("outputs.all-by-name", fix=_NAMES, why="Naming every output must work in every backend, in any order.")
 def all_by_name(subject: Subject) -> None:
-    """`outputs` that names all outputs, in any order, gives them in that order."""
+    """`outputs` with all names, in any order, returns the outputs in that order."""
     backend = subject.loaded("multi-io")
     inputs = subject.inputs("multi-io")
     goldens = REFERENCES["multi-io"].goldens(inputs)
@@ -57,7 +57,7 @@ def all_by_name(subject: Subject) -> None:
 
 @check(
     "outputs.unknown",
-    why="A typo that gives fewer outputs is noticed a long way from where it was made.",
+    why="A typo that gives fewer outputs is noticed far from its cause.",
     fix="Do not override `execute`; the base class checks `outputs` against `_signature`.",
 )
 def unknown(subject: Subject) -> None:
@@ -136,7 +136,7 @@ def share_no_memory_with_inputs(subject: Subject) -> None:
 @check(
     "outputs.plain-arrays",
     fix="Return C-contiguous numpy arrays in native byte order that may be written.",
-    why="The caller owns them: what he does to any array of his own must work.",
+    why="The caller owns them: whatever works on any other array must work on them.",
 )
 def plain_arrays(subject: Subject) -> None:
     """Outputs are plain numpy arrays: C-contiguous, aligned, native byte order, writable."""

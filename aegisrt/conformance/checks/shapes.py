@@ -42,7 +42,7 @@ def several_dimensions(subject: Subject) -> None:
     "shapes.unnamed-dimension",
     needs=_NEEDS,
     fix="Treat a dimension without name and value as dynamic.",
-    why="Exporters leave dimensions without a name; a backend that keys by name trips over None.",
+    why="Exporters leave dimensions without a name; a backend that keys by name fails on None.",
 )
 def unnamed_dimension(subject: Subject) -> None:
     """A dynamic dimension without a name is served."""
@@ -55,7 +55,7 @@ def unnamed_dimension(subject: Subject) -> None:
     "shapes.first-call-does-not-fix",
     needs=_NEEDS,
     fix=_STALE,
-    why="Warm-up runs at one size; optimizers specialise on it.",
+    why="Warm-up runs at one size; optimizers specialize on it.",
 )
 def first_call_does_not_fix(subject: Subject) -> None:
     """The size of the first call sets no limit for later ones, in fresh backends that begin small or large."""
@@ -78,7 +78,7 @@ def large(subject: Subject) -> None:
 @check(
     "shapes.two-inputs-one-name",
     needs=_NEEDS,
-    why="Two inputs share a dimension by name; where sizes disagree an engine reads past the end of the shorter one.",
+    why="Two inputs share a dimension by name; if sizes disagree an engine reads past the end of the shorter one.",
     fix="Compare the sizes of equally named dimensions before the engine runs.",
 )
 def two_inputs_one_name(subject: Subject) -> None:

@@ -1,4 +1,4 @@
-"""What a backend says of the loaded model: names, dtypes and shapes, which the graph and every caller build on."""
+"""What a backend declares of the loaded model: names, dtypes and shapes, which the graph and every caller use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aegisrt.conformance.target import Backend
 from aegisrt.core.tensor import Signature, TensorSpec, shape_text
 
 _WHY = "The graph's checks, `aegisrt init` and input staging read the signature; a wrong one fails far from its cause. "
-_FIX = "Return from `_signature` what the model's file says, in its order; keep a sidecar where the engine drops it."
+_FIX = "Return from `_signature` what the model's file declares, in its order; keep a sidecar if the engine drops it."
 
 
 @check("signature.names-in-order", why=_WHY + "TVM's libraries, for one, store no output names.", fix=_FIX)
@@ -72,7 +72,7 @@ def scalars(subject: Subject) -> None:
     fix="Correct the declared shape in `_signature`, or give the rank as unknown (shape None).",
 )
 def outputs_agree(subject: Subject) -> None:
-    """The arrays that `execute` returns have the names, dtypes and shapes that `signature` says."""
+    """The arrays that `execute` returns have the names, dtypes and shapes of `signature`."""
     for name in ("affine", "multi-io", "batch", "scalar", "conv-net"):
         try:
             backend = subject.loaded(name)
@@ -89,7 +89,7 @@ def outputs_agree(subject: Subject) -> None:
 
 @check(
     "signature.follows-the-model",
-    why="Callers size their buffers by it; after a reload or an unload the old one is a lie.",
+    why="Callers size their buffers by it; after a reload or an unload the old one is wrong.",
     fix="Do not override `signature`; the base class takes it from the loaded model.",
 )
 def follows_the_model(subject: Subject) -> None:

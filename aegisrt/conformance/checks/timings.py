@@ -11,7 +11,7 @@ from aegisrt.conformance.subject import Subject
 from aegisrt.core.timing import StepTimes
 
 _WAIT_NS = 3_000_000
-"""The shortest wait that tells: less may pass between two lines of Python on a busy machine."""
+"""The shortest wait that counts: less may pass between two lines of Python on a busy machine."""
 _FIX = "Do not override `execute`; the base class takes the times around `_execute`, which must wait for the device."
 
 
@@ -29,7 +29,7 @@ def present(subject: Subject) -> None:
 
 @check(
     "timings.within-the-wall",
-    why="Steps that overlap or are counted twice send the tuning in a wrong direction.",
+    why="Steps that overlap or are counted twice mislead whoever tunes by them.",
     fix=_FIX,
 )
 def within_the_wall(subject: Subject) -> None:
@@ -49,7 +49,7 @@ def within_the_wall(subject: Subject) -> None:
     why="An engine that only enqueues answers before its work is done, and the time turns up in the copy back.",
 )
 def compute_holds_the_work(subject: Subject) -> None:
-    """Of a slow call at least half the wall time is in `compute`."""
+    """At least half the wall time of a slow call is in `compute`."""
     name, _ = subject.slow()
     backend = subject.loaded(name)
     inputs = subject.inputs(name)
@@ -69,7 +69,7 @@ def compute_holds_the_work(subject: Subject) -> None:
     why="Waiting that is counted as compute makes an overloaded model look like a slow one.",
 )
 def queue_holds_the_wait(subject: Subject) -> None:
-    """Of two slow calls at once on one instance, one says that it waited."""
+    """Of two slow calls at once on one instance, one reports its wait in `queue`."""
     name, _ = subject.slow()
     backend = subject.loaded(name, instances=1)
     inputs = subject.inputs(name)
@@ -79,7 +79,7 @@ def queue_holds_the_wait(subject: Subject) -> None:
         queue = subject.call(backend, inputs).timings.queue
         return perf_counter_ns(), entered, queue
 
-    longest, said = 0, 0
+    longest, reported = 0, 0
     for _ in range(5):
         with ThreadPoolExecutor(2) as pool:
             first, second = sorted(future.result() for future in [pool.submit(call) for _ in range(2)])
@@ -89,7 +89,7 @@ def queue_holds_the_wait(subject: Subject) -> None:
             continue
         if second[2] >= waited / 4:
             return
-        longest, said = max((longest, said), (waited, second[2]))
+        longest, reported = max((longest, reported), (waited, second[2]))
     if not longest:
         raise verdict.Skipped("no two calls were in the model at once: this machine is too busy")
-    raise verdict.Failed(f"`queue` is {said} ns, where one call waited {longest} ns for another")
+    raise verdict.Failed(f"`queue` is {reported} ns, while one call waited {longest} ns for another")

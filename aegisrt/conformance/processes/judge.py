@@ -1,4 +1,4 @@
-"""`Judge`: runs checks in this process, and turns whatever they do into an `Outcome`."""
+"""`Judge`: runs checks in this process, and turns their results and exceptions into an `Outcome`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST = 2000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check came to. Pickles."""
+    """The outcome of one check. Pickles."""
 
     status: Status
     reason: str | None = None
@@ -35,7 +35,7 @@ class Judge:
     def __init__(
         self, target: Target, settings: ConformanceOptions, folder: Path, announce: Callable[[str], None]
     ) -> None:
-        """Judge `target`; `folder` takes the files that are built and lasts for the run, `announce` hears of builds."""
+        """Judge `target`; `folder` keeps the built files for the whole run, `announce` is called before each build."""
         self._target = target
         self._settings = settings
         self._folder = folder
@@ -43,7 +43,7 @@ class Judge:
         self._memo: dict[str, Any] = {}
 
     def judge(self, check: Check) -> Outcome:
-        """Return what `check` comes to; raises nothing but KeyboardInterrupt."""
+        """Return the outcome of `check`; raises only KeyboardInterrupt."""
         scratch = Path(tempfile.mkdtemp(prefix="check-", dir=self._folder))
         subject = Subject(self._target, self._settings, self._supply, scratch, self._memo)
         try:

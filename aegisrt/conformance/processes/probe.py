@@ -1,4 +1,4 @@
-"""`PROBE`: asks whether the engine can use the device at all, so that a machine without one fails no check."""
+"""`PROBE`: tests whether the engine can use the device at all, so that no check fails on a machine without one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _usable(subject: Subject) -> None:
     except BuildFailed as failed:
         if failed.code == ErrorCode.UNAVAILABLE:
             raise
-        return  # a build that is broken is for the checks to tell
+        return  # the checks report a broken build
     result = subject.fresh().load(file)
     if isinstance(result, Err) and result.error.code is ErrorCode.UNAVAILABLE:
         raise Failed(str(result.error))

@@ -1,8 +1,8 @@
-"""A small process that has imported the kit, and forks one like it in milliseconds for each that is asked for.
+"""`Zygote`: a process that has imported the kit and forks a copy of itself, in milliseconds, on request.
 
 Forking the caller itself would copy its threads' locks in whatever state they are, engines' too. This process has one
-thread and no engine, so a fork of it is as good as a new interpreter, at a fiftieth of the price. It ends, and ends
-what it forked, when its caller goes away.
+thread and no engine, so a fork of it is as good as a new interpreter, at a fiftieth of the price. It ends when its
+caller ends, and kills the processes that it forked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 import threading
 from typing import IO
 
+from aegisrt.conformance.processes.child import run_child
+
 _MESSAGE = 1 << 16
 _instance: Zygote | None = None
 _lock = threading.Lock()
@@ -29,7 +31,7 @@ class Zygote:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         program = f"from aegisrt.conformance.processes.zygote import serve; serve({theirs.fileno()})"
-        # one thread only: numpy's BLAS would start its own, and Python warns of a fork with threads
+        # One thread only: numpy's BLAS would start its own, and Python warns of a fork with threads.
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", program],
@@ -44,15 +46,15 @@ class Zygote:
         self.owner = os.getpid()
 
     def fork(self, connection: int, log: IO[bytes]) -> int:
-        """Return the id of a new process that serves `worker.serve` on `connection` and prints into `log`."""
+        """Return the id of a new process that runs `child.run_child` on `connection` and prints into `log`."""
         return self._ask({"do": "fork"}, [connection, log.fileno()])
 
     def wait(self, pid: int) -> int:
-        """Return the wait status of a process that was forked; call it once, when it is dead or about to be."""
+        """Return the wait status of a forked process; call it once, when the process is dead or about to be."""
         return self._ask({"do": "wait", "pid": pid}, [])
 
     def close(self) -> None:
-        """End the process, and those that it forked."""
+        """End the process and those that it forked."""
         self._socket.close()
         try:
             self._process.wait(10)
@@ -62,7 +64,7 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        """Return whether it can be asked."""
+        """Return whether the process runs."""
         return self._process.poll() is None
 
     def _ask(self, message: dict[str, object], fds: list[int]) -> int:
@@ -85,10 +87,7 @@ def zygote() -> Zygote:
 
 
 def serve(control: int) -> None:
-    """Answer the caller's messages until it goes away; the program of the process itself."""
-    import aegisrt.conformance.checks
-    import aegisrt.conformance.processes.worker
-
+    """Answer the caller's messages until it closes the socket; the program of the process itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     children: set[int] = set()
     with socket.socket(fileno=control) as caller:
@@ -101,7 +100,7 @@ def serve(control: int) -> None:
                 answer = os.fork()
                 if answer == 0:
                     caller.close()
-                    aegisrt.conformance.processes.worker.run_child(*fds)
+                    run_child(*fds)
                 children.add(answer)
             else:
                 _, answer = os.waitpid(message["pid"], 0)
@@ -110,7 +109,7 @@ def serve(control: int) -> None:
                 os.close(fd)
             try:
                 caller.send(str(answer).encode())
-            except OSError:  # it went away while it was waiting for this
+            except OSError:  # the caller ended while it waited for this answer
                 break
     for child in children:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Compares an output with its golden, and says in one sentence what differs."""
+"""`difference`: compares an output with its golden, and describes the difference in one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ELEMENTWISE = {"float64": 1e-13, "float32": 1e-6, "float16": 2e-3, "bfloat16": 1
 """Two roundings, relative to the largest value: a few units in the last place of each dtype."""
 ACCUMULATED = {"float64": 1e-10, "float32": 2e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """Sums of products. FP32 leaves room for TF32, which has 10 bits of mantissa and is what cuDNN's convolutions and
-TensorRT use unless told otherwise (https://docs.nvidia.com/deeplearning/tensorrt/latest/)."""
+TensorRT use unless configured otherwise (https://docs.nvidia.com/deeplearning/tensorrt/latest/)."""
 
 
 def difference(got: Any, want: Array, tolerance: float = 0.0) -> str | None:

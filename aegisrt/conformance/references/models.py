@@ -1,8 +1,8 @@
-"""The reference models: what each takes, what it answers, and how numpy computes that answer.
+"""The reference models: their inputs, their outputs, and how numpy computes the right outputs.
 
 tests/conformance/references/make_models.py makes the files of aegisrt/conformance/models from this table. Inputs come
 from a seed. Goldens are computed here and stored nowhere, independently of every backend. Names of inputs and outputs
-are not in alphabetical order, so that a backend which sorts them is found out.
+are not in alphabetical order, so that a backend that sorts them is detected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aegisrt.conformance.references.convnet import conv_net
 from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec
 
 SLOW_STEPS = 24
-"""MatMul nodes in the slow models; even, so that a matrix which is its own inverse comes back as it went in."""
+"""MatMul nodes in the slow models; even, so that a matrix that is its own inverse is returned unchanged."""
 SLOW_SIDES = (384, 768, 2048, 3072, 6144)
 """Rows of the slow models' square inputs: on each device one of them takes tens of milliseconds."""
 
@@ -63,7 +63,7 @@ class ConvNetReference:
 
 
 _BELOW = {1: 100, 2: 100, 4: 1 << 28, 8: 1 << 60}
-"""By size in bytes: integers of which affine models make no overflow, and which no float of the same size holds."""
+"""By size in bytes: a bound of integers that overflow in no affine model, beyond what a float of that size holds."""
 
 Operation: TypeAlias = IdentityReference | AffineReference | AddReference | PowerReference | ConvNetReference
 
@@ -105,7 +105,7 @@ class Reference:
         }
 
     def goldens(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Return the right outputs for `inputs`, computed in double precision where the dtype is a float."""
+        """Return the right outputs for `inputs`, computed in double precision if the dtype is a float."""
         return {
             spec.name: np.asarray(_compute(self.operations[spec.name], inputs)).astype(spec.dtype.numpy)
             for spec in self.signature.outputs
@@ -132,7 +132,7 @@ def _compute(operation: Operation, inputs: dict[str, Array]) -> Array:
         case IdentityReference(name):
             return inputs[name]
         case PowerReference(name):
-            return inputs[name]  # what a matrix that is its own inverse comes to; `inputs` makes no other
+            return inputs[name]  # `inputs` makes only matrices that are their own inverse, and the exponent is odd
         case AffineReference(name, scale, offset):
             wide = _wide(inputs[name])
             return np.asarray(wide * wide.dtype.type(scale) + wide.dtype.type(offset))

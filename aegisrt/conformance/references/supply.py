@@ -30,7 +30,7 @@ class BuildFailed(Failed):
 
 
 class Supply:
-    """The files of one backend's reference models; builds each once for a run, whichever process asks first."""
+    """The files of one backend's reference models; each is built once for a run, by the first process that needs it."""
 
     def __init__(self, target: Target, folder: Path, announce: Callable[[str], None]) -> None:
         self._target = target
@@ -38,7 +38,7 @@ class Supply:
         self._announce = announce
 
     def file(self, name: str) -> Path:
-        """Return the file of reference model `name`; Skipped where the backend has none, Failed where a build fails."""
+        """Return the file of reference model `name`; Skipped if the backend has none, Failed if its build fails."""
         own = self._target.backend.conformance_model(name, MODELS)
         if own is not None:
             return Path(own)
@@ -47,7 +47,7 @@ class Supply:
         raise Skipped(f"declares no model for `{name}`")
 
     def building(self, name: str) -> None:
-        """Tell that a model is about to be built, which may take `build_limit_s`."""
+        """Announce that a model is about to be built, which may take `build_limit_s`."""
         self._announce(f"building {name}")
 
     def copy(self, name: str, folder: Path) -> Path:
@@ -66,10 +66,10 @@ class Supply:
         if not folder.exists():
             self._build(name, file, refusal)
         if refusal.exists():
-            said = json.loads(refusal.read_text(encoding="utf-8"))
-            if said["code"] == ErrorCode.UNIMPLEMENTED:
-                raise NotBuilt(f"builds no `{name}`: {said['text']}")
-            raise BuildFailed(f"building `{name}`: {said['text']}", said["code"])
+            answer = json.loads(refusal.read_text(encoding="utf-8"))
+            if answer["code"] == ErrorCode.UNIMPLEMENTED:
+                raise NotBuilt(f"builds no `{name}`: {answer['text']}")
+            raise BuildFailed(f"building `{name}`: {answer['text']}", answer["code"])
         return file
 
     def _build(self, name: str, file: Path, refusal: Path) -> None:
@@ -77,15 +77,15 @@ class Supply:
         file.parent.mkdir(parents=True)
         result = self._target.make().build(MODELS / f"{name}.onnx", file)
         if isinstance(result, Err):
-            said = {"code": result.error.code, "text": str(result.error)}
-            refusal.write_text(json.dumps(said), encoding="utf-8")
+            answer = {"code": result.error.code, "text": str(result.error)}
+            refusal.write_text(json.dumps(answer), encoding="utf-8")
         elif not file.is_file():
-            said = {"code": ErrorCode.INTERNAL, "text": "build answered Ok and wrote no file"}
-            refusal.write_text(json.dumps(said), encoding="utf-8")
+            answer = {"code": ErrorCode.INTERNAL, "text": "build answered Ok and wrote no file"}
+            refusal.write_text(json.dumps(answer), encoding="utf-8")
 
 
 def undeclared(reference: Reference, can: Capabilities) -> str | None:
-    """Return which capability the model needs and the backend does not declare, in words, or None."""
+    """Return which capability the model needs and the backend does not declare, or None."""
     missing = sorted(reference.dtypes - can.dtypes)
     if missing:
         return f"declares no {missing[0]}"

@@ -3,9 +3,9 @@
 import pytest
 
 from aegisrt.bench.measure import usable_cores
-from aegisrt.bench.own import queueing as serving
+from aegisrt.bench.own import queueing
 from aegisrt.bench.own.hop import bare_hop
-from aegisrt.bench.percentiles import percentile
+from aegisrt.bench.summary import percentile
 
 
 def test_a_bare_hop_runs_the_call_in_another_thread_and_passes_its_error():
@@ -24,18 +24,18 @@ def test_a_percentile_is_a_value_that_was_measured(percent, value):
 
 
 def test_batching_gains_on_a_model_of_fixed_cost(tmp_path):
-    found = serving.mock_batching(tmp_path, 0.5)
+    found = queueing.mock_batching(tmp_path, 0.5)
     assert found.value > 5, found.detail
 
 
 def test_queue_delay_is_what_the_manifest_allows(tmp_path):
-    found = serving.queue_delay(tmp_path, 20)
+    found = queueing.queue_delay(tmp_path, 20)
     assert -0.1 <= found.value < 100, found.detail
 
 
 def test_deadlines_hold_and_the_model_serves_again(tmp_path):
-    returned, served = serving.deadlines(tmp_path, 10, 300)
-    assert returned.value >= serving.TIMEOUT_MS
+    returned, served = queueing.deadlines(tmp_path, 10, 300)
+    assert returned.value >= queueing.TIMEOUT_MS
     assert returned.value < 200, returned.detail
     assert served.holds, served.detail
 
@@ -43,7 +43,7 @@ def test_deadlines_hold_and_the_model_serves_again(tmp_path):
 @pytest.mark.engine("onnx")
 def test_both_hops_are_measured(tmp_path):
     before = usable_cores()
-    found = serving.hops(tmp_path, 200)
+    found = queueing.hops(tmp_path, 200)
     assert len(found) == (4 if len(before) > 1 else 2)
     assert usable_cores() == before
     for held, told in zip(found[::2], found[1::2], strict=True):

@@ -95,11 +95,11 @@ def test_a_report_in_junit_xml_has_the_numbers_and_the_failures(capsys, manifest
 
 
 def test_a_rate_that_nobody_can_send_is_given_up(capsys, manifest, monkeypatch):
-    monkeypatch.setattr("aegisrt.bench.scenarios._BEHIND_NS", 50_000_000)
+    monkeypatch.setattr("aegisrt.bench.open_loops._BEHIND_NS", 50_000_000)
     for bare in ([], ["--against", "bare"]):
         code, found = bench(capsys, manifest, "--scenario", "server", "--qps", "1e8", "--seconds", "0.5", *bare)
         assert (code, found["error"]["code"]) == (1, "RESOURCE_EXHAUSTED")
-        assert "and 1e+08 were asked for" in found["error"]["message"]
+        assert "and 1e+08 were requested" in found["error"]["message"]
         assert ("the bare engine" in found["error"]["message"]) == bool(bare)
 
 

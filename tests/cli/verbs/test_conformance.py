@@ -5,7 +5,7 @@ import jsonschema
 import pytest
 
 from aegisrt.cli.main import main
-from aegisrt.conformance.check import all_checks
+from aegisrt.conformance.catalogue import all_checks
 from aegisrt.core.resources import schemas_dir
 
 

@@ -11,12 +11,12 @@ from tests.conformance.defects.concurrency import KeepsTheGil
 from tests.conformance.defects.defect import defect
 
 
-@defect("deadlines.busy-engine", "were given up")
+@defect("deadlines.busy-engine", "were abandoned")
 class NobodyRunsMeanwhile(KeepsTheGil):
     """So that the caller cannot go at its deadline."""
 
 
-@defect("deadlines.busy-engine", "a call after those given up: output `y` of")
+@defect("deadlines.busy-engine", "a call after those abandoned: output `y` of")
 class TheNextGetsTheLateAnswer(MockBackend):
     late = None
 
@@ -26,7 +26,7 @@ class TheNextGetsTheLateAnswer(MockBackend):
         return earlier or result
 
 
-@defect("deadlines.busy-engine", "a call after those given up: wanted Ok, got CANCELLED")
+@defect("deadlines.busy-engine", "a call after those abandoned: wanted Ok, got CANCELLED")
 class ALateCallSpoilsTheInstance(MockBackend):
     spoiled = False
 
@@ -38,7 +38,7 @@ class ALateCallSpoilsTheInstance(MockBackend):
         return result
 
 
-@defect("deadlines.busy-instances", "after that was free again")
+@defect("deadlines.busy-instances", "after it was free again")
 class WaitsInALine(MockBackend):
     """One lock around every call, which is taken before anybody looks at the deadline."""
 

@@ -25,7 +25,7 @@ class LoadsNothing(MockBackend):
     capabilities = replace(MockBackend.capabilities, formats=())
 
 
-@defect("capabilities.well-formed", "`dtypes` are no DataTypes")
+@defect("capabilities.well-formed", "`dtypes` are not DataTypes")
 class DtypesInWords(MockBackend):
     capabilities = replace(MockBackend.capabilities, dtypes=frozenset({"FP32"}))
 
@@ -35,7 +35,7 @@ class UnknownDevice(MockBackend):
     capabilities = replace(MockBackend.capabilities, devices=("cpu", "abacus"))
 
 
-@defect("capabilities.well-formed", "kind 'My Engine' is no override key")
+@defect("capabilities.well-formed", "kind 'My Engine' is not an override key")
 class KindWithASpace(MockBackend):
     kind = "My Engine"
 
@@ -51,7 +51,7 @@ class AnythingGoes(MockOptions):
     model_config: ClassVar = {"extra": "ignore"}
 
 
-@defect("capabilities.options-are-strict", "options {'no_such_option': 1} were taken")
+@defect("capabilities.options-are-strict", "options {'no_such_option': 1} were accepted")
 class IgnoresUnknownOptions(MockBackend):
     Options = AnythingGoes
 
@@ -62,7 +62,7 @@ class AnyKind(MockOptions):
     kind: str = "mock"
 
 
-@defect("capabilities.options-are-strict", "options {'kind': 'another'} were taken")
+@defect("capabilities.options-are-strict", "options {'kind': 'another'} were accepted")
 class TakesAnyKind(MockBackend):
     Options = AnyKind
 
@@ -74,7 +74,7 @@ class Coercing(MockOptions):
     device: int | str = "cpu"
 
 
-@defect("capabilities.options-are-strict", "options {'device': 7} were taken")
+@defect("capabilities.options-are-strict", "options {'device': 7} were accepted")
 class CastsOptions(MockBackend):
     Options = Coercing
 
@@ -216,7 +216,7 @@ class RemembersWhereTheWeightsWere(SoundBackend):
         return path.parents[1] / "external" / "external.weights"
 
 
-@defect("capabilities.well-formed", "it runs, and `availability()` says it is not available")
+@defect("capabilities.well-formed", "it runs, but `availability()` reports that it does not")
 class IsAvailableInWords(MockBackend):
     @classmethod
     def availability(cls, *, probe=False):

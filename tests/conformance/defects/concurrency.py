@@ -150,7 +150,7 @@ class RefusesALoadDuringALoad(MockBackend):
         return super()._load(path)
 
 
-@defect("concurrency.lifecycle-from-many-threads", "did not come back within 3 s", time_limit_s=3.0)
+@defect("concurrency.lifecycle-from-many-threads", "did not return within 3 s", time_limit_s=3.0)
 class LocksInTwoOrders(MockBackend):
     """`load` takes the first lock and then the second, `unload` the other way round."""
 
@@ -171,7 +171,7 @@ class LocksInTwoOrders(MockBackend):
                 return super().unload()
 
 
-@defect("concurrency.unload-waits", "unload came back")
+@defect("concurrency.unload-waits", "unload returned")
 class DoesNotWait(MockBackend):
     def unload(self):
         self._loaded = None

@@ -95,7 +95,7 @@ class IsPoisonedByErrors(Answering):
         return replace(result, outputs=outputs)
 
 
-@defect("errors.serve-on", "did not come back within 2 s", time_limit_s=2.0)
+@defect("errors.serve-on", "did not return within 2 s", time_limit_s=2.0)
 class LosesAnInstanceAtEachError(MockBackend):
     """A call that is refused does not give back its slot; when all are lost the next call waits for ever."""
 

@@ -160,7 +160,7 @@ class EndsTheProcessAtAFileOfJunk(MockBackend):
         return super()._load(path)
 
 
-@defect("lifecycle.errors-are-results", "memory() answered no Result")
+@defect("lifecycle.errors-are-results", "memory() did not return a Result")
 class MemoryAnswersANumber(MockBackend):
     def memory(self):
         return 4096

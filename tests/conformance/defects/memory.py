@@ -77,13 +77,13 @@ class KeepsDeviceMemory(OnGpu):
         pass
 
 
-@defect("memory.told", "memory() answers 0, wanted bytes")
+@defect("memory.told", "memory() is 0, wanted bytes")
 class GuessesNothing(MockBackend):
     def _memory(self):
         return 0
 
 
-@defect("memory.told", "memory() answers 1048576.0, wanted bytes")
+@defect("memory.told", "memory() is 1048576.0, wanted bytes")
 class TellsAFraction(MockBackend):
     def _memory(self):
         return (1 << 20) / 1

@@ -123,7 +123,7 @@ class AbortsAtAFlippedByte(Damaged):
         return die(signal.SIGABRT)
 
 
-@defect("model-files.one-byte-damaged", "flipped answered no Result")
+@defect("model-files.one-byte-damaged", "flipped did not return a Result")
 class AnswersNothingForAFlippedByte(Damaged):
     def damaged(self, path, result):
         return None

@@ -41,7 +41,7 @@ def test_the_last_words_of_the_engine_are_kept():
 def test_a_hang_is_a_failed_check_that_says_where(backend):
     started = time.monotonic()
     report = run(backend, checks=PAIR, time_limit_s=0.5)
-    assert report.result(PAIR[0]).reason.startswith("did not come back within 0.5 s: in `_execute` at backends.py:")
+    assert report.result(PAIR[0]).reason.startswith("did not return within 0.5 s: in `_execute` at backends.py:")
     assert report.result(PAIR[1]).status == "passed"
     assert time.monotonic() - started < 10
 
@@ -55,7 +55,7 @@ def test_what_a_check_builds_itself_has_the_time_of_builds():
 def test_a_build_that_hangs_is_a_failed_check():
     limits = {"time_limit_s": 0.5, "build_limit_s": 0.1}
     result = run(backends.BuildsForever, checks="capabilities.build", **limits).results[0]
-    assert result.reason.startswith("did not come back within 0.5 s: in `_build` at backends.py:")
+    assert result.reason.startswith("did not return within 0.5 s: in `_build` at backends.py:")
 
 
 def test_what_kills_an_isolated_check_leaves_the_others_alone():
@@ -100,7 +100,7 @@ def test_a_hang_in_this_process_is_a_failed_check():
     finally:
         release.set()
     assert result.status == "failed"
-    assert result.reason.startswith("did not come back within 0.3 s")
+    assert result.reason.startswith("did not return within 0.3 s")
 
 
 def test_a_class_whose_module_is_gone_fails_with_the_import_error(monkeypatch):

@@ -1,0 +1,58 @@
+"""`ScenarioRun`: one scenario on one workload, with the times measured so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import TypeAlias
+
+from aegisrt.bench.summary import RequestTimes
+from aegisrt.bench.workload import Workload
+from aegisrt.core.request import ExecutionResult
+from aegisrt.core.result import Ok, Result
+
+TURNS = 5
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Takes how much is done, how much there is to do, and what runs now."""
+
+
+def silent(done: int, total: int, now: str) -> None:
+    """Show no progress."""
+
+
+@dataclass(slots=True)
+class ScenarioRun:
+    """What a scenario is run with; `ours` and `bare` fill as it runs."""
+
+    workload: Workload
+    seconds: float
+    against_bare: bool = False
+    qps: float | None = None
+    progress: Progress = silent
+    ours: RequestTimes = field(default_factory=RequestTimes)
+    bare: RequestTimes = field(default_factory=RequestTimes)
+
+    @property
+    def turn_ns(self) -> int:
+        """Return how long one turn takes."""
+        return int(self.seconds / TURNS * 1e9)
+
+
+def record(times: RequestTimes, result: Result[ExecutionResult], since_ns: int, now_ns: int) -> None:
+    """Add the latency of an answered request, or count a failed one."""
+    if isinstance(result, Ok):
+        times.latencies_ns.append(now_ns - since_ns)
+        times.samples += 1
+    else:
+        times.failed(result.error)
+
+
+def time_bare(call: Callable[[], object], times: RequestTimes) -> None:
+    """Make the bare engine's call and add its latency."""
+    started = perf_counter_ns()
+    call()
+    elapsed = perf_counter_ns() - started
+    times.latencies_ns.append(elapsed)
+    times.samples += 1
