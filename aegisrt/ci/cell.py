@@ -57,8 +57,8 @@ def read_cell(
     if options is not None:
         check_cell(options, library, locator)
         check_overrides(options.overrides, deployment, config_dir, locator)
-    if options is None or locator.found:
-        return Err(manifest_error(locator.found, f"the cell {name}"))
+    if options is None or locator.diagnostics:
+        return Err(manifest_error(locator.diagnostics, f"the cell {name}"))
     return Ok(Cell(name, options, (*options.overrides, *deployment), locator))
 
 

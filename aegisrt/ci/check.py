@@ -29,7 +29,7 @@ def check_cell(options: CellOptions, library: ConfigLibrary, locator: Locator) -
     profile = options.conformance
     if profile is not None and not library.exists(f"conformance/{profile}"):
         place = locator.value((_AT, "conformance"))
-        locator.found.append(unknown_option(library, "conformance", profile, place, path="ci.conformance"))
+        locator.diagnostics.append(unknown_option(library, "conformance", profile, place, path="ci.conformance"))
     if not options.is_hosted and options.when == "always":
         locator.at_value(
             (_AT, "when"),
@@ -59,7 +59,7 @@ def check_overrides(
         text = found.location.file.removeprefix("override ")
         if text in own and text != found.location.file:
             found = _located(found, own.index(text), locator)
-        locator.found.append(found)
+        locator.diagnostics.append(found)
 
 
 def _located(found: Diagnostic, index: int, locator: Locator) -> Diagnostic:

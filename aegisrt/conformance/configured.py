@@ -41,5 +41,5 @@ def configured(overrides: Sequence[str], *, config_dir: Path | str | None = None
         root = _OptionsRoot.model_validate_json(json.dumps(values))
     except ValidationError as error:
         explain_errors(error, _OptionsRoot, {}, emptied, locator)
-        return Err(manifest_error(locator.found, "the command line"))
-    return Err(manifest_error(locator.found, "the command line")) if locator.found else Ok(root.conformance)
+        return Err(manifest_error(locator.diagnostics, "the command line"))
+    return Err(manifest_error(locator.diagnostics, "the command line")) if locator.diagnostics else Ok(root.conformance)

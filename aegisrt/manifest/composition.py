@@ -1,4 +1,4 @@
-"""`Composition`: a manifest composed of its files and overrides, not validated yet."""
+"""`Composition`: a manifest composed from its files and overrides, not validated yet."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class TreeOrigins:
     tree: Tree
 
     def of(self, path: KeyPath) -> Origin:
-        """Return the origin of the value at `path`; a default's, where nothing set it.
+        """Return the origin of the value at `path`; that of a default if nothing set it.
 
-        Of a mapping that several files hold: its place in the manifest, or in the last of them. What came from a
-        mapping in Python has no place.
+        The place of a mapping in several files is that in the manifest, or else in the last file. Values of a mapping
+        from Python have no place.
         """
         found = self.tree.get(path)
         if found is None or found.layer is None:
@@ -40,22 +40,22 @@ class TreeOrigins:
 
 @dataclass(frozen=True)
 class Composition:
-    """Plain data, and where each value of it comes from."""
+    """Plain data, with the origin of each value."""
 
     values: dict[str, Any]
-    """Interpolations are resolved and paths absolute; keys of extra groups (`conformance`) are among them."""
+    """Interpolations are resolved and paths absolute; keys of extra groups (`conformance`) are included."""
     origins: TreeOrigins
     name: str
-    """What to call it in messages: the manifest's path as the user gave it."""
+    """The manifest's name in messages: its path as the user gave it."""
     fields: tuple[str, ...] = ()
-    """The keys that a manifest has; others are an extra group's, or wrong."""
-    found: tuple[Diagnostic, ...] = ()
-    """What is wrong with it, where it was composed `partly`."""
+    """The keys that a manifest may have; others belong to an extra group, or are wrong."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """Its errors, if it was composed `partly`."""
     without_base: bool = False
-    """Something of the base configuration was removed."""
+    """True if a part of the base configuration was removed."""
 
     def yaml(self) -> str:
-        """Return the manifest as YAML; saved and deployed again, it gives the same manifest."""
+        """Return the manifest as YAML; deployed again, it gives the same manifest."""
         values = {key: escaped(value) for key, value in self.values.items() if key in self.fields}
         header = "# @base none\n" if self.without_base else ""
         text: str = yaml.dump(values, Dumper=ManifestDumper, sort_keys=False, allow_unicode=True, width=2**16)
@@ -63,13 +63,13 @@ class Composition:
 
 
 def composed_before(manifest: Manifest[Any]) -> Composition:
-    """Return the composition that a `Manifest` stands for; its values have no place."""
+    """Return the composition of a validated `Manifest`; its values have no place."""
     values = manifest.model_dump(mode="json", serialize_as_any=True)
     return Composition(values, TreeOrigins(from_plain(values, Tree(None))), MAPPING_NAME, tuple(values))
 
 
 def escaped(value: Any) -> Any:
-    """Return plain data in which `${` in a text is escaped, so that it is no interpolation when read again."""
+    """Return plain data in which `${` in a text is escaped, so that it is text when it is read again."""
     if isinstance(value, dict):
         return {key: escaped(child) for key, child in value.items()}
     if isinstance(value, list):

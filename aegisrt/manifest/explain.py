@@ -1,4 +1,4 @@
-"""`explain`: each value of a manifest, and the place that set it."""
+"""`explain`: each value of a manifest, and the file, override or default that set it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def explain(
 ) -> Result[list[dict[str, Any]]]:
     """Return one row a leaf: `path value source file line column override set_by`, in the manifest's order.
 
-    With `manifest`, the validated form of the composition, the rows hold the schema's defaults too; their `source` is
-    `default`. Leaves are scalars, null and empty containers. `line` and `column` count from 1 and are the value's; of
-    an override, `column` is that in its text, and `file` and `line` are None. `key` leaves only the rows at or under
-    that path; NOT_FOUND where there are none.
+    With `manifest`, the validated form of the composition, the rows include the schema's defaults; their `source` is
+    `default`. Leaves are scalars, null and empty containers. `line` and `column` are the value's, and count from
+    1; for an override, `column` is that in its text, and `file` and `line` are None. `key` selects the rows at or under
+    that path. NOT_FOUND: if there are none.
     """
     data = composition.values if manifest is None else manifest.model_dump(mode="json", by_alias=True)
     leaves = list(_leaves(data, ()))
@@ -61,7 +61,7 @@ def _is_under(path: str, key: str) -> bool:
 
 
 def _unknown(key: str, paths: list[KeyPath]) -> Error:
-    """Return the error of a key that no path has; the hint is of the first of its segments that is wrong."""
+    """Return the error of a key that no path has; its hint is about the first wrong segment."""
     known = ""
     while (longer := _next(key, known)) and any(_is_under(_dotted(path), longer) for path in paths):
         known = longer
@@ -71,7 +71,7 @@ def _unknown(key: str, paths: list[KeyPath]) -> Error:
         str(path[depth]) for path in paths if len(path) > depth and _is_under(_dotted(path), known or _dotted(path))
     )
     hint = did_you_mean(wrong, beside) or (
-        f"`{known}` holds {listed(beside)}" if known else f"keys are {listed(beside)}"
+        f"`{known}` contains {listed(beside)}" if known else f"keys are {listed(beside)}"
     )
     if known and not beside:
         hint = f"`{known}` is one value"

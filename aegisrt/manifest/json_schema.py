@@ -51,12 +51,12 @@ def fragment(manifest: Schema) -> Schema:
 
 
 def _loose_union(choices: list[Schema]) -> Schema:
-    """Return a union by `kind` that also holds where another file says the kind."""
+    """Return a union by `kind` that also accepts a file without `kind`: another file may set it."""
     return {"type": "object", "if": {"required": ["kind"]}, "then": {"oneOf": choices}, "else": {"anyOf": choices}}
 
 
 def _named(schema: Schema, title: str) -> Schema:
-    """Return the schema under a title, in a stable order, with `kind` required wherever it is a field."""
+    """Return the schema under a title, in a stable order, with `kind` required in each model that has it."""
     for part in (schema, *schema.get("$defs", {}).values()):
         if "const" in part.get("properties", {}).get("kind", {}) and not part.get("x-partial"):
             part["required"] = sorted({"kind", *part.get("required", ())})
@@ -68,7 +68,7 @@ def _named(schema: Schema, title: str) -> Schema:
 
 
 def _partial(schema: Schema) -> Schema:
-    """Return the schema with nothing required, and interpolations allowed wherever a scalar is."""
+    """Return the schema with nothing required, and with interpolations allowed for each scalar."""
     loose = copy.deepcopy(schema)
     for part in (loose, *loose.get("$defs", {}).values()):
         part.pop("required", None)

@@ -1,4 +1,4 @@
-"""`Origin`: which file, override or default gave a value of the composed manifest."""
+"""`Origin`: the file, override or default that set a value of the composed manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where one key of the composed manifest comes from."""
+    """The origin of one key of the composed manifest."""
 
     source: Literal["file", "override", "default"]
     key: Location | None = None
@@ -20,7 +20,7 @@ class Origin:
     value: Location | None = None
     """The value's place; None for a default."""
     override: str | None = None
-    """The override's text, as it stood on the command line."""
+    """The override's text, as on the command line."""
     set_by: str | None = None
     """What chose the file: `env=prod`, or `backend=tensorrt, chosen in configs/env/prod.yaml:4:5`."""
 
@@ -29,12 +29,12 @@ class Origins(Protocol):
     """The origins of a composition."""
 
     def of(self, path: KeyPath) -> Origin:
-        """Return the origin of the value at `path`; a default's, where nothing set it."""
+        """Return the origin of the value at `path`; that of a default if nothing set it."""
         ...
 
 
 class NoOrigins:
-    """The origins of a manifest that was given as an object: nothing is known."""
+    """The origins of a manifest that is a Python object: all unknown."""
 
     def of(self, path: KeyPath) -> Origin:
         """Return a default's origin."""

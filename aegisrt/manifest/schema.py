@@ -16,12 +16,12 @@ BackendT = TypeVar("BackendT", bound=BackendOptions)
 
 
 class SampleOptions(StrictModel):
-    """Real inputs that `aegisrt run` uses when it is given none."""
+    """Real inputs that `aegisrt run` uses if the command names none."""
 
     inputs: Path
-    """A .npz with one array an input, or a .npy for a model of one input."""
+    """A .npz file with one array for each input, or a .npy file for a model with one input."""
     labels: Path | None = None
-    """A .npy of the right class of each row, shape `(batch,)`, integers; with it `run` prints the accuracy."""
+    """A .npy file with the correct class of each row, shape `(batch,)`, integers; `run` then prints the accuracy."""
 
 
 class TensorOptions(StrictModel):
@@ -30,7 +30,7 @@ class TensorOptions(StrictModel):
     dtype: DataType
     """Element type, by its Open Inference Protocol name."""
     shape: tuple[Annotated[int, Field(ge=0)] | str | None, ...] | None = None
-    """One entry a dimension: a size, a name for a dynamic one, or null; leave out to declare no shape."""
+    """One entry for each dimension: a size, a name for a dynamic one, or null; leave out to declare no shape."""
 
 
 class SignatureOptions(StrictModel):
@@ -46,21 +46,21 @@ class ModelOptions(StrictModel):
     """One model: a file and the backend that runs it."""
 
     path: Path
-    """The model's file, relative to the file that says so (in an override: to the current folder)."""
+    """The model's file, relative to the file that names it (in an override: to the current folder)."""
     backend: Name
     """The name of an option set under `backends`."""
     sha256: str | None = None
     """The expected digest of the model's file, 64 hexadecimal digits; another file is refused."""
     on_damage: Literal["rebuild", "fail"] = "rebuild"
-    """What follows where the cached engine file of this model is damaged: it is built again, or it is DATA_LOSS."""
+    """If the cached engine file of this model is damaged: build it again, or fail with DATA_LOSS."""
     instances: Annotated[int, Field(ge=1, le=1024)] = 1
-    """How many calls of this model may run at once; instances share one set of weights where the engine can."""
+    """How many calls of this model may run at once; instances share one set of weights if the engine can."""
     warmup: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Calls that each instance makes before it serves, on the sample, or on zeros of the declared shape."""
+    """Calls that each instance runs before it serves, on the sample, or on zeros of the declared shape."""
     queue: QueueOptions = Field(default_factory=QueueOptions)
     """Requests that wait for an instance."""
     batching: BatchingOptions | None = None
-    """Dynamic batching; left out, each request is a call of its own."""
+    """Dynamic batching; if left out, each request is a call of its own."""
     signature: SignatureOptions | None = None
     """Expected inputs and outputs."""
     sample: SampleOptions | None = None
@@ -93,5 +93,5 @@ class Manifest(StrictModel, Generic[BackendT]):
 
 
 def _restore(fields: dict[str, Any]) -> Manifest[Any]:
-    """Return an unpickled manifest; its parts were validated before, so that no registry is needed here."""
+    """Return an unpickled manifest; its parts are validated already, so that no registry is needed here."""
     return Manifest.model_construct(**fields)

@@ -245,7 +245,7 @@ def test_a_cell_without_a_field_is_told(capsys, tmp_path):
         (["--ref", "refs/heads/main"], "--ref and --default-branch are of an --event"),
         (["--event", "push", "--ref", "refs/heads/main"], "--ref needs --default-branch NAME"),
         (["--event", "push", "--ref", "refs/heads/main", "--default-branch", ""], "--ref needs --default-branch"),
-        (["--config-dir", "none"], "there is no folder `none`"),
+        (["--config-dir", "none"], "the folder `none` does not exist"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("json_", [False, True])

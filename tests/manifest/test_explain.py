@@ -67,7 +67,7 @@ def test_a_key_leaves_what_is_under_it(rows):
         ("models.digits.path.x", "`models.digits.path` is one value"),
         ("zzz", "keys are `api_version`, `devices`, `streams`, `backends`, `models`"),
         ("", "keys are `api_version`, `devices`, `streams`, `backends`, `models`"),
-        ("streams.nothing-like-it", "`streams` holds `default`"),
+        ("streams.nothing-like-it", "`streams` contains `default`"),
     ],
 )
 def test_an_unknown_key_is_answered(rows, key, hint):

@@ -42,7 +42,7 @@ class YamlComposition:
     origins: YamlOrigins
     name: str = "deploy.yaml"
     text: str = ""
-    found: list[Any] = field(default_factory=list)
+    diagnostics: list[Any] = field(default_factory=list)
 
 
 def composed(text: str, name: str = "deploy.yaml", set_by: str | None = None) -> YamlComposition:

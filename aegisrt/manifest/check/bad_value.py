@@ -1,4 +1,4 @@
-"""`explain_bad_value`: a value of the right type that is none of those allowed, or that a validator refused."""
+"""`explain_bad_value`: a value of the right type that is not allowed, or that a validator refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aegisrt.manifest.diagnostics.wording import described
 
 
 def explain_bad_value(place: SchemaPlace, errors: list[ErrorDetails], locator: Locator) -> None:
-    """Tell `locator` what is allowed at a place, or the validator's own words."""
+    """Report the allowed values of a place, or the validator's own message."""
     allowed = choices(place.expected)
     if allowed and any(error["type"] in ("literal_error", "enum") for error in errors):
         _none_of(allowed, place, errors[0]["input"], locator)
@@ -35,7 +35,7 @@ def _none_of(allowed: list[str], place: SchemaPlace, found: Any, locator: Locato
 
 
 def _near(found: str, allowed: list[str]) -> str | None:
-    """Return the allowed value that was meant; numpy's names of data types are understood."""
+    """Return the most similar allowed value; numpy's names of data types are understood."""
     if DataType.FP32 in allowed:
         try:
             return DataType.of(np.dtype(found))

@@ -1,4 +1,4 @@
-"""Words for what a field takes: the type, the range, and what to do about a near miss."""
+"""Phrases for messages: the type and the range that a field takes, and how to fix a near miss."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ _RANGES = {
 
 
 def is_range_error(error: ErrorDetails) -> bool:
-    """Return True where a value has the right type and is out of range."""
+    """Return True if a value has the right type and is out of range."""
     return error["type"] in _RANGES
 
 
 def expected_range(error: ErrorDetails) -> str:
-    """Return what a value had to be: `at least 1`."""
+    """Return the range that a field takes: `at least 1`."""
     return _RANGES[error["type"]].format_map(error.get("ctx", {}))
 
 
 def expected_types(errors: Iterable[ErrorDetails]) -> str | None:
-    """Return what a value had to be: `a whole number or text`; None where an error is not of a type."""
-    words = [_TYPES.get(error["type"].split("_")[0]) for error in errors]
-    known = [word for word in dict.fromkeys(words) if word]
-    return " or ".join(known) if known and None not in words else None
+    """Return the types that a field takes: `a whole number or text`; None if an error is not about a type."""
+    names = [_TYPES.get(error["type"].split("_")[0]) for error in errors]
+    known = [name for name in dict.fromkeys(names) if name]
+    return " or ".join(known) if known and None not in names else None
 
 
 def near_miss(expected: str, found: Any, is_quoted: bool) -> str | None:
-    """Return how to turn what was found into what was expected, or None."""
+    """Return how to turn the value into one of the expected type, or None."""
     match found:
         case str() if "number" in expected and _is_number(found):
             if is_quoted:

@@ -1,4 +1,4 @@
-"""`check_files`: model and sample files that are not there, or that are not what their digest says."""
+"""`check_files`: finds model and sample files that do not exist, or that have another digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LISTED = 8
 
 
 def check_files(values: Mapping[str, Any], locator: Locator) -> None:
-    """Tell `locator` of each file that a model names and that cannot be read; hash it where a digest is given."""
+    """Report each file of a model that cannot be read, or that has another sha256 than declared."""
     for path, text in _named_files(values):
         problem = _problem(Path(text))
         if problem:
@@ -60,14 +60,14 @@ def _problem(path: Path) -> _Problem | None:
         return _missing(path)
     except PermissionError:
         return _Problem(
-            "unreadable-file", f"{_short(path)} may not be read", "permission denied", "check its permissions"
+            "unreadable-file", f"no permission to read {_short(path)}", "permission denied", "check its permissions"
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _Problem("unreadable-file", f"{_short(path)} cannot be read: {reason}", "cannot be read")
     if stat.S_ISDIR(mode):
         inside = _names_in(path)
-        hint = f"it holds {_some(inside)}" if inside else None
+        hint = f"it contains {_some(inside)}" if inside else None
         return _Problem("not-a-file", f"{_short(path)} is a directory, not a file", "a directory", hint)
     return _Problem("not-a-file", f"{_short(path)} is not a regular file", "not a regular file")
 
@@ -75,15 +75,15 @@ def _problem(path: Path) -> _Problem | None:
 def _missing(path: Path) -> _Problem:
     message = f"{_short(path)} does not exist"
     if _ADDRESS.search(str(path)):
-        return _Problem("missing-file", message, "not a file", "give a file of this machine: nothing is downloaded")
+        return _Problem("missing-file", message, "not a file", "give a file on this machine: nothing is downloaded")
     if "~" in path.parts:
-        return _Problem("missing-file", message, "no such file", "write the whole path: `~` stands for no folder here")
+        return _Problem("missing-file", message, "no such file", "write the whole path: `~` is not expanded here")
     if not path.parent.is_dir():
-        return _Problem("missing-file", message, "no such file", f"there is no folder {_short(path.parent)}")
+        return _Problem("missing-file", message, "no such file", f"the folder {_short(path.parent)} does not exist")
     beside = _names_in(path.parent)
     near = nearest(path.name, beside)
     label = f"did you mean {quoted(near)}?" if near else "no such file"
-    hint = f"its folder holds {_some(beside)}" if beside else "its folder is empty"
+    hint = f"its folder contains {_some(beside)}" if beside else "its folder is empty"
     return _Problem("missing-file", message, label, hint)
 
 
@@ -110,12 +110,12 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
             "wrong-sha256",
             f"{_short(path)} has the sha256 {got}, and {expected.lower()} is expected",
             label="another file's digest",
-            hint=f"if that is the file you mean, write `sha256: {got}`",
+            hint=f"if this is the right file, write `sha256: {got}`",
         )
 
 
 def _short(path: Path) -> str:
-    """Return the path in backticks, relative to the current folder where it lies under it."""
+    """Return the path in backticks, relative to the current folder if it is in it."""
     try:
         return quoted(path.relative_to(Path.cwd()))
     except ValueError:

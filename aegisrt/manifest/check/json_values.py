@@ -1,4 +1,4 @@
-"""`json_values`: composed values as JSON can hold them, and a diagnostic for each that it cannot."""
+"""`json_values`: composed values in a form that JSON has, and a diagnostic for each that has none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_INT_BITS = 512
 
 
 def json_values(values: dict[str, Any], locator: Locator) -> tuple[dict[str, Any], set[KeyPath]]:
-    """Return a copy that `json.dumps` takes, and the paths that were emptied; `locator` is told why.
+    """Return a copy that `json.dumps` takes, and the paths that were emptied; report each of them.
 
     Keys that are not text are left out; values that JSON has no form for become null.
     """
@@ -51,7 +51,9 @@ class _Scan:
                 return [self.value((*path, index), item) for index, item in enumerate(value)]
             case "???":
                 message = f"{quoted(title(path))} must be given a value"
-                return self._empty(path, "missing-value", message, "`???` stands for a value that something else gives")
+                return self._empty(
+                    path, "missing-value", message, "`???` marks a value that a file or an override must set"
+                )
             case str():
                 if _encodable(value):
                     return str(value)
@@ -65,8 +67,8 @@ class _Scan:
                     return float(value)
                 hint = "if it is meant as text, put it in quotes"
                 return self._empty(path, "out-of-range", f"`{value}` is not a finite number", hint)
-        message = f"a value of Python type `{type(value).__name__}` has no place in a manifest"
-        hint = "a manifest holds text, numbers, true, false, null, lists and mappings"
+        message = f"a value of Python type `{type(value).__name__}` cannot be in a manifest"
+        hint = "a manifest contains text, numbers, true, false, null, lists and mappings"
         return self._empty(path, "wrong-type", message, hint)
 
     def _empty(self, path: KeyPath, id: str, message: str, hint: str | None = None) -> None:  # noqa: A002
@@ -75,7 +77,7 @@ class _Scan:
 
     def _refuse_key(self, path: KeyPath, key: Any) -> None:
         if isinstance(key, str):
-            self.locator.at_key(path, "bad-name", f"the name {shown(key)} holds half of a surrogate pair")
+            self.locator.at_key(path, "bad-name", f"the name {shown(key)} contains half of a surrogate pair")
             return
         message = f"{quoted(shown(key))} is read as {described(key)}, and a name is text"
         self.locator.at_key(path, "key-not-text", message, label="put it in quotes")
@@ -84,8 +86,8 @@ class _Scan:
 def _why_not_encodable(text: str) -> tuple[str, str | None]:
     """Return message and hint; Python reads bytes of a path that are not UTF-8 as U+DC80 to U+DCFF."""
     if any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in text):
-        return f"{shown(text)} holds half of a surrogate pair", None
-    return f"{shown(text)} holds bytes that are not UTF-8", "rename the file or folder, or run in a UTF-8 locale"
+        return f"{shown(text)} contains half of a surrogate pair", None
+    return f"{shown(text)} contains bytes that are not UTF-8", "rename the file or folder, or run in a UTF-8 locale"
 
 
 def _encodable(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is said of a `kind` that is unknown, or that is not there."""
+"""Explain a `kind` that is unknown or missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aegisrt.manifest.diagnostics.wording import described
 from aegisrt.manifest.origin import KeyPath
 
 _EXTRAS = {"onnx": "onnx", "tvm": "tvm", "tensorrt": "tensorrt"}
-"""Backend kinds of this project, and the extra that brings each: named where the installation does not register one."""
+"""The extra that installs each backend kind of this project, for a kind that is not registered."""
 _NICKNAMES = {
     "trt": "tensorrt",
     "ort": "onnx",
@@ -24,7 +24,7 @@ _NICKNAMES = {
 
 
 def explain_unknown_kind(path: KeyPath, key: str, found: Any, known: Collection[str], locator: Locator) -> None:
-    """Tell `locator` that the mapping at `path` has a `kind` (its tag field is `key`) that is not known."""
+    """Report that the mapping at `path` has an unknown `kind` (its tag field is `key`)."""
     near = near_kind(found, [*known, *(_EXTRAS if path[0] == "backends" else ())]) if isinstance(found, str) else None
     label = f"did you mean {quoted(near)}?" if near and near != found else f"no such {key}"
     hint = f"{key}s are {listed(known)}" if known else f"no {_noun(path)} {key}s are registered"
@@ -36,14 +36,14 @@ def explain_unknown_kind(path: KeyPath, key: str, found: Any, known: Collection[
 
 
 def explain_missing_kind(path: KeyPath, key: str, known: Collection[str], locator: Locator) -> None:
-    """Tell `locator` that the mapping at `path` says no `kind`."""
+    """Report that the mapping at `path` has no `kind`."""
     message = f"{_noun(path)} {quoted(title(path))} needs `{key}`"
     hint = f"add `{key}: ...` under `{dotted(path)}`; {key}s are {listed(known)}"
     locator.at_key(path, "missing-kind", message, label=f"`{key}` is missing", hint=hint)
 
 
 def near_kind(found: str, candidates: Collection[str]) -> str | None:
-    """Return the kind of `candidates` that was meant: by its nickname (`trt`), or spelt alike; or None."""
+    """Return the most similar kind of `candidates`, by its nickname (`trt`) or its spelling; or None."""
     nickname = _NICKNAMES.get(found.casefold())
     return nickname if nickname in candidates else nearest(found, candidates)
 

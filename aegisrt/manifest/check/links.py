@@ -1,4 +1,4 @@
-"""`check_links`: names that nothing declares, and streams on another device than their backend."""
+"""`check_links`: finds undeclared names, and streams on another device than their backend."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _DEFAULT_DEVICE: str = BackendOptions.model_fields["device"].default
 
 
 def is_reference(path: KeyPath) -> bool:
-    """Return True where the value at `path` names something that the manifest declares elsewhere."""
+    """Return True if the value at `path` is the name of a device, stream or backend."""
     return len(path) == 3 and (path[0], path[2]) in _REFERENCES
 
 
 def check_links(values: Mapping[str, Any], locator: Locator) -> None:
-    """Tell `locator` of dangling references and of mismatched streams; what has a wrong type is passed over.
+    """Report dangling references and mismatched streams; skip values of a wrong type.
 
-    An option set of the base configuration that no model uses is passed over as well: it costs nothing. Where one is
-    used, its error is located at what uses it.
+    An option set of the base configuration is skipped if no model uses it: it costs nothing. If one is used, its error
+    is located at its user.
     """
     links = _Links(values, locator)
     for (section, field), target in _REFERENCES.items():
@@ -64,12 +64,12 @@ class _Links:
         )
 
     def reference(self, section: str, field: str, options: Mapping[str, Any]) -> str | None:
-        """Return the name that is referred to, also by default; None where there is none, or no name."""
+        """Return the name in a reference, also a default one; None if there is none, or if it is not text."""
         wanted = options.get(field, _DEFAULT_DEVICE if (section, field) == ("backends", "device") else None)
         return wanted if isinstance(wanted, str) else None
 
     def asked_at(self, section: str, name: str, field: str) -> KeyPath | None:
-        """Return the value that asks for a reference: itself, or the user's that needs it; None where nobody does."""
+        """Return the value that needs a reference: its own, or that of its user; None if it has no user."""
         path = (section, name, field)
         if section == "models" or not self.locator.is_base(path):
             return path
@@ -84,7 +84,7 @@ class _Links:
         )
 
     def near(self, wanted: str, target: str) -> str | None:
-        """Return the declared name that was meant: one that is spelt alike, or the only one of that kind."""
+        """Return the most similar declared name, or the only one of that kind."""
         of_kind = [name for name, options in _named(self.values, target) if options.get("kind") == wanted]
         names = [name for name in _section(self.values, target) if isinstance(name, str)]
         return nearest(wanted, names) or (of_kind[0] if len(of_kind) == 1 else None)
@@ -116,9 +116,9 @@ class _Links:
 
     def device_of(self, section: str, name: str, device: Any) -> Note:
         path = (section, name, "device")
-        words = f"`{section}.{name}.device` is {quoted(device)}"
+        value = f"`{section}.{name}.device` is {quoted(device)}"
         is_default = self.locator.origins.of(path).source == "default"
-        return Note(f"{words} by default") if is_default else Note(words, self.locator.value(path))
+        return Note(f"{value} by default") if is_default else Note(value, self.locator.value(path))
 
 
 def _declared(name: Any, section: Mapping[str, Any]) -> bool:

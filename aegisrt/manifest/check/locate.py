@@ -11,13 +11,13 @@ from aegisrt.manifest.origin import KeyPath, Origin, Origins
 
 @dataclass(slots=True)
 class Locator:
-    """Points at keys and values; what nothing set is located at the nearest mapping around it that something did."""
+    """Points at keys and values; a default is located at the nearest mapping around it that a file or override set."""
 
     origins: Origins
     name: str
-    """What the manifest is called: its file."""
-    found: list[Diagnostic] = field(default_factory=list)
-    """The diagnostics made so far."""
+    """The manifest's name in messages: its file."""
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    """The diagnostics so far."""
 
     def at_key(self, path: KeyPath, id: str, message: str, **rest: Any) -> None:  # noqa: A002
         """Add a diagnostic whose caret is on the key at `path`."""
@@ -38,7 +38,7 @@ class Locator:
         return origin.value or origin.key or self._around(path)
 
     def is_base(self, path: KeyPath) -> bool:
-        """Return True where the value at `path` is a default's or the base configuration's: nobody asked for it."""
+        """Return True if the value at `path` is a default or of the base configuration, and not the user's."""
         origin = self.origins.of(path)
         elsewhere = origin.value is not None and origin.value.file != self.name
         return origin.source == "default" or (origin.source == "file" and elsewhere and origin.set_by is None)
@@ -48,7 +48,7 @@ class Locator:
 
     def _add(self, path: KeyPath, id: str, message: str, location: Location, rest: dict[str, Any]) -> None:  # noqa: A002
         set_by = self._setter(path).set_by
-        self.found.append(Diagnostic(id, message, location, path=dotted(path), set_by=set_by, **rest))
+        self.diagnostics.append(Diagnostic(id, message, location, path=dotted(path), set_by=set_by, **rest))
 
     def _setter(self, path: KeyPath) -> Origin:
         origin = self.origins.of(path)

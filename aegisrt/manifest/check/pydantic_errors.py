@@ -1,4 +1,4 @@
-"""`explain_errors`: what pydantic found, as diagnostics that a person can act on."""
+"""`explain_errors`: turns pydantic's errors into diagnostics that the user can act on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOUNS = {
 }
 
 _Located: TypeAlias = tuple[SchemaPlace, list[ErrorDetails]]
-"""Errors at one place: of an untagged union, there is one for each member."""
+"""Errors at one place: an untagged union has one for each member."""
 
 
 def explain_errors(
@@ -40,7 +40,7 @@ def explain_errors(
     emptied: Collection[KeyPath],
     locator: Locator,
 ) -> None:
-    """Tell `locator` of each error once; skip those at or under `emptied` paths, which were explained before."""
+    """Report each error once; skip those at or under `emptied` paths, which are reported already."""
     located: dict[tuple[KeyPath, bool], _Located] = {}
     for details in error.errors(include_url=False):
         place = follow(root, details["loc"])
@@ -90,7 +90,7 @@ class _Explainer:
         )
 
     def package_hint(self, path: KeyPath) -> str | None:
-        """Return how to place a group's file elsewhere; None where the file itself, or an override, says the key."""
+        """Return how to place a group's file elsewhere; None if the file itself, or an override, has the key."""
         origin = self.locator.origins.of(path)
         if len(path) > 1 or origin.source != "file" or origin.key is not None:
             return None
@@ -99,7 +99,7 @@ class _Explainer:
         )
 
     def elsewhere(self, place: SchemaPlace) -> str | None:
-        """Return which other kinds of backend have the field; a kind is changed more often than its options are."""
+        """Return which other kinds of backend have the field: users change a kind and forget its options."""
         if not (place.model and issubclass(place.model, BackendOptions)):
             return None
         having = [kind for kind, options in self.kinds.items() if place.path[-1] in fields(options)]
@@ -114,12 +114,12 @@ class _Explainer:
         self.locator.at_key(around, "missing-key", message, label=f"{quoted(name)} is missing", hint=hint)
 
     def is_misspelt(self, around: KeyPath, name: str, model: Model) -> bool:
-        """Return True where an unknown field is reported that was meant to be the missing one."""
+        """Return True if an unknown field is reported that resembles the missing one."""
         return any(path[:-1] == around and nearest(str(path[-1]), fields(model)) == name for path in self.unknown)
 
     def bad_name(self, place: SchemaPlace, error: ErrorDetails) -> None:
         if is_reference(place.path) and not place.on_key:
-            return  # links.py says that nothing of this name is declared
+            return  # links.py reports that this name is not declared
         found = str(error["input"])
         if error.get("ctx", {}).get("pattern") != NAME_PATTERN:
             self.bad_form(place, found, error)
@@ -140,14 +140,14 @@ class _Explainer:
         self.at(place)(place.path, "bad-value", message, label=f"not a {what}", hint=hint)
 
     def at(self, place: SchemaPlace) -> Callable[..., None]:
-        """Return what makes a diagnostic at the key, or at the value, whichever the error is of."""
+        """Return the method that adds a diagnostic at the key, or at the value, whichever is wrong."""
         return self.locator.at_key if place.on_key else self.locator.at_value
 
     def out_of_range(self, place: SchemaPlace, error: ErrorDetails) -> None:
         expected = expected_range(error)
         found = error["input"]
-        words = shown(found) if isinstance(found, int | float) else described(found)
-        message = f"{quoted(title(place.path))} is {words}, and must be {expected}"
+        value = shown(found) if isinstance(found, int | float) else described(found)
+        message = f"{quoted(title(place.path))} is {value}, and must be {expected}"
         self.at(place)(place.path, "out-of-range", message, label=f"expected {expected}")
 
     def wrong_type(self, place: SchemaPlace, errors: list[ErrorDetails]) -> None:
@@ -168,13 +168,13 @@ def _discriminator(error: ErrorDetails) -> str:
 
 
 def _fields_hint(place: SchemaPlace) -> str | None:
-    """Return the fields of the model that is expected; None where something else is, or one of several."""
+    """Return the fields of the expected model; None if not exactly one model is expected."""
     models = [arm for arm in members(place.expected) if isinstance(arm, type) and issubclass(arm, BaseModel)]
     return f"fields are {listed(fields(models[0]))}" if len(models) == 1 else None
 
 
 def _owner(place: SchemaPlace) -> str:
-    """Return what a field belongs to: `backend kind `onnx``, `a model`, `the manifest`."""
+    """Return the owner of a field: `backend kind `onnx``, `a model`, `the manifest`."""
     around = place.path[:-1]
     if place.model is None or not around:
         return "the manifest"

@@ -1,4 +1,4 @@
-"""`follow`: from the location of a pydantic error to the key path in the manifest, and what is expected there."""
+"""`follow`: turns the location of a pydantic error into the key path in the manifest, and the type expected there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Segments: TypeAlias = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class ByKind:
-    """Annotates the union of all backends' options: `kind` chooses among them, also where there is one or none.
+    """Annotates the union of all backends' options: `kind` chooses among them, also if there is one or none.
 
     Pydantic's own `Field(discriminator="kind")` refuses a union of fewer than two.
     """
@@ -29,23 +29,23 @@ class ByKind:
     kinds: tuple[tuple[str, type[BackendOptions]], ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Return a union tagged by `kind`; of no kinds, one that nothing satisfies."""
+        """Return a union tagged by `kind`; of no kinds, one that no value satisfies."""
         arms: dict[Any, core_schema.CoreSchema] = {kind: handler(options) for kind, options in self.kinds}
         return core_schema.tagged_union_schema(arms or {"": core_schema.none_schema()}, discriminator="kind")
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaPlace:
-    """Where an error is: in the manifest, and in its schema."""
+    """The place of an error: in the manifest, and in its schema."""
 
     path: KeyPath
     """Keys and indices of the manifest, without pydantic's union tags."""
     model: Model | None
-    """The model that holds the last key of `path`."""
+    """The model that has the last key of `path` as a field."""
     expected: Any
-    """The type of what is at `path`, or Any where the schema knows none."""
+    """The type of the value at `path`, or Any if the schema has none."""
     on_key: bool = False
-    """The error is of the key itself, not of its value."""
+    """True if the key itself is wrong, not its value."""
 
 
 def follow(root: Model, segments: Segments) -> SchemaPlace:
@@ -70,7 +70,7 @@ def follow(root: Model, segments: Segments) -> SchemaPlace:
 
 
 def members(expected: Any) -> list[Any]:
-    """Return the types that a type is a union of, without None."""
+    """Return the members of a union, without None."""
     expected = _bare(expected)[0]
     if get_origin(expected) in (Union, types.UnionType):
         return [arm for arm in get_args(expected) if arm is not type(None)]
@@ -126,7 +126,7 @@ def _by_tag(union: Any, notes: list[Any]) -> Mapping[Any, Any] | None:
 
 
 def _step(expected: Any, segment: int | str) -> tuple[Model | None, Any]:
-    """Return the model that has `segment` as a field, if it is a model, and the type of what is under `segment`."""
+    """Return the model that has `segment` as a field, if it is a model, and the type of the value under `segment`."""
     if isinstance(expected, type) and issubclass(expected, BaseModel):
         info = fields(expected).get(str(segment))
         return expected, _annotated(info) if info else Any
@@ -144,7 +144,7 @@ def _annotated(info: FieldInfo) -> Any:
 
 
 def _labelled(union: Any, rest: list[int | str]) -> Any:
-    """Return the member of an untagged union that an error is inside of; pydantic's label for it says little."""
+    """Return the member of an untagged union that an error is inside of; pydantic's label for it does not help."""
     for arm in members(union):
         if rest and _step(_bare(arm)[0], rest[0])[1] is not Any:
             return arm

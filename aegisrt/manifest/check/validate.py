@@ -1,4 +1,4 @@
-"""`validate`: a composition becomes a `Manifest`, or every error in it at once."""
+"""`validate`: turns a composition into a `Manifest`, or reports all of its errors at once."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ def _manifest_type(kinds: tuple[tuple[str, type[BackendOptions]], ...]) -> type[
 def validate(
     composition: Composition, kinds: Kinds, *, groups: Collection[str] = (), files: bool = True
 ) -> Result[Manifest[Any]]:
-    """Return the manifest, or an error whose `diagnostics` are all errors: of the schema, of links and of files.
+    """Return the manifest, or an error whose `diagnostics` are all errors: of schema, links and files.
 
-    What a composition made `partly` has `found` is among them, and nothing more is said of its places.
+    The diagnostics of a composition made `partly` are included, and no more is reported at their places. `groups` are
+    keys of the composition that are not the manifest's; they are ignored. `files=False` skips the checks of files.
 
-    `groups` are keys of the composition that belong to other groups than the manifest's, and are not looked at.
-    `files=False` leaves the file system alone. The error's code is INVALID_ARGUMENT, unless all errors are of
-    files: NOT_FOUND, PERMISSION_DENIED, or DATA_LOSS for a wrong sha256.
+    NOT_FOUND: if the only errors are files that do not exist.
+    PERMISSION_DENIED: if the only errors are files that cannot be read.
+    DATA_LOSS: if the only errors are wrong digests.
+    INVALID_ARGUMENT: if there are any other errors.
     """
     locator = Locator(composition.origins, composition.name)
     own = {key: value for key, value in composition.values.items() if key not in groups}
@@ -59,10 +61,10 @@ def validate(
     check_links(values, locator)
     if files:
         check_files(values, locator)
-    if refused and not locator.found:  # never known to happen; better vague than silent
+    if refused and not locator.diagnostics:  # not known to happen; a vague message is better than none
         locator.at_value((), "bad-value", str(refused.errors()[0]["msg"]))
-    told = {one.location for one in composition.found}
-    found = [*composition.found, *(one for one in locator.found if one.location not in told)]
-    if manifest is None or found:
-        return Err(manifest_error(found, composition.name))
+    reported = {one.location for one in composition.diagnostics}
+    diagnostics = [*composition.diagnostics, *(one for one in locator.diagnostics if one.location not in reported)]
+    if manifest is None or diagnostics:
+        return Err(manifest_error(diagnostics, composition.name))
     return Ok(manifest)

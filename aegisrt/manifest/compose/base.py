@@ -15,9 +15,9 @@ _KINDS_WITHOUT_FILE = "_base_"
 def add_base(library: ConfigLibrary, kinds: Iterable[str], packaged: Path) -> list[str]:
     """Return the paths in `library` of the base's files, in order.
 
-    A kind's file is the one in the packaged group `backend` whose `kind` it is (of several, the one of its name, or
-    else the first); a file of the same name in a user's own group takes its place. A kind without a file, which a third
-    party's is, is declared by its `kind` alone.
+    A kind's file is the one in the packaged group `backend` with that `kind` (of several, the one named like the kind,
+    or else the first); a file of the same name in a user's own group replaces it. A kind without a file, such as a
+    third party's, is declared by its `kind` alone.
     """
     files = _files_by_kind(packaged / "backend")
     declared = {kind: Tree({"kind": Tree(kind)}) for kind in kinds if kind not in files}
@@ -29,7 +29,7 @@ def add_base(library: ConfigLibrary, kinds: Iterable[str], packaged: Path) -> li
 
 
 def option_sets(kinds: Iterable[str], packaged: Path) -> dict[str, str]:
-    """Return the base's option sets, each with its kind, sorted by name: `trt` is of the kind `tensorrt`."""
+    """Return the base's option sets with their kinds, sorted by name: `trt` is of the kind `tensorrt`."""
     files = _files_by_kind(packaged / "backend")
     return dict(sorted((files.get(kind, kind), kind) for kind in kinds))
 

@@ -1,4 +1,4 @@
-"""`check_choice`: what is wrong with an override that chooses a file of a group: `env=prod`, `+model=[a,b]`."""
+"""`check_choice`: the errors of an override that chooses a file of a group: `env=prod`, `+model=[a,b]`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aegisrt.manifest.diagnostics.wording import described
 from aegisrt.manifest.read.forbidden import hydra_refused
 
 COMMAND_GROUPS = frozenset({"ci", "conformance"})
-"""Groups of which a file says something to one command, and nothing to a manifest."""
+"""Groups that configure one command, and no manifest."""
 
 
 def check_call(manifest: object, overrides: Sequence[object]) -> list[Diagnostic]:
-    """Return what is wrong with how a composition was called, before anything is read."""
+    """Return the errors of the arguments of a composition, before any file is read."""
     try:
         Path.cwd()
     except OSError:
@@ -36,7 +36,7 @@ def check_call(manifest: object, overrides: Sequence[object]) -> list[Diagnostic
 
 
 def check_choice(choice: Override, library: ConfigLibrary, groups: Collection[str]) -> list[Diagnostic]:
-    """Return what is wrong with the choice; `groups` are those of the command, of `COMMAND_GROUPS`."""
+    """Return the errors of a choice; `groups` are those of `COMMAND_GROUPS` that the command reads."""
     place = choice.key_place()
     package = (choice.package or "").removeprefix("_global_.")
     if "hydra" in (choice.key.split("/")[0], package.split(".")[0]):
@@ -47,14 +47,14 @@ def check_choice(choice: Override, library: ConfigLibrary, groups: Collection[st
         hint = f"groups are {listed(groups)}"
         return [Diagnostic("unknown-group", f"there is no group `{choice.key}`", place, label=label, hint=hint)]
     if choice.key in COMMAND_GROUPS and choice.key not in groups:
-        message, hint = f"this command reads no `{choice.key}`", f"`aegisrt {choice.key}` does; leave it out here"
+        message, hint = f"this command does not read `{choice.key}`", f"`aegisrt {choice.key}` does; leave it out here"
         return [Diagnostic("unknown-group", message, place, hint=hint)]
     if choice.action == "delete":
         return []
     names = choice.names()
     if not names and not (choice.value and choice.value.value == []):
         options = library.options(choice.key)
-        hint = f"`{choice.key}` offers {listed(options)}; `~{choice.key}` takes a choice away"
+        hint = f"`{choice.key}` offers {listed(options)}; `~{choice.key}` removes a choice"
         message = f"`{choice.key}` is a group: its value is the name of a file in it"
         return [Diagnostic("unknown-option", message, choice.value_place(), hint=hint)]
     return [

@@ -39,21 +39,24 @@ def compose(
     groups: Sequence[str] = (),
     partly: bool = False,
 ) -> Result[Composition]:
-    """Return the composition of a manifest, or an error whose `diagnostics` are everything wrong with it.
+    """Compose a manifest, or return an error whose `diagnostics` are all of its errors.
 
     `manifest` None is the packaged demo. `kinds` are the known backend kinds and their options. `groups` are further
-    groups that a command reads, chosen as `env` is: `conformance=NAME`. Relative paths in overrides, and in a manifest
-    that is a mapping, are relative to the current folder; what a mapping says has no place, and its errors are located
-    at `<mapping>`. With `partly`, wrong overrides and interpolations leave a composition without them, whose `found`
-    says so: for a caller that goes on to find more. NOT_FOUND and PERMISSION_DENIED are of files; everything else is
-    INVALID_ARGUMENT. Thread-safe.
+    groups that a command reads, chosen like `env`: `conformance=NAME`. Relative paths in overrides, and in a manifest
+    that is a mapping, start from the current folder. Values of a mapping have no place; their errors are located at
+    `<mapping>`. With `partly`, wrong overrides and interpolations are left out of the composition and are in its
+    `diagnostics`, so that the caller can go on and report more. Thread-safe.
+
+    NOT_FOUND: if the only errors are files that do not exist.
+    PERMISSION_DENIED: if the only errors are files that cannot be read.
+    INVALID_ARGUMENT: if there are any other errors.
     """
-    found = check_call(manifest, overrides)
-    if found:
-        return Err(manifest_error(found, str(manifest)))
+    diagnostics = check_call(manifest, overrides)
+    if diagnostics:
+        return Err(manifest_error(diagnostics, str(manifest)))
     packaged = configs_dir()
     source = read_manifest(manifest, packaged)
-    library = ConfigLibrary([*_user_folder(config_dir, found), packaged])
+    library = ConfigLibrary([*_user_folder(config_dir, diagnostics), packaged])
     library.add(MANIFEST, source)
     base = add_base(library, kinds, packaged) if source.has_base else []
     with using_hydra():
@@ -62,38 +65,38 @@ def compose(
         choices = [override for override in parsed if override.is_choice(library.is_group)]
         values = [override for override in parsed if override not in choices]
         wrong = {choice.text: check_choice(choice, library, groups) for choice in choices}
-        found += [one for each in wrong.values() for one in each]
+        diagnostics += [one for each in wrong.values() for one in each]
         repository = HydraRepository(library, base, ("env", *groups))
-        tree = _merged(repository, [choice for choice in choices if not wrong[choice.text]], found)
-    found += library.found()
-    whole = not found
+        tree = _merged(repository, [choice for choice in choices if not wrong[choice.text]], diagnostics)
+    diagnostics += library.diagnostics()
+    whole = not diagnostics
     offered = [group for group in library.groups() if group in groups or group not in COMMAND_GROUPS]
     tree, refused = apply_all(values, tree, TOP, offered, names=whole)
     tree, unresolved = resolve(tree) if whole else (tree, [])
-    found += [*unread, *refused, *unresolved]
-    if found and not (partly and whole):
-        return Err(manifest_error(found, source.name))
+    diagnostics += [*unread, *refused, *unresolved]
+    if diagnostics and not (partly and whole):
+        return Err(manifest_error(diagnostics, source.name))
     fields = Fields(kinds)
     tree = resolve_paths(drop_unfit(tree, fields), fields)
     without_base = not source.has_base or any(override.action == "delete" for override in values)
-    return Ok(Composition(tree.plain(), TreeOrigins(tree), source.name, TOP, tuple(found), without_base))
+    return Ok(Composition(tree.plain(), TreeOrigins(tree), source.name, TOP, tuple(diagnostics), without_base))
 
 
-def _user_folder(config_dir: Path | str | None, found: list[Diagnostic]) -> list[Path]:
+def _user_folder(config_dir: Path | str | None, diagnostics: list[Diagnostic]) -> list[Path]:
     if config_dir is None or is_folder(Path(config_dir)):
         return [] if config_dir is None else [Path(config_dir)]
-    hint = "`--config-dir` takes a folder of groups, such as one that holds `env/site.yaml`"
+    hint = "`--config-dir` takes a folder of groups, such as one with `env/site.yaml` in it"
     place = Location(str(config_dir), 1, 1, 2)
-    found.append(Diagnostic("file-not-found", f"there is no folder `{config_dir}`", place, hint=hint))
+    diagnostics.append(Diagnostic("file-not-found", f"the folder `{config_dir}` does not exist", place, hint=hint))
     return []
 
 
-def _merged(repository: HydraRepository, choices: list[Override], found: list[Diagnostic]) -> Tree:
-    """Return all files merged, in the order of Hydra's defaults list."""
+def _merged(repository: HydraRepository, choices: list[Override], diagnostics: list[Diagnostic]) -> Tree:
+    """Merge all files in the order of Hydra's defaults list."""
     try:
-        files = _ordered(repository, choices, found)
+        files = _ordered(repository, choices, diagnostics)
     except hydra_parts().errors as error:
-        found.append(explain_order(error, repository.entries, repository.library, MANIFEST))
+        diagnostics.append(explain_order(error, repository.entries, repository.library, MANIFEST))
         return Tree({})
     merged, packaged = Tree({}), configs_dir()
     for file in files:
@@ -113,8 +116,8 @@ def _merged(repository: HydraRepository, choices: list[Override], found: list[Di
     return merged
 
 
-def _ordered(repository: HydraRepository, choices: list[Override], found: list[Diagnostic]) -> list[Any]:
-    """Return Hydra's defaults list; the choice of a group that no defaults list names is appended to the root."""
+def _ordered(repository: HydraRepository, choices: list[Override], diagnostics: list[Diagnostic]) -> list[Any]:
+    """Return Hydra's defaults list; a choice of a group that no defaults list names is appended to the root."""
     hydra = hydra_parts()
     repository.appended = [one for one in choices if one.action == "add" and one.key not in repository.reserved]
     replacing = [one for one in choices if one not in repository.appended]
@@ -129,16 +132,16 @@ def _ordered(repository: HydraRepository, choices: list[Override], found: list[D
         replacing = [one for one in replacing if one not in unused]
     used = {key for key, meta in state.override_metadata.items() if meta.used}
     used |= {f"~{key}" for key, deletion in state.deletions.items() if deletion.used}
-    found += explain_unused(repository.entries, replacing, used)
+    diagnostics += explain_unused(repository.entries, replacing, used)
     return list(files)
 
 
 def _set_by(file: Any, repository: HydraRepository, choices: list[Override]) -> str | None:
-    """Return what chose a file: an override, or an entry of a defaults list; None for the manifest and the base."""
+    """Return the override or the entry that chose a file; None for the manifest and the base."""
     for choice in reversed(choices):
         if choice.action != "delete" and file.config_path in (f"{choice.key}/{name}" for name, _ in choice.names()):
             return choice.text
     for entry in repository.entries.get(file.parent or "", ()):
         if file.config_path in entry.files:
-            return f"{entry.says(file.config_path)}, chosen in {entry.place}"
+            return f"{entry.choice_of(file.config_path)}, chosen in {entry.place}"
     return None

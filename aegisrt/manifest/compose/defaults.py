@@ -1,4 +1,4 @@
-"""`read_defaults`: a file's defaults list as entries with places, every one of them checked."""
+"""`read_defaults`: a file's defaults list as checked entries with places."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class DefaultsEntry:
     """One entry of a defaults list."""
 
     place: Location
-    """Where it starts."""
+    """The place of its first character."""
     target: str
     """From the top of the groups: the file of `- model/digits`, the group of `- model: digits`."""
     path: str | None = None
-    """Of `- model/digits` and `- _self_`: what it says."""
+    """Of `- model/digits` and `- _self_`: its text."""
     group: str | None = None
     """Of `- model: digits`: its key, without keywords and package."""
     choice: str | tuple[str, ...] | None = None
@@ -33,28 +33,28 @@ class DefaultsEntry:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Return the paths of the files that it chooses."""
+        """Return the paths of the chosen files."""
         if self.path is not None:
             return (self.target,)
         names = (self.choice,) if isinstance(self.choice, str) else self.choice or ()
         return tuple(f"{self.target}/{name}" for name in names)
 
     @staticmethod
-    def says(file: str) -> str:
-        """Return the choice of a file as messages name it: `backend=trt`."""
+    def choice_of(file: str) -> str:
+        """Return the choice of a file as messages show it: `backend=trt`."""
         return "=".join(file.rsplit("/", 1))
 
 
 @dataclass(slots=True)
 class _Reader:
     folder: str
-    """The group that the file lies in; paths are relative to it."""
+    """The group of the file; paths are relative to it."""
     library: ConfigLibrary
     reserved: Collection[str]
-    found: list[Diagnostic]
+    diagnostics: list[Diagnostic]
 
     def entry(self, item: Tree) -> DefaultsEntry | None:
-        """Return one entry, or None where it is wrong."""
+        """Return one entry, or None if it is wrong."""
         if isinstance(item.value, str):
             return self._path(item, item.value)
         if isinstance(item.value, dict) and len(item.value) == 1:
@@ -65,7 +65,7 @@ class _Reader:
         return None
 
     def absolute(self, path: str) -> str:
-        """Return a path from the top of the groups."""
+        """Return the path from the top of the groups."""
         return path[1:] if path.startswith("/") else f"{self.folder}/{path}" if self.folder else path
 
     def _path(self, item: Tree, text: str) -> DefaultsEntry | None:
@@ -116,7 +116,7 @@ class _Reader:
     def _is_refused(self, group: str, package: str, place: Location) -> bool:
         head = group.split("/")[0]
         if head == "hydra" or package.removeprefix("_global_.").split(".")[0] == "hydra":
-            self.found.append(hydra_refused(place, "defaults"))
+            self.diagnostics.append(hydra_refused(place, "defaults"))
             return True
         if head not in self.reserved or self.folder.split("/")[0] == head:
             return False
@@ -142,37 +142,39 @@ class _Reader:
         if not group and self.library.is_group(name):
             options = self.library.options(name)
             hint = f"choose one: `- {name}: {options[0] if options else 'NAME'}`"
-            self._bad("defaults-syntax", f"`{name}` is a group; an entry chooses one of it", place, hint=hint)
+            self._bad("defaults-syntax", f"`{name}` is a group; an entry chooses one of its files", place, hint=hint)
         elif group and not self._group_exists(group, place):
             return False
         else:
-            self.found.append(unknown_option(self.library, group, name, place, path="defaults"))
+            self.diagnostics.append(unknown_option(self.library, group, name, place, path="defaults"))
         return False
 
     def _bad(self, id: str, message: str, place: Location | None, **rest: Any) -> None:  # noqa: A002
-        self.found.append(Diagnostic(id, message, place or NOWHERE, path="defaults", **rest))
+        self.diagnostics.append(Diagnostic(id, message, place or NOWHERE, path="defaults", **rest))
 
 
 def read_defaults(
     source: Source, folder: str, library: ConfigLibrary, reserved: Collection[str]
 ) -> list[DefaultsEntry]:
-    """Return the right entries of a source's defaults list; what is wrong goes to `source.found`.
+    """Return the correct entries of a source's defaults list; errors go to `source.diagnostics`.
 
-    `folder` is the group that the source lies in, and entries are relative to it. `reserved` are the groups that only
+    `folder` is the source's group, and entries are relative to it. `reserved` are the groups that only
     the command line chooses.
     """
     if source.defaults is None:
         return []
-    reader = _Reader(folder, library, reserved, source.found)
+    reader = _Reader(folder, library, reserved, source.diagnostics)
     if not isinstance(source.defaults.value, list):
         place = source.defaults.at or NOWHERE
         hint = "write entries such as `- backend: onnx`"
-        source.found.append(Diagnostic("defaults-syntax", "`defaults` is a list", place, path="defaults", hint=hint))
+        source.diagnostics.append(
+            Diagnostic("defaults-syntax", "`defaults` is a list", place, path="defaults", hint=hint)
+        )
         return []
     read = [(item, reader.entry(item)) for item in source.defaults.value]
     entries = [entry for _, entry in read if entry is not None]
-    _check_order(entries, source.found)
-    _check_twice(entries, source.found)
+    _check_order(entries, source.diagnostics)
+    _check_twice(entries, source.diagnostics)
     return entries
 
 
@@ -180,7 +182,7 @@ def unknown_option(library: ConfigLibrary, group: str, name: str, place: Locatio
     """Return the diagnostic of a name that a group does not offer."""
     if not group:
         groups = library.groups()
-        message = f"there is no file or group `{name}`"
+        message = f"there is neither a file nor a group `{name}`"
         hint = f"write `- GROUP: NAME`; groups are {listed(groups)}"
         return Diagnostic("unknown-option", message, place, path=path, label=did_you_mean(name, groups), hint=hint)
     options = library.options(group)
@@ -190,19 +192,19 @@ def unknown_option(library: ConfigLibrary, group: str, name: str, place: Locatio
     return Diagnostic("unknown-option", message, place, path=path, label=label, hint=hint)
 
 
-def _check_order(entries: list[DefaultsEntry], found: list[Diagnostic]) -> None:
-    """Find an `override` before a plain entry, and take both for plain ones' order; Hydra itself only asserts."""
+def _check_order(entries: list[DefaultsEntry], diagnostics: list[Diagnostic]) -> None:
+    """Report and remove each `override` before a plain entry; Hydra itself fails with an AssertionError."""
     plain = [index for index, entry in enumerate(entries) if not entry.override]
     last = max(plain, default=-1)
     for index, entry in reversed(list(enumerate(entries))):
         if entry.override and index < last:
-            message = f"`override {entry.group}` stands before an entry that does not override"
+            message = f"`override {entry.group}` is before an entry without `override`"
             hint = "move every `override` to the end of the defaults list"
-            found.append(Diagnostic("misplaced-override", message, entry.place, path="defaults", hint=hint))
+            diagnostics.append(Diagnostic("misplaced-override", message, entry.place, path="defaults", hint=hint))
             del entries[index]
 
 
-def _check_twice(entries: list[DefaultsEntry], found: list[Diagnostic]) -> None:
+def _check_twice(entries: list[DefaultsEntry], diagnostics: list[Diagnostic]) -> None:
     seen: dict[tuple[str | None, str | None, bool], DefaultsEntry] = {}
     for entry in list(entries):
         key = (entry.path or entry.group, entry.package, entry.override)
@@ -211,11 +213,11 @@ def _check_twice(entries: list[DefaultsEntry], found: list[Diagnostic]) -> None:
             continue
         entries.remove(entry)
         if entry.path is not None:
-            message, hint = f"`{entry.path}` stands twice in this defaults list", "remove one"
+            message, hint = f"`{entry.path}` is twice in this defaults list", "remove one"
         else:
             message = f"`{entry.group}` is chosen twice in this defaults list"
             hint = f"choose several with one entry: `- {entry.group}: [{_names(first)}, {_names(entry)}]`"
-        found.append(Diagnostic("duplicate-choice", message, entry.place, path="defaults", hint=hint))
+        diagnostics.append(Diagnostic("duplicate-choice", message, entry.place, path="defaults", hint=hint))
 
 
 def _names(entry: DefaultsEntry) -> str:

@@ -1,4 +1,4 @@
-"""`Fields`: what the schema expects at a path of a composed manifest, guided by the values there (their `kind`)."""
+"""`Fields`: the type that the schema expects at a path of a composed manifest, given the values there (`kind`)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Fields:
     kinds: Mapping[str, type[BackendOptions]]
 
     def is_path(self, expected: Any) -> bool:
-        """Return True where a type is a file's path, or allows one."""
+        """Return True if a type is a file's path, or allows one."""
         return any(arm is Path for arm in self._arms(expected))
 
     def inside(self, expected: Any, key: str | int, around: Tree) -> Any:
-        """Return the type under `key` of a value of type `expected`, or None where the schema knows none."""
+        """Return the type under `key` of a value of type `expected`, or None if the schema has none."""
         for arm in self._arms(expected):
             if isinstance(arm, type) and issubclass(arm, BaseModel):
                 info = arm.model_fields.get(str(key))
@@ -41,7 +41,7 @@ class Fields:
         return None
 
     def _arms(self, expected: Any) -> list[Any]:
-        """Return the types that a type is a union of, with aliases and annotations taken off."""
+        """Return the members of a union, without aliases and annotations."""
         if isinstance(expected, TypeVar):
             return list(self.kinds.values())
         if hasattr(expected, "__value__"):  # a `type X = ...` statement
@@ -58,7 +58,7 @@ TOP = tuple(Manifest.model_fields)
 
 
 def _fits(model: type[BaseModel], around: Tree) -> bool:
-    """Return True unless the value's `kind` says that it is another of a union's models."""
+    """Return True unless the value's `kind` selects another model of a union."""
     info = model.model_fields.get("kind")
     kind = around.child("kind")
     return info is None or kind is None or kind.value in _literals(info)

@@ -1,4 +1,4 @@
-"""`HydraRepository`: what Hydra's defaults list reads from: the sources of a library, and the generated root."""
+"""`HydraRepository`: the files that Hydra's defaults list reads: a library's sources, and the generated root."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class HydraRepository:
         """The defaults lists read so far, by file."""
 
     def load_config(self, config_path: str) -> Any:
-        """Return what Hydra's ConfigResult holds, as far as its defaults list looks; None where there is no file."""
+        """Return the fields of a ConfigResult that Hydra's defaults list reads; None if the file does not exist."""
         if config_path == ROOT:
             return SimpleNamespace(config=None, header={"package": None}, defaults_list=self._root())
         source = self.library.load(config_path)
@@ -41,11 +41,11 @@ class HydraRepository:
         return SimpleNamespace(config=None, header={"package": source.package}, defaults_list=defaults)
 
     def group_exists(self, config_path: str) -> bool:
-        """Return True where a group of that path exists."""
+        """Return True if a group of that path exists."""
         return self.library.is_group(config_path)
 
     def config_exists(self, config_path: str) -> bool:
-        """Return True where `load_config` finds something."""
+        """Return True if `load_config` returns a file."""
         return config_path == ROOT or self.library.exists(config_path)
 
     def get_group_options(self, group_name: str, results_filter: Any = None) -> list[str]:
@@ -53,11 +53,11 @@ class HydraRepository:
         return self.library.options(group_name)
 
     def get_sources(self) -> list[Any]:
-        """Return nothing: Hydra names its sources in messages only, and messages are made here."""
+        """Return an empty list: Hydra needs its sources for messages only, and messages are made here."""
         return []
 
     def _root(self) -> list[Any]:
-        """Return `[base, the manifest, env: null, groups: null, _self_]`, and what `+group=name` appends."""
+        """Return `[base, the manifest, env: null, groups: null, _self_]`, and the files that `+group=name` appends."""
         files = [hydra_parts().ConfigDefault(path=path) for path in (*self.base, MANIFEST)]
         groups = [hydra_parts().GroupDefault(group=group) for group in self.reserved]
         appended = [

@@ -1,6 +1,6 @@
-"""`resolve`: a tree with every `${...}` replaced by what it stands for.
+"""`resolve`: a tree with every `${...}` replaced by its value.
 
-The grammar is OmegaConf's, its evaluation is not: a resolver that somebody registered in this process is code that a
+The grammar is OmegaConf's, its evaluation is not: a resolver that is registered in this process is code that a
 manifest must not be able to call, so only those in `_RESOLVERS` exist here. OmegaConf's own `oc.decode` would evaluate
 interpolations, with any resolver, inside the text that it decodes.
 """
@@ -20,7 +20,7 @@ from aegisrt.manifest.read.forbidden import NOWHERE
 from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
 
 _PLAIN = "write the value itself"
-_GRAMMAR = "write `${section.name.key}`, or `\\${` for a text that holds `${`"
+_GRAMMAR = "write `${section.name.key}`, or `\\${` for a text that contains `${`"
 
 
 class _UnresolvedError(Exception):
@@ -34,21 +34,21 @@ class _UnresolvedError(Exception):
 def resolve(root: Tree) -> tuple[Tree, list[Diagnostic]]:
     """Return `root` with every interpolation resolved, and a diagnostic for each that cannot be.
 
-    What an interpolation gives has the place of the interpolation.
+    The values of an interpolation have its place.
     """
     resolver = _Resolver(root)
-    return resolver.tree(root, ()), resolver.found
+    return resolver.tree(root, ()), resolver.diagnostics
 
 
 @dataclass(slots=True)
 class _Resolver:
     root: Tree
-    found: list[Diagnostic] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
     done: dict[KeyPath, Tree] = field(default_factory=dict)
     open: list[KeyPath] = field(default_factory=list)
 
     def tree(self, tree: Tree, path: KeyPath) -> Tree:
-        """Return the value at `path` resolved; what cannot be is reported and becomes None."""
+        """Return the value at `path` resolved; report one that cannot be, and return None for it."""
         try:
             return self.value(tree, path)
         except _UnresolvedError as error:
@@ -56,7 +56,7 @@ class _Resolver:
             return replace(tree, value=None)
 
     def value(self, tree: Tree, path: KeyPath) -> Tree:
-        """Return the value at `path` resolved; raises where it is itself an interpolation that cannot be."""
+        """Return the value at `path` resolved; raise _UnresolvedError if it is an interpolation that cannot be."""
         if path in self.done:
             return self.done[path]
         if path in self.open:
@@ -109,7 +109,7 @@ class _Resolver:
         return function(self, parent, *args)
 
     def _select(self, key: str, parent: KeyPath) -> Any:
-        """Return the plain value that `${key}` stands for; leading dots count from the mapping around it."""
+        """Return the plain value of `${key}`; leading dots count from the mapping around it."""
         name = key.lstrip(".")
         up = len(key) - len(name)
         if up > len(parent) + 1:
@@ -127,19 +127,21 @@ class _Resolver:
             child = tree.child(key)
             if child is None:
                 known = list(tree.value) if isinstance(tree.value, dict) else []
-                where = f"`{_dotted(here)}` holds" if here else "the manifest holds"
+                where = f"`{_dotted(here)}` contains" if here else "the manifest contains"
                 hint = did_you_mean(str(key), known) or f"{where} {listed(known) or 'nothing'}"
                 raise _UnresolvedError(f"there is no `{_dotted(path[: index + 1])}`", hint)
             tree = child
         value = self.value(tree, path)
         if value.value == MISSING:
-            raise _UnresolvedError(f"`{_dotted(path)}` is `{MISSING}`", "something must give it a value")
+            raise _UnresolvedError(f"`{_dotted(path)}` is `{MISSING}`", "give it a value in a file or an override")
         return value
 
     def _report(self, message: str, tree: Tree, path: KeyPath, hint: str | None) -> None:
         set_by = tree.layer.set_by if tree.layer else None
         place = (tree.beneath or tree).at or NOWHERE
-        self.found.append(Diagnostic("interpolation", message, place, path=_dotted(path), hint=hint, set_by=set_by))
+        self.diagnostics.append(
+            Diagnostic("interpolation", message, place, path=_dotted(path), hint=hint, set_by=set_by)
+        )
 
 
 def _env(_: _Resolver, __: KeyPath, name: Any, *default: Any) -> Any:

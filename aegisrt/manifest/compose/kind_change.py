@@ -1,4 +1,4 @@
-"""`drop_unfit`: what packaged files say of an option set whose kind the user has changed."""
+"""`drop_unfit`: removes packaged options of a kind that the user has changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SECTIONS = ("devices", "backends")
 def drop_unfit(root: Tree, fields: Fields) -> Tree:
     """Return `root` without the packaged options that the new kind of an option set does not have.
 
-    So `backends.onnx.kind=mock` works under an env that tunes ONNX Runtime. An option set of which packaged files alone
-    speak, and none says its kind, is of a backend that is not known here: it goes too. What the user's own files say
-    stays, and is an error where it does not fit.
+    So `backends.onnx.kind=mock` works under an env that tunes ONNX Runtime. An option set that only packaged files set,
+    without a kind, belongs to a backend that is not installed: it is removed too. Options from the user's own files
+    stay, and are errors if they do not fit.
     """
     if not isinstance(root.value, dict):
         return root

@@ -22,11 +22,11 @@ class ConfigLibrary:
         self._sources: dict[str, Source] = {}
 
     def add(self, path: str, source: Source) -> None:
-        """Hold `source` as if a file at `path` had it."""
+        """Add a source as if it were a file at `path`."""
         self._sources[path] = source
 
     def load(self, path: str) -> Source | None:
-        """Return the source at `path`, or None where there is no such file; an environment's package is `_global_`."""
+        """Return the source at `path`, or None if there is no such file; an environment's package is `_global_`."""
         if path not in self._sources:
             file = self.file(path)
             if file is None:
@@ -42,14 +42,14 @@ class ConfigLibrary:
         if not _is_plain(path):
             return None
         files = (folder / f"{path.removesuffix('.yaml')}.yaml" for folder in self._folders)
-        return next((file for file in files if _asked(file.is_file)), None)
+        return next((file for file in files if _false_on_error(file.is_file)), None)
 
     def exists(self, path: str) -> bool:
-        """Return True where `load` would find a source."""
+        """Return True if `load` would return a source."""
         return path in self._sources or self.file(path) is not None
 
     def is_group(self, path: str) -> bool:
-        """Return True where a folder of that path holds files to choose from."""
+        """Return True if a folder of that path exists."""
         return _is_plain(path) and any(is_folder(folder / path) for folder in self._folders)
 
     def options(self, group: str) -> list[str]:
@@ -57,25 +57,25 @@ class ConfigLibrary:
         if group and not _is_plain(group):
             return []
         files = (file for folder in self._folders for file in (folder / group).glob("*.yaml"))
-        return sorted({file.stem for file in files if _asked(file.is_file)})
+        return sorted({file.stem for file in files if _false_on_error(file.is_file)})
 
     def groups(self) -> list[str]:
         """Return the names of the groups at the top, sorted."""
         entries = (entry for folder in self._folders for entry in folder.glob("*"))
         return sorted({entry.name for entry in entries if is_folder(entry) and _is_plain(entry.name)})
 
-    def found(self) -> list[Diagnostic]:
-        """Return what is wrong with the files read so far."""
-        return [diagnostic for source in self._sources.values() for diagnostic in source.found]
+    def diagnostics(self) -> list[Diagnostic]:
+        """Return the errors of the files read so far."""
+        return [diagnostic for source in self._sources.values() for diagnostic in source.diagnostics]
 
 
 def is_folder(path: Path) -> bool:
-    """Return True for a folder that may be looked into."""
-    return _asked(path.is_dir)
+    """Return True for a folder that can be read."""
+    return _false_on_error(path.is_dir)
 
 
 def read_manifest(manifest: Path | str | Mapping[str, Any] | None, packaged: Path) -> Source:
-    """Return the source of what the user gave; of None, the packaged `config.yaml`."""
+    """Return the source of the user's manifest; for None, that of the packaged `config.yaml`."""
     if isinstance(manifest, Mapping):
         return read_mapping(manifest, Path.cwd())
     if manifest is None:
@@ -83,25 +83,25 @@ def read_manifest(manifest: Path | str | Mapping[str, Any] | None, packaged: Pat
         return read_file(file, shown(file), is_manifest=True)
     source = read_file(Path(manifest), str(manifest), is_manifest=True)
     if source.package not in (None, "_global_"):
-        hint = "remove it; the files of groups have packages"
+        hint = "remove it; only files of groups have packages"
         place = Location(source.name, 1, 1, 2)
-        source.found.append(Diagnostic("package-header", "a manifest has no `# @package`", place, hint=hint))
+        source.diagnostics.append(Diagnostic("package-header", "a manifest has no `# @package`", place, hint=hint))
         source.package = None
     return source
 
 
 def shown(file: Path) -> str:
-    """Return how messages name a file: relative to the current folder where it lies in it."""
+    """Return a file's path for messages: relative to the current folder if the file is in it."""
     try:
         return str(file.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(file)
 
 
-def _asked(question: Callable[[], bool]) -> bool:
-    """Return the file system's answer; False where it gives none, as behind a folder without permission."""
+def _false_on_error(check: Callable[[], bool]) -> bool:
+    """Return the result of a check of the file system; False if it fails, as in a folder without permission."""
     try:
-        return question()
+        return check()
     except OSError:
         return False
 

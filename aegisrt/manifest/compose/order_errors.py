@@ -1,4 +1,4 @@
-"""What is said where Hydra cannot put the files of a composition in order."""
+"""Explain why Hydra cannot put the files of a composition in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def explain_order(error: BaseException, entries: _Entries, library: ConfigLibrar
         places = [one.place for read in entries.values() for one in read if one.target == group and not one.override]
         if len(places) > 1:
             hint = f"remove one, or replace the first choice: `- override /{group}: NAME`"
-            notes = (Note("it was chosen here first", places[0]),)
+            notes = (Note("it is first chosen here", places[0]),)
             return _diagnostic("duplicate-choice", f"`{group}` is chosen twice", places[-1], hint=hint, notes=notes)
     dynamic = [one for read in entries.values() for one in read if "${" in f"{one.path}{one.choice}"]
     place = dynamic[0].place if dynamic else Location(_name(manifest, library), 1, 1, 2)
@@ -38,11 +38,11 @@ def explain_order(error: BaseException, entries: _Entries, library: ConfigLibrar
 
 
 def explain_unused(entries: _Entries, choices: list[Override], used: Collection[str]) -> list[Diagnostic]:
-    """Return a diagnostic for each `override GROUP` and `~GROUP` that met no choice of that group."""
-    found = [
+    """Return a diagnostic for each `override GROUP` and `~GROUP` without a choice of that group."""
+    diagnostics = [
         _diagnostic(
             "misplaced-override",
-            f"nothing that this could override chooses `{entry.target}`",
+            f"there is no choice of `{entry.target}` to override",
             entry.place,
             hint=f"write `- {entry.group}: {entry.choice}`",
         )
@@ -53,9 +53,9 @@ def explain_unused(entries: _Entries, choices: list[Override], used: Collection[
     for choice in choices:
         if choice.action == "delete" and f"~{choice.group}" not in used:
             message = f"no defaults list chooses `{choice.group}`, so there is nothing to remove"
-            hint = f"`{choice.key}=NAME` chooses; without a choice there is nothing to take away"
-            found.append(Diagnostic("unknown-name", message, choice.key_place(), path=choice.key, hint=hint))
-    return found
+            hint = f"leave it out; `{choice.key}=NAME` would choose one"
+            diagnostics.append(Diagnostic("unknown-name", message, choice.key_place(), path=choice.key, hint=hint))
+    return diagnostics
 
 
 def _same_group(key: str, entry: DefaultsEntry) -> bool:
@@ -71,8 +71,8 @@ def _cycle(
             visited = [name for name, _ in here]
             if file in visited:
                 return [*here[visited.index(file) :], (file, entry)]
-            if found := _cycle(entries, file, here):
-                return found
+            if cycle := _cycle(entries, file, here):
+                return cycle
     return None
 
 

@@ -10,7 +10,7 @@ def sweep(text: str, place: Location) -> Diagnostic:
     """Return the diagnostic of an override of several values."""
     key, _, value = text.partition("=")
     hint = f"for a list write `{key}=[{value}]`, for a text with a comma quote it: `{key}='{value}'`"
-    return Diagnostic("sweep-not-here", "several values, of which only one can be used", place, hint=hint)
+    return Diagnostic("sweep-not-here", "several values, and only one can be used", place, hint=hint)
 
 
 def bad_override(text: str, column: int, message: str) -> Diagnostic:
@@ -30,7 +30,7 @@ def bad_override(text: str, column: int, message: str) -> Diagnostic:
 
 
 def _bad_key(text: str, key: str, signs: int, column: int) -> Diagnostic:
-    """Return the diagnostic of a key, on its segment that is wrong where that is clear."""
+    """Return the diagnostic of a key, on its wrong segment if that is known."""
     start = signs
     for segment in key.split("."):
         place = place_in(text, start, start + len(segment))
@@ -48,7 +48,7 @@ def _bad_key(text: str, key: str, signs: int, column: int) -> Diagnostic:
 
 
 def _worded(message: str) -> str:
-    """Return the first line of the parser's words, without its list of tokens."""
+    """Return the first line of the parser's message, without its list of tokens."""
     first = (message.splitlines() or ["?"])[0].split(" expecting ")[0]
     unknown = first.removeprefix("token recognition error at: ")
     if unknown != first:

@@ -1,4 +1,4 @@
-"""`Override`: one override of the command line with the places of its parts, and its application to a tree."""
+"""`Override`: one override with the places of its parts; `apply_all` checks and applies overrides to a tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aegisrt.manifest.read.tree import MISSING, Layer, Tree, merge
 
 Action: TypeAlias = Literal["set", "add", "force", "delete"]
 NAMED = ("devices", "streams", "backends", "models")
-"""The keys of a manifest whose values are mappings by name; a name is added with `+`, so that a typo adds none."""
+"""The keys of a manifest whose values are mappings by name; a name is added with `+`, so that a typo never adds one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Override:
     key: str
     """A dotted path, or a group: `models.digits.backend`, `backend`."""
     package: str | None
-    """What follows `@` in a group's key."""
+    """The text after `@` in a group's key."""
     value: Tree | None
     """None for a deletion without a value."""
     layer: Layer
@@ -51,17 +51,17 @@ class Override:
         return place_in(self.text, start + before, start + before + len(self.path[index]))
 
     def value_place(self) -> Location:
-        """Return the place of the value, or of the key where there is no value."""
+        """Return the place of the value, or of the key if the value is missing."""
         return self.value.at if self.value is not None and self.value.at is not None else self.key_place()
 
     def is_choice(self, is_group: Callable[[str], bool]) -> bool:
-        """Return True for the choice of a group's file, which `backend=onnx` is and `backend={a: 1}` is not."""
+        """Return True for the choice of a group's file: for `backend=onnx`, and not for `backend={a: 1}`."""
         if self.value is not None and isinstance(self.value.value, dict):
             return False
         return "/" in self.key or self.package is not None or is_group(self.key)
 
     def names(self) -> list[tuple[str, Location]]:
-        """Return what a group's override chooses, each with its place; empty for anything but text or texts."""
+        """Return the chosen names with their places; empty if the value is neither text nor a list of texts."""
         items = [] if self.value is None else self.value.value if isinstance(self.value.value, list) else [self.value]
         return [(item.value, item.at or self.key_place()) for item in items if isinstance(item.value, str)]
 
@@ -79,31 +79,31 @@ def apply_all(
     *,
     names: bool,
 ) -> tuple[Tree, list[Diagnostic]]:
-    """Return `tree` with the overrides that are right, one after the other, and what is wrong with the others.
+    """Return `tree` with the correct overrides applied, one after the other, and the errors of the others.
 
     `fields` are the keys that a manifest has at its top. Without `names` nothing is applied.
     """
-    found: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     for override in overrides:
         wrong = check(override, tree, fields, groups, names=names)
-        found += wrong
+        diagnostics += wrong
         if names and not wrong:
             tree = apply(override, tree)
-    return tree, found
+    return tree, diagnostics
 
 
 def check(
     override: Override, tree: Tree, fields: Iterable[str], groups: Iterable[str], *, names: bool
 ) -> list[Diagnostic]:
-    """Return what is wrong with the override of a value.
+    """Return the errors of the override of a value.
 
-    Keys inside a known top-level key are left to validation, which knows them and finds them at the same place.
-    Names are checked only with `names`: where a file is broken, they might have stood there.
+    Keys inside a known top-level key are left to validation, which reports them at the same place. Names are checked
+    only with `names`: a broken file might have declared them.
     """
-    found = _refused(override)
+    diagnostics = _refused(override)
     path = override.path
-    if found:
-        return found
+    if diagnostics:
+        return diagnostics
     if path[0] not in fields and tree.child(path[0]) is None:
         return [_unknown_key(override, fields, groups)]
     if not names:
@@ -123,7 +123,7 @@ def check(
 
 
 def apply(override: Override, tree: Tree) -> Tree:
-    """Return `tree` with an override that `check` found right; a mapping is merged, anything else replaces."""
+    """Return `tree` with an override that `check` accepted; a mapping is merged, anything else replaces."""
     if override.action == "delete":
         return _without(tree, override.path)
     assert override.value is not None
@@ -156,19 +156,21 @@ def _refused(override: Override) -> list[Diagnostic]:
     path = override.path
     if path[0] == "hydra":
         return [hydra_refused(override.key_place(), override.key)]
-    found = [
+    diagnostics = [
         target_refused(segment, override.key_place(index), override.key)
         for index, segment in enumerate(path)
         if segment in INSTANTIATE_KEYS
     ]
-    return found + (refuse_targets(override.value, path) if override.value is not None else [])
+    return diagnostics + (refuse_targets(override.value, path) if override.value is not None else [])
 
 
 def _unknown_key(override: Override, fields: Iterable[str], groups: Iterable[str]) -> Diagnostic:
     head, groups = override.path[0], sorted(groups)
     place = override.key_place(0)
     if not head:
-        return _diagnostic("bad-override", "there is no key before the `=`", override, place, hint="write `KEY=VALUE`")
+        return _diagnostic(
+            "bad-override", "the key before the `=` is missing", override, place, hint="write `KEY=VALUE`"
+        )
     if head in groups:
         hint = f"choose one of the group with `{head}=NAME`"
         return _diagnostic(
@@ -186,7 +188,7 @@ def _unknown_name(override: Override, tree: Tree, index: int) -> Diagnostic:
     section, name = ".".join(path[:index]), path[index]
     parent = tree.get(path[:index])
     known = list(parent.value) if parent is not None and isinstance(parent.value, dict) else []
-    hint = f"`{section}` holds {listed(known)}" if known else f"nothing stands under `{section}`"
+    hint = f"`{section}` contains {listed(known)}" if known else f"`{section}` is empty"
     if override.action == "set" and nearest(name, known) is None:
         hint += f"; add it with `+{override.text}`"
     message = f"there is no `{name}` under `{section}`"
@@ -199,7 +201,7 @@ def _check_deletion(override: Override, tree: Tree) -> list[Diagnostic]:
     for index in range(1, len(path)):
         parent = tree.get(path[:index])
         if parent is None or not isinstance(parent.value, dict):
-            message = f"`{'.'.join(path[:index])}` is not a mapping: nothing is inside of it"
+            message = f"`{'.'.join(path[:index])}` is not a mapping and has no keys"
             hint = "a key of a mapping can be removed; a list is replaced whole"
             return [_diagnostic("unknown-name", message, override, override.key_place(index - 1), hint=hint)]
         if path[index] not in parent.value:

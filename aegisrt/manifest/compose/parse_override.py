@@ -22,50 +22,50 @@ class _SweepError(Exception):
         self.place = place
 
 
-def read_override(text: str, found: list[Diagnostic]) -> Override | None:
+def read_override(text: str, diagnostics: list[Diagnostic]) -> Override | None:
     """Return an override, or None with its diagnostic in `found`."""
     layer = Layer("override", Path.cwd(), override=text)
     try:
         parsed = parse_override(text)
-        value = _value(parsed, text, layer, found)
+        value = _value(parsed, text, layer, diagnostics)
     except _SweepError as error:
-        found.append(sweep(text, error.place))
+        diagnostics.append(sweep(text, error.place))
     except GrammarError as error:
         column = text.find("=") + 1 if error.column is None else error.column
-        found.append(bad_override(text, column, str(error)))
+        diagnostics.append(bad_override(text, column, str(error)))
     else:
         own = parsed.override
         return Override(text, _ACTIONS[own.type.name], own.key_or_group, own.package, value, layer, own)
     return None
 
 
-def _value(parsed: ParsedOverride, text: str, layer: Layer, found: list[Diagnostic]) -> Tree | None:
+def _value(parsed: ParsedOverride, text: str, layer: Layer, diagnostics: list[Diagnostic]) -> Tree | None:
     context = parsed.context
     if context.value() is not None:
         if context.value().simpleChoiceSweep() is not None:
             raise _SweepError(_place(context.value(), text))
-        return _tree(context.value().element(), parsed, text, layer, found)
+        return _tree(context.value().element(), parsed, text, layer, diagnostics)
     if context.EQUAL() is None:
         return None
     return Tree("", None, place_in(text, len(text), len(text)), layer)
 
 
-def _tree(element: Any, parsed: ParsedOverride, text: str, layer: Layer, found: list[Diagnostic]) -> Tree:
+def _tree(element: Any, parsed: ParsedOverride, text: str, layer: Layer, diagnostics: list[Diagnostic]) -> Tree:
     """Return an element of the parse tree as a tree. Raises _SweepError if the value is one of several."""
     at = _place(element, text)
     if element.listContainer():
         items = element.listContainer().element()
-        return Tree([_tree(item, parsed, text, layer, found) for item in items], None, at, layer)
+        return Tree([_tree(item, parsed, text, layer, diagnostics) for item in items], None, at, layer)
     if element.dictContainer():
         children: dict[str, Tree] = {}
         for pair in element.dictContainer().dictKeyValuePair():
             key = parsed.key_of(pair.dictKey())
             place = _place(pair.dictKey(), text)
-            child = _tree(pair.element(), parsed, text, layer, found)
+            child = _tree(pair.element(), parsed, text, layer, diagnostics)
             if key in children:
-                first = Note("it was given here first", children[key].key)
+                first = Note("it is first given here", children[key].key)
                 message, label = f"`{key}` is given twice", "given again"
-                found.append(Diagnostic("duplicate-key", message, place, label=label, notes=(first,)))
+                diagnostics.append(Diagnostic("duplicate-key", message, place, label=label, notes=(first,)))
             children[key] = Tree(child.value, place, child.at, layer)
         return Tree(children, None, at, layer)
     value = _plain(parsed.value_of(element), at)
@@ -81,7 +81,7 @@ def _place(context: Any, text: str) -> Location:
 
 
 def _plain(value: Any, at: Location) -> Any:
-    """Return what Hydra made of a value as plain data: its quoted strings as text."""
+    """Return a value of Hydra's as plain data; its quoted strings become text."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, list):

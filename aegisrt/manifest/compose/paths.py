@@ -1,4 +1,4 @@
-"""`resolve_paths`: every file that a manifest names, made absolute from the folder of what named it."""
+"""`resolve_paths`: makes every path of a manifest absolute, from the folder of the file that sets it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _resolved(tree: Tree, expected: Any, fields: Fields) -> Tree:
 
 
 def absolute(path: str, folder: Path) -> Path:
-    """Return `path` from `folder`; `..` is taken out only where that names the same file, links considered."""
+    """Return `path` from `folder`; `..` is removed only if that leads to the same file (links!)."""
     joined = folder.absolute() / path
     tidy = Path(os.path.normpath(joined))
     if tidy == joined or "\0" in path:

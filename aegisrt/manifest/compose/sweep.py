@@ -19,23 +19,23 @@ def expand_sweep(overrides: Sequence[str]) -> Result[list[list[str]]]:
     Overrides of one value are unchanged in every cell. INVALID_ARGUMENT, with diagnostics: if Hydra's grammar refuses
     one, or if its values cannot be listed (`interval(0,1)`, `glob(*)`).
     """
-    found: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     with using_hydra():
-        each = [_swept(text, found) for text in overrides]
-    if found:
-        return Err(manifest_error(found, "the command line"))
+        each = [_swept(text, diagnostics) for text in overrides]
+    if diagnostics:
+        return Err(manifest_error(diagnostics, "the command line"))
     return Ok([list(cell) for cell in product(*each)])
 
 
-def _swept(text: str, found: list[Diagnostic]) -> list[str]:
+def _swept(text: str, diagnostics: list[Diagnostic]) -> list[str]:
     """Return an override once for each of its values."""
     try:
         values = sweep_values(text)
     except GrammarError as error:
-        found.append(bad_override(text, text.find("=") + 1, str(error).splitlines()[0]))
+        diagnostics.append(bad_override(text, text.find("=") + 1, str(error).splitlines()[0]))
         return []
     if values is None:
         place = place_in(text, text.find("=") + 1, len(text))
         hint = "name the values: `a=1,2`, `a=range(1,4)`"
-        found.append(Diagnostic("bad-override", "a sweep goes over values that can be listed", place, hint=hint))
+        diagnostics.append(Diagnostic("bad-override", "a sweep goes over values that can be listed", place, hint=hint))
     return values or []

@@ -16,13 +16,13 @@ _COLORS = {"error": "1;31", "warning": "1;33", "frame": "1;34", "bold": "1", "hi
 def render_text(diagnostics: Iterable[Diagnostic], *, sources: Sources = read_lines, color: bool = False) -> str:
     """Return all diagnostics for a person to read, in the given order, then how many there are; "" for none.
 
-    `sources` gives the lines of a file by the name that locations use; None leaves the snippet out.
+    `sources` returns the lines of a file by the name that locations use; None leaves the snippet out.
     """
-    found = list(diagnostics)
+    reported = list(diagnostics)
     paint = _painted if color else _plain
     once = cache(sources)
-    blocks = [_block(diagnostic, once, paint) for diagnostic in found]
-    return "\n\n".join([*blocks, _count(found)]) + "\n" if found else ""
+    blocks = [_block(diagnostic, once, paint) for diagnostic in reported]
+    return "\n\n".join([*blocks, _count(reported)]) + "\n" if reported else ""
 
 
 def render_github(diagnostics: Iterable[Diagnostic]) -> str:
@@ -34,11 +34,11 @@ def render_github(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def to_json(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
-    """Return the document of `aegisrt validate --json`; `ok` is False where one of them is an error."""
-    found = list(diagnostics)
+    """Return the document of `aegisrt validate --json`; `ok` is False if one of them is an error."""
+    reported = list(diagnostics)
     return {
-        "ok": all(diagnostic.severity != "error" for diagnostic in found),
-        "diagnostics": [diagnostic.to_json() for diagnostic in found],
+        "ok": all(diagnostic.severity != "error" for diagnostic in reported),
+        "diagnostics": [diagnostic.to_json() for diagnostic in reported],
     }
 
 
@@ -82,13 +82,13 @@ def _noted(message: str, location: Location | None) -> str:
     return f"{message}: {location}" if location else message
 
 
-def _count(found: Sequence[Diagnostic]) -> str:
+def _count(reported: Sequence[Diagnostic]) -> str:
     """Return `3 errors and 1 warning in deploy.yaml and 2 overrides`."""
     counts = [
-        _plural(sum(diagnostic.severity == severity for diagnostic in found), severity)
+        _plural(sum(diagnostic.severity == severity for diagnostic in reported), severity)
         for severity in ("error", "warning")
     ]
-    names = dict.fromkeys(diagnostic.location.file for diagnostic in found)
+    names = dict.fromkeys(diagnostic.location.file for diagnostic in reported)
     files = [printable(name) for name in names if not name.startswith(OVERRIDE)]
     places = files[0] if len(files) == 1 else _plural(len(files), "file")
     overrides = _plural(len(names) - len(files), "override")
@@ -101,15 +101,15 @@ def _plural(count: int, noun: str) -> str:
 
 def _command(diagnostic: Diagnostic) -> str:
     at = diagnostic.location
-    told = [diagnostic.message, diagnostic.label, diagnostic.hint]
+    texts = [diagnostic.message, diagnostic.label, diagnostic.hint]
     properties = {"title": diagnostic.id}
     if at.file.startswith(OVERRIDE):
-        told.insert(0, f"{at}:")
+        texts.insert(0, f"{at}:")
     else:
         place = {"file": printable(_from_here(at.file)), "line": at.line, "col": at.column, "endColumn": at.end_column}
         properties = {name: str(value) for name, value in place.items()} | properties
     listed = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in properties.items())
-    text = _escaped("\n".join(printable(words) for words in told if words))
+    text = _escaped("\n".join(printable(part) for part in texts if part))
     return f"::{diagnostic.severity} {listed}::{text}"
 
 

@@ -15,16 +15,16 @@ Sources: TypeAlias = Callable[[str], Sequence[str] | None]
 OVERRIDE = "override "
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 MOST_BYTES = 1 << 20
-"""Of a file that is read: PyYAML takes some ten seconds for as many."""
+"""The size limit of a file that is read: PyYAML takes some ten seconds for it."""
 _TAB = "    "
 _MAX_COLUMNS = 120
 _BEFORE_CARET = 60
 _FAR = 1000
-"""Characters around the caret that are looked at: a line may be the whole file."""
+"""How many characters around the caret are considered: a line may be the whole file."""
 
 
 def read_lines(file: str) -> list[str] | None:
-    """Return the lines of a file, or of an override's own text, split where YAML splits them; None where unreadable."""
+    """Return the lines of a file, or of an override's own text, split as YAML splits them; None if unreadable."""
     if file.startswith(OVERRIDE):
         return [file.removeprefix(OVERRIDE)]
     path = Path(file)
@@ -45,7 +45,7 @@ class Row:
 
 
 def snippet(location: Location, lines: Sequence[str]) -> list[Row]:
-    """Return the line of `location`, the one before it, and the carets; empty where the file has no such line."""
+    """Return the line of `location`, the one before it, and the carets; empty if the file has no such line."""
     if not 1 <= location.line <= len(lines):
         return []
     skip = max(0, location.column - 1 - _FAR)
@@ -62,7 +62,7 @@ def snippet(location: Location, lines: Sequence[str]) -> list[Row]:
 
 
 def printable(text: str) -> str:
-    """Return text of which every character takes a place on a terminal and none controls it; tabs become spaces."""
+    """Return text without characters that control a terminal or take no place on it; tabs become spaces."""
     return "".join(_cell(char) for char in text)
 
 
@@ -86,7 +86,7 @@ def _width(char: str) -> int:
 
 
 def _window(line: str, cut: int) -> str:
-    """Return what a terminal can show of a long line, from column `cut` on; `…` stands for what is left out."""
+    """Return the part of a long line that fits a terminal, from column `cut` on; `…` marks what is left out."""
     kept, column, text = "", 0, printable(line)
     for index, char in enumerate(text):
         if column >= cut + _MAX_COLUMNS:

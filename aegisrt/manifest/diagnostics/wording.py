@@ -1,4 +1,4 @@
-"""How messages put values: on one line, clipped, and with the name of their type."""
+"""How messages show values: on one line, clipped, and with the name of their type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HUGE_BITS = 512
 
 
 def shown(value: Any, limit: int = 60) -> str:
-    """Return a value for a message as YAML would have it: on one line, clipped, without control characters."""
+    """Return a value for a message in YAML's notation: on one line, clipped, without control characters."""
     match value:
         case None | bool() | str():
             text = escaped(json.dumps(value, ensure_ascii=False))
@@ -27,7 +27,7 @@ def shown(value: Any, limit: int = 60) -> str:
 
 
 def described(value: Any) -> str:
-    """Return what a value is, for `got ...`: `the text "5"`, `the number 5`, `a mapping`."""
+    """Return a value with its type, for `got ...`: `the text "5"`, `the number 5`, `a mapping`."""
     match value:
         case str():
             return f"the text {shown(value)}"

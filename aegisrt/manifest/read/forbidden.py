@@ -1,4 +1,4 @@
-"""`refuse_keys`: keys that would let data choose code, which no file, mapping or override may hold."""
+"""`refuse_keys`: keys that would let data choose code; no file, mapping or override may contain them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NOWHERE = Location("<mapping>", 1, 1, 2)
 
 def refuse_keys(tree: Tree) -> list[Diagnostic]:
     """Return a diagnostic for the key `hydra` at the top of a file's `tree`, and for each key of `refuse_targets`."""
-    found = []
+    diagnostics = []
     if isinstance(tree.value, dict) and "hydra" in tree.value:
-        found.append(hydra_refused(tree.value["hydra"].key or NOWHERE))
-    return found + refuse_targets(tree)
+        diagnostics.append(hydra_refused(tree.value["hydra"].key or NOWHERE))
+    return diagnostics + refuse_targets(tree)
 
 
 def refuse_targets(tree: Tree, around: KeyPath = ()) -> list[Diagnostic]:
-    """Return a diagnostic for each of Hydra's instantiate keys in `tree`, which stands at the path `around`."""
+    """Return a diagnostic for each of Hydra's instantiate keys in `tree`, which is at the path `around`."""
     return [
         target_refused(str(path[-1]), node.key or NOWHERE, ".".join(map(str, (*around, *path))))
         for path, node in tree.walk()
@@ -29,7 +29,7 @@ def refuse_targets(tree: Tree, around: KeyPath = ()) -> list[Diagnostic]:
 
 def hydra_refused(place: Location, path: str = "hydra") -> Diagnostic:
     """Return the diagnostic of an attempt to configure Hydra: its search path and callbacks import and run code."""
-    hint = "remove it; folders of groups are given with `--config-dir`"
+    hint = "remove it; give folders of groups with `--config-dir`"
     message = "a manifest cannot configure Hydra itself, since that can run code"
     return Diagnostic("hydra-key", message, place, path=path, hint=hint)
 

@@ -22,37 +22,37 @@ from aegisrt.manifest.read.yaml_loader import ManifestLoader
 from aegisrt.manifest.read.yaml_tree import YamlReader
 
 MAPPING_NAME = "<mapping>"
-"""What a manifest that came as a mapping from Python is called; its values have no place."""
+"""The name of a manifest that is a mapping from Python; its values have no place in a file."""
 _HEADER = re.compile(r"\s*#\s*@(package|base)\b(.*)")
 
 
 @dataclass(slots=True)
 class Source:
-    """One file, or mapping, as read."""
+    """One file or mapping of a composition."""
 
     name: str
-    """What to call it in messages: its path."""
+    """Its path, as messages show it."""
     folder: Path
-    """What relative paths in it are relative to."""
+    """The folder that its relative paths start from."""
     tree: Tree
     """Its values, without the defaults list."""
     defaults: Tree | None = None
     """The value of its key `defaults`."""
     package: str | None = None
-    """What its header `# @package` says."""
+    """The package of its header `# @package`."""
     is_generated: bool = False
-    """No file and no mapping: what it says counts as a default."""
+    """True for the generated base: its values count as defaults."""
     has_base: bool = True
-    """False where its header says `# @base none`: the base configuration is left out."""
-    found: list[Diagnostic] = field(default_factory=list)
-    """What is wrong with it."""
+    """False if its header is `# @base none`: the base configuration is left out."""
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    """Its errors and warnings."""
 
 
 def read_file(path: Path, name: str, *, is_manifest: bool) -> Source:
-    """Return a file's source; never raises for what a file can be.
+    """Return a file's source. Raise nothing: an unreadable or broken file has diagnostics instead.
 
-    A comment before the first value may hold `# @package NAME`, on any line (Hydra itself reads it on the first only,
-    where an editor's modeline stands). A file that is not the manifest may be empty.
+    A comment before the first value may hold `# @package NAME`, on any line (Hydra itself reads it on the first line
+    only, which editors use for their modeline). A file that is not the manifest may be empty.
     """
     source = Source(name, path.parent, Tree({}, at=Location(name, 1, 1, 2)))
     text = _text(path, source)
@@ -65,7 +65,7 @@ def read_file(path: Path, name: str, *, is_manifest: bool) -> Source:
 def read_mapping(values: Mapping[Any, Any], folder: Path) -> Source:
     """Return the source of a mapping from Python; its relative paths are relative to `folder`."""
     source = Source(MAPPING_NAME, folder, Tree({}))
-    tree = _from_python(values, (), source.found, set())
+    tree = _from_python(values, (), source.diagnostics, set())
     if isinstance(tree.value, dict):
         _accept(tree, source)
     return source
@@ -78,7 +78,7 @@ def _text(path: Path, source: Source) -> str | None:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        source.found.append(not_utf8(content, error, source.name))
+        source.diagnostics.append(not_utf8(content, error, source.name))
         return None
 
 
@@ -91,9 +91,9 @@ def _content(path: Path, source: Source) -> bytes | None:
             raise IsADirectoryError
         if stat.S_ISREG(status.st_mode):
             what = f"`{source.name}` has {status.st_size} bytes, a manifest has at most {MOST_BYTES}"
-            _failed(source, "not-a-file", what, hint="give the YAML file; a model's file is named in it")
+            _failed(source, "not-a-file", what, hint="give the YAML file; the manifest names the model's file")
         else:  # a pipe or a device, which may never end
-            _failed(source, "not-a-file", f"`{source.name}` is not a regular file", hint="save it as a file first")
+            _failed(source, "not-a-file", f"`{source.name}` is not a regular file", hint="copy it to a file first")
     except (FileNotFoundError, NotADirectoryError):
         _failed(source, "file-not-found", f"no such file: `{source.name}`", hint=_beside(path))
     except IsADirectoryError:
@@ -106,7 +106,7 @@ def _content(path: Path, source: Source) -> bytes | None:
 
 
 def _beside(path: Path) -> str:
-    """Return a hint of a file of nearly that name, or of the folder that does not exist."""
+    """Return a hint: a file with a similar name, or the folder that does not exist."""
     if not path.parent.is_dir():
         return f"the folder `{path.parent}` does not exist"
     label = did_you_mean(path.name, (file.name for file in path.parent.glob("*.y*ml")))
@@ -115,7 +115,7 @@ def _beside(path: Path) -> str:
 
 def _yaml_files(folder: Path) -> str:
     files = sorted(file.name for file in folder.glob("*.y*ml"))
-    return f"name a file in it: {', '.join(f'`{file}`' for file in files[:5])}" if files else "it holds no YAML file"
+    return f"name a file in it: {', '.join(f'`{file}`' for file in files[:5])}" if files else "it contains no YAML file"
 
 
 def _read_header(text: str, source: Source) -> None:
@@ -133,7 +133,7 @@ def _read_header(text: str, source: Source) -> None:
             hint = "write it as `# @package backends.onnx`"
             _failed(source, "package-header", "a package is one name", place, hint=hint)
         elif words[0].removeprefix("_global_.").split(".")[0] == "hydra":
-            source.found.append(hydra_refused(place))
+            source.diagnostics.append(hydra_refused(place))
         else:
             source.package = words[0]
 
@@ -146,14 +146,14 @@ def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
         reader = YamlReader(source.name, loader)
         tree = reader.tree(node) if node is not None else None
     except yaml.YAMLError as error:
-        source.found.append(syntax_diagnostic(error, text, source.name))
+        source.diagnostics.append(syntax_diagnostic(error, text, source.name))
         return
     except RecursionError:
         _failed(source, "yaml-syntax", "nested too deeply", hint="write it with fewer levels")
         return
-    source.found += reader.found
+    source.diagnostics += reader.diagnostics
     if tree is None or tree.value is None:
-        if is_manifest and not source.found:
+        if is_manifest and not source.diagnostics:
             hint = "a manifest declares at least `models`; without a manifest, the packaged demo runs"
             _failed(source, "empty-file", f"`{source.name}` is empty", hint=hint)
     elif isinstance(tree.value, dict):
@@ -166,41 +166,41 @@ def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
 
 def _accept(tree: Tree, source: Source) -> None:
     assert isinstance(tree.value, dict)
-    source.found += refuse_keys(tree)
+    source.diagnostics += refuse_keys(tree)
     kept = {key: child for key, child in tree.value.items() if key not in ("defaults", "hydra")}
     source.defaults = tree.value.get("defaults")
     source.tree = replace(tree, value=kept)
 
 
-def _from_python(value: Any, path: tuple[str | int, ...], found: list[Diagnostic], seen: set[int]) -> Tree:
+def _from_python(value: Any, path: tuple[str | int, ...], diagnostics: list[Diagnostic], seen: set[int]) -> Tree:
     is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
     if is_list or isinstance(value, Mapping):
         if id(value) in seen:
-            return _not_plain(path, "it holds itself", found)
+            return _not_plain(path, "it contains itself", diagnostics)
         seen = seen | {id(value)}
     if isinstance(value, Mapping):
         children = {}
         for key, child in value.items():
             if not isinstance(key, str):
-                return _not_plain(path, f"its key {key!r} is not text", found)
-            children[str(key)] = _from_python(child, (*path, key), found, seen)
+                return _not_plain(path, f"its key {key!r} is not text", diagnostics)
+            children[str(key)] = _from_python(child, (*path, key), diagnostics, seen)
         return Tree(children)
     if is_list:
-        return Tree([_from_python(child, (*path, index), found, seen) for index, child in enumerate(value)])
+        return Tree([_from_python(child, (*path, index), diagnostics, seen) for index, child in enumerate(value)])
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, PurePath):
         value = str(value)
     if value is None or type(value) in (str, int, float, bool):
         return Tree(value)
-    return _not_plain(path, f"it is a {type(value).__name__}", found)
+    return _not_plain(path, f"it is a {type(value).__name__}", diagnostics)
 
 
-def _not_plain(path: tuple[str | int, ...], why: str, found: list[Diagnostic]) -> Tree:
+def _not_plain(path: tuple[str | int, ...], why: str, diagnostics: list[Diagnostic]) -> Tree:
     dotted = ".".join(map(str, path))
     message = f"`{dotted}` is not plain data: {why}" if path else f"the manifest is not plain data: {why}"
     hint = "use mappings with text keys, lists, text, numbers, booleans and None"
-    found.append(Diagnostic("not-plain-data", message, Location(MAPPING_NAME, 1, 1, 2), path=dotted, hint=hint))
+    diagnostics.append(Diagnostic("not-plain-data", message, Location(MAPPING_NAME, 1, 1, 2), path=dotted, hint=hint))
     return Tree(None)
 
 
@@ -212,4 +212,4 @@ def _failed(
     hint: str | None = None,
 ) -> None:
     place = place or Location(source.name, 1, 1, 2)
-    source.found.append(Diagnostic(id, message, place, hint=hint))
+    source.diagnostics.append(Diagnostic(id, message, place, hint=hint))

@@ -1,4 +1,4 @@
-"""`Tree`: a value of YAML, an override or a mapping, in which every key and value knows its place; and their merge."""
+"""`Tree`: a value from YAML, an override or a mapping, with the place of every key and value; and `merge`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aegisrt.manifest.origin import KeyPath
 
 Value: TypeAlias = "dict[str, Tree] | list[Tree] | str | int | float | bool | None"
 MISSING = "???"
-"""Hydra's word for a value that something else must give; merged over a value, it leaves that one."""
+"""Hydra's mark of a value that another file or override must give; merged over a value, it leaves that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Layer:
 
     source: Literal["file", "override"]
     folder: Path
-    """What relative paths in it are relative to."""
+    """The folder that its relative paths start from."""
     override: str | None = None
     set_by: str | None = None
     is_manifest: bool = False
@@ -30,18 +30,18 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One value and the places of its key and itself; None where there is none, as in a mapping from Python."""
+    """One value, the place of its key and its own place; places are None for a mapping from Python."""
 
     value: Value
     key: Location | None = None
     at: Location | None = None
     layer: Layer | None = None
     beneath: Tree | None = None
-    """Of a mapping: the interpolation of another one, over which it is laid."""
+    """Of a mapping: the interpolation of another mapping that this one is merged over."""
 
     @property
     def is_packaged(self) -> bool:
-        """Return True where a file that this project ships set it; also where nothing did."""
+        """Return True if a file of this package set it, or if it is generated."""
         return self.layer is None or self.layer.is_packaged
 
     def plain(self) -> Any:
@@ -78,7 +78,7 @@ class Tree:
                 yield from child.walk((*path, index))
 
     def in_layer(self, layer: Layer) -> Tree:
-        """Return a copy of which every value belongs to `layer`."""
+        """Return a copy whose values all belong to `layer`."""
         value = self.value
         if isinstance(value, dict):
             value = {key: child.in_layer(layer) for key, child in value.items()}
@@ -95,9 +95,10 @@ class Tree:
 
 
 def merge(below: Tree | None, above: Tree) -> Tree:
-    """Return `above` laid over `below`: mappings key by key, anything else replaced whole, as OmegaConf merges.
+    """Merge `above` over `below` as OmegaConf does: mappings key by key; anything else is replaced.
 
-    A mapping that both hold keeps the manifest's place, and a file's before an override's.
+    A mapping in both keeps its place in the manifest if it has one there, else its place in a file before that in an
+    override.
     """
     if below is None or (above.value == MISSING and below.value != MISSING):
         return below or above
@@ -117,12 +118,12 @@ def merge(below: Tree | None, above: Tree) -> Tree:
 
 
 def is_interpolation(value: Value) -> bool:
-    """Return True for text that holds `${`."""
+    """Return True for text that contains `${`."""
     return isinstance(value, str) and "${" in value
 
 
 def from_plain(value: Any, like: Tree) -> Tree:
-    """Return plain data as a tree of which every value has the place and layer of `like`."""
+    """Return plain data as a tree whose values all have the place and layer of `like`."""
     if isinstance(value, Mapping):
         value = {str(key): from_plain(child, replace(like, key=like.at)) for key, child in value.items()}
     elif isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""`syntax_diagnostic`: what PyYAML, or the decoding before it, refuses; in words for a user of manifests."""
+"""`syntax_diagnostic`: an error of PyYAML, or of the decoding before it, explained to a user of manifests."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _OPENED = {
     "while parsing a flow sequence": "`[`",
     "while scanning a quoted scalar": "quote",
 }
-"""What PyYAML was inside of, and what had opened it."""
+"""By the context of a PyYAML error: the character that opened it."""
 _WORDED: tuple[tuple[str, str, str | None], ...] = (
     (r"found character '\\t'", "YAML is not indented with tabs", "indent with spaces"),
     (r"found character '(.)' that cannot", r"a value cannot start with `\1`", _QUOTE_IT),
     (r"mapping values are not", "a second `:` on this line, or a wrong indentation", "quote a value that holds `: `"),
     (r"could not find expected ':'", "the key before this has no `:`", "write `key: value`"),
     (r"expected ',' or '(.)'", r"expected `,` or `\1`", r"close it with `\1`, or put a comma between its entries"),
-    (r"expected the node content, but found '([\]}])'", r"`\1` closes nothing that is open", _QUOTE_IT),
+    (r"expected the node content, but found '([\]}])'", r"this `\1` has no opening bracket", _QUOTE_IT),
     (r"expected a single document|but found another document", "a second document starts here",
      "write one document a file, without `---` between"),
-    (r"expected '<document start>'", "this stands outside of the manifest's mapping", "write it as `key: value`"),
-    (r"found undefined alias '(.*)'", r"no anchor `&\1` stands before this alias", _QUOTE_IT),
+    (r"expected '<document start>'", "this is outside of the manifest's mapping", "write it as `key: value`"),
+    (r"found undefined alias '(.*)'", r"there is no anchor `&\1` before this alias", _QUOTE_IT),
     (r"found unknown escape character '(.)'", r"`\\\1` is not an escape", "in single quotes a backslash is itself"),
     (r"(block )?sequence entries are not allowed", "a list starts on a line of its own", "or is in brackets: `[a, b]`"),
     (r"expected alphabetic or numeric character", "`&` and `*` name an anchor or an alias", _QUOTE_IT),
-    (r"found unexpected end of stream", "the file ends inside of a quoted text", "close the quote"),
+    (r"found unexpected end of stream", "the file ends inside a quoted text", "close the quote"),
 )  # fmt: skip
 
 
 def syntax_diagnostic(error: yaml.YAMLError, text: str, name: str) -> Diagnostic:
     """Return the diagnostic of an error of YAML's syntax in `text`, the file called `name`.
 
-    It is located where PyYAML stumbles, with a note of the bracket or quote that it is inside of; where that is never
-    closed, at what opened it, since PyYAML then stumbles at the end of the file.
+    It is located where PyYAML fails, with a note that points at the bracket or quote around that place. If the bracket
+    or quote is never closed, PyYAML fails at the end of the file: the diagnostic is then located at the opening one.
     """
     if isinstance(error, yaml.reader.ReaderError):
         message = f"the character {_code_point(error.character)} is not allowed in YAML"
@@ -81,13 +81,13 @@ def place_after(before: str, name: str) -> Location:
 
 
 def _joined(text: str, mark: Any) -> bool:
-    """Return whether the line above a mark is `key:value`, which YAML reads as a text that goes on below."""
+    """Return True if the line above a mark is `key:value`, which YAML reads as a text that continues below."""
     lines = LINE_BREAK.split(text[: mark.index])
     return len(lines) > 1 and ":" not in lines[-1] and re.fullmatch(r"\s*[\w-]+:[^\s:].*", lines[-2]) is not None
 
 
 def _unclosed(text: str) -> tuple[str | None, Any]:
-    """Return the innermost bracket that is still open where the text ends, and its mark; None where none is."""
+    """Return the innermost bracket that is open at the end of the text, and its mark; None if none is."""
     opened: list[tuple[str, Any]] = []
     with suppress(yaml.YAMLError):
         for token in yaml.scan(text, yaml.SafeLoader):
@@ -104,7 +104,7 @@ def _place(mark: Any, name: str) -> Location:
 
 
 def _before(mark: Any, text: str) -> str:
-    """Return what stands on the line before a mark."""
+    """Return the part of the line before a mark."""
     return text[mark.index - mark.column : mark.index]
 
 
@@ -117,7 +117,7 @@ def _worded(problem: str, before: str) -> tuple[str, str | None]:
     if problem.startswith("expected <block end>"):
         if before.strip(" -?"):
             return "unexpected text after a value", "put the whole value in quotes"
-        return "this line's indentation fits none above it", "indent keys of one mapping alike"
+        return "this line's indentation matches no line above it", "indent keys of one mapping alike"
     return f"not valid YAML: {escaped(problem)}", _QUOTE_IT
 
 

@@ -1,4 +1,4 @@
-"""`YamlReader`: the nodes of a YAML document as a `Tree`, with what is wrong with them."""
+"""`YamlReader`: the nodes of a YAML document as a `Tree`, and their errors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class YamlReader:
 
     def __init__(self, file: str, loader: Any) -> None:
         self.file = file
-        self.found: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
         self._loader = loader
         self._open: set[int] = set()
         self._values = 0
 
     def tree(self, node: yaml.Node, key: Location | None = None) -> Tree:
-        """Return a node as a tree; what is wrong with it is in `found`."""
+        """Return a node as a tree; its errors go to `diagnostics`."""
         at = self.location(node)
         self._values += 1
         if self._values == _MOST_VALUES:
@@ -39,7 +39,7 @@ class YamlReader:
                 hint="use fewer aliases",
             )
         if id(node) in self._open:
-            self._add("yaml-syntax", "an alias refers to a value that holds it", at, hint="write the value out")
+            self._add("yaml-syntax", "an alias refers to a value that contains it", at, hint="write the value out")
         if self._values >= _MOST_VALUES or id(node) in self._open:
             return Tree(None, key, at)
         self._open.add(id(node))
@@ -54,7 +54,7 @@ class YamlReader:
         return Tree(value, key, at)
 
     def location(self, node: yaml.Node) -> Location:
-        """Return where a node stands; of one over several lines, its first."""
+        """Return the place of a node; of one over several lines, its first line."""
         start, end = node.start_mark, node.end_mark
         width = end.column - start.column if start.line == end.line else len(_first_line(start))
         return Location(self.file, start.line + 1, start.column + 1, start.column + 1 + max(1, width))
@@ -71,7 +71,7 @@ class YamlReader:
             key = self._key(key_node, place)
             child_tree = self.tree(value_node, place)
             if key in own:
-                first = Note("it was given here first", own[key].key)
+                first = Note("it is first given here", own[key].key)
                 self._add("duplicate-key", f"`{key}` is given twice", place, label="given again", notes=(first,))
             else:
                 own[key] = child_tree
@@ -82,7 +82,7 @@ class YamlReader:
         trees = [self.tree(item) for item in nodes]
         for item in nodes:
             if not isinstance(item, yaml.MappingNode):
-                self._add("yaml-syntax", "`<<` merges mappings only", self.location(item), label="no mapping")
+                self._add("yaml-syntax", "`<<` merges mappings only", self.location(item), label="not a mapping")
         return [tree.value for tree in trees if isinstance(tree.value, dict)]
 
     def _key(self, node: yaml.Node, place: Location) -> str:
@@ -113,7 +113,7 @@ class YamlReader:
         return bool(node.tag == _CONTAINERS[type(node)])
 
     def _add(self, id: str, message: str, location: Location, **rest: Any) -> None:  # noqa: A002
-        self.found.append(Diagnostic(id, message, location, **rest))
+        self.diagnostics.append(Diagnostic(id, message, location, **rest))
 
 
 def _first_line(mark: Any) -> str:

@@ -27,7 +27,7 @@ def found_in(text):
     composition = composed(text)
     locator = Locator(composition.origins, composition.name)
     check_files(composition.values, locator)
-    return locator.found
+    return locator.diagnostics
 
 
 def only(path, more=""):
@@ -48,11 +48,11 @@ def test_a_missing_file_suggests_one_beside_it(folder):
     assert (found.id, str(found.location), found.path) == ("missing-file", "deploy.yaml:3:11", "models.m.path")
     assert found.message == "`digts.onnx` does not exist"
     assert found.label == "did you mean `digits.onnx`?"
-    assert found.hint == "its folder holds `digits.onnx`, `inputs.npz`"
+    assert found.hint == "its folder contains `digits.onnx`, `inputs.npz`"
 
 
 def test_a_missing_folder_is_named(folder):
-    assert only("models/digits.onnx").hint == "there is no folder `models`"
+    assert only("models/digits.onnx").hint == "the folder `models` does not exist"
 
 
 def test_a_file_for_a_folder_is_missing(folder):
@@ -66,7 +66,7 @@ def test_an_address_is_not_downloaded(folder):
 def test_a_directory_is_not_a_file(folder):
     found = only(".")
     assert (found.id, found.label) == ("not-a-file", "a directory")
-    assert found.hint == "it holds `digits.onnx`, `inputs.npz`"
+    assert found.hint == "it contains `digits.onnx`, `inputs.npz`"
 
 
 def test_a_device_is_not_read_to_its_end(folder):
@@ -101,7 +101,7 @@ def test_a_wrong_digest_gives_the_right_one(folder):
     actual = hashlib.sha256(b"weights").hexdigest()
     found = only("digits.onnx", f"    sha256: {'ab' * 32}\n")
     assert (found.id, str(found.location), found.path) == ("wrong-sha256", "deploy.yaml:4:13", "models.m.sha256")
-    assert found.hint == f"if that is the file you mean, write `sha256: {actual}`"
+    assert found.hint == f"if this is the right file, write `sha256: {actual}`"
     assert "ab" * 32 in found.message
 
 

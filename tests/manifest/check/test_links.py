@@ -24,7 +24,7 @@ def found_in(text):
     composition = composed(text)
     locator = Locator(composition.origins, composition.name)
     check_links(composition.values, locator)
-    return locator.found
+    return locator.diagnostics
 
 
 def only(text):
@@ -94,10 +94,10 @@ def test_an_option_set_of_the_base_is_checked_only_where_a_model_uses_it():
     composition.values["backends"]["base"] = {"kind": "mock", "device": "gone"}
     locator = Locator(composition.origins, composition.name)
     check_links(composition.values, locator)
-    assert locator.found == []
+    assert locator.diagnostics == []
     composition.values["models"]["digits"]["backend"] = "base"
     check_links(composition.values, locator)
-    assert [d.path for d in locator.found] == ["models.digits.backend"]
+    assert [d.path for d in locator.diagnostics] == ["models.digits.backend"]
 
 
 def test_a_near_declaration_of_the_base_has_no_place_but_is_named():
@@ -106,7 +106,7 @@ def test_a_near_declaration_of_the_base_has_no_place_but_is_named():
     composition.values["devices"] = {"cpu": {"kind": "cpu"}}
     locator = Locator(composition.origins, composition.name)
     check_links(composition.values, locator)
-    assert [(n.message, n.location) for n in locator.found[0].notes] == [
+    assert [(n.message, n.location) for n in locator.diagnostics[0].notes] == [
         ("`onnx` is declared by the base configuration", None)
     ]
 
@@ -159,4 +159,4 @@ def test_an_override_that_set_the_reference_is_where_the_error_is():
     composition.origins.places["models", "digits", "backend"] = Origin("override", place, place, override=text)
     locator = Locator(composition.origins, composition.name)
     check_links(composition.values, locator)
-    assert str(locator.found[0].location) == "override models.digits.backend=fats:1:23"
+    assert str(locator.diagnostics[0].location) == "override models.digits.backend=fats:1:23"

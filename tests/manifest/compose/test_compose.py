@@ -198,7 +198,7 @@ def test_a_file_or_a_folder_without_permission(folder, monkeypatch):
 def test_partly_leaves_out_what_is_wrong_and_says_so():
     got = composed("deploy.yaml", "models.digts.warmup=1", "models.digits.warmup=2", partly=True)
     assert got.values["models"]["digits"]["warmup"] == 2
-    assert [one.id for one in got.found] == ["unknown-name"]
+    assert [one.id for one in got.diagnostics] == ["unknown-name"]
     assert compose("deploy.yaml", ["env=nope"], kinds=KINDS, partly=True).is_err()
 
 
