@@ -1,1 +1,1 @@
-"""Engine files made from models: built once, kept by content, verified before an engine sees them."""
+"""Engine files built from models: built once, cached by content, verified before an engine loads them."""

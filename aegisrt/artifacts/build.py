@@ -1,4 +1,4 @@
-"""`engine_file`: from a model that its backend cannot load as it is, to the cached file that it can."""
+"""`engine_file`: the cached file that a backend can load, for a model that it has to build."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EngineFile:
     path: Path
     key: str
     built: bool
-    """Whether it was built now; else it was in the cache."""
+    """Whether this call built it; else it was in the cache."""
 
 
 def engine_file(
@@ -38,9 +38,11 @@ def engine_file(
 ) -> Result[EngineFile]:
     """Return the cached engine file of the model at `source` for this backend's options, engine version and target.
 
-    It is built where it is not there yet, or with `force`, or where it is damaged and the policy is to rebuild. As
-    `RuntimeBackend.build`; DATA_LOSS for a damaged one where the policy is to fail, PERMISSION_DENIED for a cache that
-    others can write to.
+    It is built if the cache does not have it, with `force`, or if it is damaged and the policy is to rebuild.
+
+    The errors of `RuntimeBackend.build`, and:
+    DATA_LOSS: if it is damaged and the policy is to fail.
+    PERMISSION_DENIED: if other users can write to the cache.
     """
     recipe = backend.recipe()
     if isinstance(recipe, Err):
@@ -53,9 +55,9 @@ def engine_file(
     try:
         key = artifact_key(source_of(readable_file(source)), recipe.value)
         suffix = backend.capabilities.formats[0]
-        path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, tell=progress)
+        path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, progress=progress)
         if not built and backend.outdated(CacheEntry(path.parent).sidecar().metadata):
-            path, built = cache.get(key, suffix, make, force=True, tell=progress)
+            path, built = cache.get(key, suffix, make, force=True, progress=progress)
     except ResultError as failure:
         return Err(failure.error)
     except OSError as error:

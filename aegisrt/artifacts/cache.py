@@ -1,7 +1,7 @@
-"""`ArtifactCache`: engine files by the content that they were made from.
+"""`ArtifactCache`: engine files by the content that they were built from.
 
-An entry is a folder that appears whole, by one rename: whatever kills a builder leaves no entry or a complete one. A
-lock on each key makes concurrent builders build once; the system drops it when its holder dies.
+An entry is a folder that is renamed into place when it is complete: a builder that is killed leaves no entry, or a
+complete one. A lock for each key makes concurrent builders build once; the system releases it when its holder dies.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from aegisrt.artifacts.location import cache_root, make_private
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
 Policy: TypeAlias = Literal["rebuild", "fail"]
-Tell: TypeAlias = Callable[[str], None]
+Progress: TypeAlias = Callable[[str], None]
 
 _KEY_LENGTH = 64
 _RECORDS = ".records"
-"""How the name ends of what a backend keeps beside its file to go on from, such as the records of a search."""
+"""Ending of files that a backend keeps between builds, such as the records of a search."""
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +34,7 @@ class ArtifactCache:
     """One folder of engine files, shared by all processes of a user. Thread-safe."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Name the folder, by default that of `cache_root()`; nothing is made or read yet."""
+        """Use the folder `root`, by default `cache_root()`; nothing is created or read yet."""
         self.root = root or cache_root()
         self._entries = self.root / "artifacts"
         self._locks = self.root / "locks"
@@ -48,19 +48,20 @@ class ArtifactCache:
         *,
         force: bool = False,
         on_damage: Policy = "rebuild",
-        tell: Tell | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Path, bool]:
         """Return the verified file of `key`, and whether `make(path)` was called for it.
 
-        `make` writes the file and its sidecar. Raises what it raises; DATA_LOSS for a damaged entry, where the policy
-        is to fail; PERMISSION_DENIED for a cache that others can write to.
+        `make` writes the file and its sidecar; its exceptions are passed on.
+        DATA_LOSS: if the entry is damaged and the policy is to fail.
+        PERMISSION_DENIED: if other users can write to the cache.
         """
         make_private(self.root)
         if not force:
             found = self._verified(key, on_damage)
             if found is not None:
                 return found, False
-        with self._lock(key, tell):
+        with self._lock(key, progress):
             # Another process may have built it while this one waited.
             found = None if force else self._verified(key, on_damage)
             if found is not None:
@@ -68,7 +69,7 @@ class ArtifactCache:
             return self._build(key, suffix, make), True
 
     def contains(self, path: Path) -> bool:
-        """Return whether `path` is the file of one of this cache's entries, and is as it was built."""
+        """Return whether `path` is the file of one of this cache's entries, and is unchanged since it was built."""
         folder = path.resolve().parent
         if folder.parent != self._entries.resolve():
             return False
@@ -76,13 +77,14 @@ class ArtifactCache:
         return CacheEntry(folder).damage() is None and CacheEntry(folder).file() == path.resolve()
 
     def entries(self) -> list[CacheEntry]:
-        """Return the entries, the one last used first; damaged ones too."""
+        """Return the entries, the most recently used first; damaged ones too."""
         found = [CacheEntry(path) for path in self._folders() if len(path.name) == _KEY_LENGTH]
         return sorted(found, key=CacheEntry.last_used_s, reverse=True)
 
     def prune(self, *, max_bytes: int | None = None, max_age_s: float | None = None) -> list[CacheEntry]:
-        """Return the entries that were deleted: damaged ones, those not used for `max_age_s`, then the least
-        recently used ones until the rest has at most `max_bytes`. What a builder works on stays.
+        """Delete entries, and return them: damaged ones, those not used for `max_age_s`, then the least recently used.
+
+        It stops when the rest has at most `max_bytes`. An entry that is being built stays.
         """
         kept_bytes, now, gone = 0, time.time(), []
         for entry in self.entries():
@@ -95,8 +97,6 @@ class ArtifactCache:
                 kept_bytes += size
         self._delete_leftovers()
         return gone
-
-    # -- inside ------------------------------------------------------------------------------------------------
 
     def _folders(self) -> Iterator[Path]:
         if self._entries.is_dir():
@@ -129,7 +129,7 @@ class ArtifactCache:
         return entry.folder / made.name if entry.damage() is None else self._refuse(entry)
 
     def _refuse(self, entry: CacheEntry) -> Path:
-        """Raise for a fresh entry that is not what its key says: its source changed while it was built."""
+        """Raise for a fresh entry whose key differs from the one asked for: its source changed while it was built."""
         problem = entry.damage()
         self._remove(entry.folder)
         message = f"what was built is not what was asked for: {problem}"
@@ -141,7 +141,7 @@ class ArtifactCache:
         building.rename(target)
 
     def _remove(self, folder: Path) -> None:
-        """Delete a folder so that no other process ever sees a part of it as an entry."""
+        """Delete a folder; it is renamed first, so that no other process takes a part of it for an entry."""
         hidden = folder.with_name(f".gone-{folder.name}-{time.time_ns()}")
         folder.rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
@@ -150,7 +150,7 @@ class ArtifactCache:
         return self._entries / f".building-{key}"
 
     def _with_log(self, problem: ResultError, file: Path, key: str) -> Error:
-        """Return the error with the build's log at a place that stays."""
+        """Copy the build's log to a place that stays, and return the error with that path in its hint."""
         log = file.with_name(f"{file.name}.log")
         if not log.exists():
             return problem.error
@@ -161,14 +161,14 @@ class ArtifactCache:
         return replace(problem.error, hint=hint)
 
     @contextmanager
-    def _lock(self, key: str, tell: Tell | None) -> Iterator[None]:
+    def _lock(self, key: str, progress: Progress | None) -> Iterator[None]:
         self._locks.mkdir(exist_ok=True)
         lock = FileLock(self._locks / f"{key}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if tell is not None:
-                tell("waiting for another process that builds it")
+            if progress is not None:
+                progress("waiting for another process that builds it")
             lock.acquire()
         try:
             yield
@@ -185,7 +185,7 @@ class ArtifactCache:
         return True
 
     def _delete_leftovers(self) -> None:
-        """Delete what killed builders left, and the logs of failed builds."""
+        """Delete what killed builders left behind, and the logs of failed builds."""
         shutil.rmtree(self._logs, ignore_errors=True)
         for folder in list(self._folders()):
             if folder.name.startswith(".gone-"):
@@ -200,7 +200,7 @@ class ArtifactCache:
 
 
 def _keep_records(old: Path, building: Path) -> None:
-    """Empty the folder to build in, but for a killed builder's records, or else those of the entry to replace."""
+    """Empty the folder to build in, except for records: those of a killed builder, or else of the entry to replace."""
     building.mkdir(parents=True, exist_ok=True)
     for path in building.iterdir():
         if not path.name.endswith(_RECORDS):

@@ -1,4 +1,4 @@
-"""`CacheEntry`: one engine file in the cache, and whether it is still what was built."""
+"""`CacheEntry`: one engine file in the cache, and whether it is unchanged since it was built."""
 
 from __future__ import annotations
 
@@ -22,29 +22,38 @@ class CacheEntry:
 
     @property
     def key(self) -> str:
-        """Return the key that the folder's name says."""
+        """Return the key: the folder's name."""
         return self.folder.name
 
     def file(self) -> Path:
-        """Return the engine file; raise DATA_LOSS where there is not exactly one."""
+        """Return the engine file.
+
+        DATA_LOSS: if there is not exactly one.
+        """
         found = [path for path in self.folder.glob(f"{STEM}.*") if len(path.suffixes) == 1]
         if len(found) != 1:
             raise fail(ErrorCode.DATA_LOSS, f"{self.folder} has no engine file", "delete it: `aegisrt artifacts prune`")
         return found[0]
 
     def sidecar(self) -> Sidecar:
-        """Return what is known of the file; raise DATA_LOSS where that is missing, damaged or of another file."""
+        """Return the sidecar of the file.
+
+        DATA_LOSS: if it is missing, damaged or belongs to another file.
+        """
         file = self.file()
         sidecar = read_sidecar(file)
         if sidecar is None:
             raise fail(ErrorCode.DATA_LOSS, f"{file} has lost its sidecar", "delete it: `aegisrt artifacts prune`")
         if sidecar.key != self.key:
-            message = f"{file} was swapped: its sidecar is of the key {sidecar.key[:12]}"
+            message = f"{file} was swapped: its sidecar has the key {sidecar.key[:12]}"
             raise fail(ErrorCode.DATA_LOSS, message, "delete it: `aegisrt artifacts prune`")
         return sidecar
 
     def verified(self) -> Path:
-        """Return the engine file after reading all of it; raise DATA_LOSS where one byte is not as it was built."""
+        """Return the engine file, after reading all of it.
+
+        DATA_LOSS: if a byte has changed since it was built.
+        """
         file = self.file()
         check_file(file, self.sidecar())
         return file
@@ -60,7 +69,7 @@ class CacheEntry:
         return None
 
     def size_bytes(self) -> int:
-        """Return what the entry takes on the disk."""
+        """Return the size of the entry's files."""
         total = 0
         for path in self.folder.rglob("*"):
             with suppress(FileNotFoundError):
@@ -68,14 +77,14 @@ class CacheEntry:
         return total
 
     def last_used_s(self) -> float:
-        """Return when it was last loaded or built, in seconds since the epoch; 0 for one that is gone."""
+        """Return when it was last loaded or built, in seconds since the epoch; 0 if it does not exist any more."""
         try:
             return self.folder.stat().st_mtime
         except FileNotFoundError:
             return 0.0
 
     def touch(self) -> None:
-        """Note that it is used now; a cache that may not be written is fine."""
+        """Record that it is used now; does nothing in a cache that may not be written."""
         with suppress(OSError):
             os.utime(self.folder)
 
@@ -91,6 +100,6 @@ class CacheEntry:
             sidecar = self.sidecar()
         except ResultError as problem:
             return {**plain, "ok": False, "problem": problem.error.message}
-        told = {name: sidecar.recipe.get(name) for name in ("backend", "engine", "options", "target")}
-        plain |= {"file": str(self.file()), "model": sidecar.source["name"], **told, "created": sidecar.created}
+        built = {name: sidecar.recipe.get(name) for name in ("backend", "engine", "options", "target")}
+        plain |= {"file": str(self.file()), "model": sidecar.source["name"], **built, "created": sidecar.created}
         return {**plain, "ok": True, "problem": None}

@@ -1,4 +1,4 @@
-"""Where the cache lies, and whether it is this user's alone: native code is loaded from it."""
+"""Where the cache is, and whether only this user can write to it: native code is loaded from it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ VARIABLE = "AEGISRT_CACHE_DIR"
 
 
 def cache_root() -> Path:
-    """Return the cache's folder, which may not exist yet: `AEGISRT_CACHE_DIR`, else the platform's convention."""
+    """Return the cache's folder: `AEGISRT_CACHE_DIR`, else by the platform's convention. It may not exist yet."""
     named = os.environ.get(VARIABLE)
     return Path(named).absolute() if named else platformdirs.user_cache_path("aegisrt")
 
 
 def make_private(folder: Path) -> None:
-    """Create the folder for this user alone; raise PERMISSION_DENIED where another user can write to it."""
+    """Create the folder for this user alone.
+
+    PERMISSION_DENIED: if it cannot be created, or another user can write to it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = folder.stat()
     except OSError as error:
-        message = f"the cache {folder} cannot be made: {error.strerror}"
+        message = f"the cache {folder} cannot be created: {error.strerror}"
         raise fail(ErrorCode.PERMISSION_DENIED, message, f"name another folder with {VARIABLE}") from None
     if not hasattr(os, "geteuid"):
         return

@@ -1,4 +1,4 @@
-"""`MockBackend`: a deterministic backend that needs numpy alone; for tests, and for a manifest without its engines."""
+"""`MockBackend`: a deterministic backend that needs numpy only; for tests, and for a manifest without its engines."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Add(StrictModel):
 
 
 class Digest(StrictModel):
-    """The output is pseudo-random, seeded by the bytes of all inputs: equal inputs give equal bits, others do not."""
+    """The output is pseudo-random, seeded by the bytes of all inputs: equal inputs give equal bits."""
 
     kind: Literal["digest"]
 
@@ -76,7 +76,7 @@ class MockTensor(StrictModel):
     name: str
     dtype: DataType
     shape: tuple[int | str | None, ...] | None
-    """None takes any rank; an output of it is a scalar."""
+    """None accepts any rank; such an output is a scalar."""
 
     def spec(self) -> TensorSpec:
         """Return it as a TensorSpec."""
@@ -94,7 +94,7 @@ class MockModel(StrictModel):
 
     format: Literal["aegisrt-mock/v1"]
     delay_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 0.0
-    """Milliseconds that each call takes, beside those of the options."""
+    """Milliseconds that each call takes, in addition to those of the options."""
     inputs: tuple[MockTensor, ...]
     outputs: Annotated[tuple[MockOutput, ...], Field(min_length=1)]
 
@@ -107,7 +107,7 @@ class _Slot:
 
 
 class MockBackend(RuntimeBackend[MockOptions, MockModel, _Slot]):
-    """Loads a mock model's JSON, or any ONNX file, of which it keeps the signature and answers digests."""
+    """Loads a mock model's JSON, or any ONNX file: it has that file's signature, and answers digests."""
 
     kind = "mock"
     Options: ClassVar[type[BackendOptions]] = MockOptions
@@ -121,14 +121,14 @@ class MockBackend(RuntimeBackend[MockOptions, MockModel, _Slot]):
 
     @classmethod
     def conformance_model(cls, name: str, folder: Path) -> Path | None:
-        """Return the mock's own file only: of an ONNX file it keeps the signature, and answers digests."""
+        """Return the mock's own file only: its answers for an ONNX file are digests."""
         file = folder / f"{name}.mock.json"
         return file if file.is_file() else None
 
     def _load(self, path: Path) -> MockModel:
         time.sleep(self.options.load_delay_ms / 1e3)
         if self.options.fail_load is not None:
-            raise fail(self.options.fail_load, "the mock was told to fail at load", "see `fail_load` in its options")
+            raise fail(self.options.fail_load, "the mock is set to fail at load", "see `fail_load` in its options")
         with path.open("rb") as stream:
             head = stream.read(64).lstrip()
         return _read_json(path) if head.startswith(b"{") else _from_onnx(path)
@@ -144,7 +144,7 @@ class MockBackend(RuntimeBackend[MockOptions, MockModel, _Slot]):
             time.sleep(delay_ms / 1e3)
         slot.calls += 1
         if self.options.fail_execute is not None and slot.calls % self.options.fail_every == 0:
-            raise fail(self.options.fail_execute, "the mock was told to fail", "see `fail_execute` in its options")
+            raise fail(self.options.fail_execute, "the mock is set to fail", "see `fail_execute` in its options")
         return [_compute(slot.outputs[name], inputs) for name in outputs]
 
     def _classify(self, error: Exception) -> ErrorCode | None:
@@ -168,7 +168,7 @@ def _read_json(path: Path) -> MockModel:
     for output in model.outputs:
         used = set(_used(output.operation))
         if used - known:
-            message = f"{path}: output `{output.name}` reads `{min(used - known)}`, which is no input"
+            message = f"{path}: output `{output.name}` reads `{min(used - known)}`, which is not an input"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
     return model
 
@@ -192,7 +192,7 @@ def _from_onnx(path: Path) -> MockModel:
     for spec in (*signature.inputs, *signature.outputs):
         if spec.dtype not in MockBackend.capabilities.dtypes:
             raise fail(
-                ErrorCode.UNIMPLEMENTED, f"`{spec.name}` of {path} is {spec.dtype}, which the mock does not have"
+                ErrorCode.UNIMPLEMENTED, f"`{spec.name}` of {path} is {spec.dtype}, which the mock does not support"
             )
     return MockModel.model_construct(
         format="aegisrt-mock/v1",

@@ -1,4 +1,4 @@
-"""The registry: which backend kinds are known, by the entry points of the group `aegisrt.backends`."""
+"""The registry: the known backend kinds, from the entry points of the group `aegisrt.backends`."""
 
 from __future__ import annotations
 

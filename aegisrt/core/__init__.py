@@ -1,1 +1,1 @@
-"""Words that every layer shares; imports nothing of ours."""
+"""Types that every layer shares; imports nothing else of AegisRT."""

@@ -10,34 +10,34 @@ from aegisrt.core.tensor import DataType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """Read by `aegisrt backends`, by the graph's checks and by the conformance kit, which holds a backend to them."""
+    """Read by `aegisrt backends` and the graph's checks; the conformance kit checks that a backend meets them."""
 
     devices: tuple[str, ...] = ("cpu",)
     """Device kinds that it runs on."""
     formats: tuple[str, ...]
-    """File name endings that `load` takes, with the dot."""
+    """File name endings that `load` accepts, with the dot."""
     builds_from: tuple[str, ...] = ()
-    """File name endings from which it builds a file that `load` takes."""
+    """File name endings of the models from which it builds a file for `load`."""
     dtypes: frozenset[DataType]
-    """Tensor dtypes that it takes and gives, bit for bit."""
+    """Tensor dtypes of inputs and outputs, passed bit for bit."""
     narrowed: frozenset[DataType] = frozenset()
-    """Dtypes of models that it serves too, in a narrower arithmetic: an input that does not fit is refused."""
+    """Dtypes of models that it also serves, computed in a narrower type: an input that does not fit is refused."""
     dynamic_shapes: bool = False
-    """One loaded model serves inputs of differing shapes."""
+    """One loaded model serves inputs of different shapes."""
     zero_size: bool = False
     """Tensors with a dimension of 0."""
     scalars: bool = False
     """Tensors of rank 0."""
     output_subset: bool = True
-    """`outputs` of a request may name fewer than all."""
+    """`outputs` of a request may name some of the outputs only."""
     concurrent: bool = True
-    """Calls from several threads at once are answered rightly."""
+    """Concurrent calls from several threads are answered correctly."""
     deterministic: bool = True
-    """Equal inputs give equal bits."""
+    """Equal inputs give bit-identical outputs."""
     external_data: bool = False
-    """Models whose weights lie in files beside them."""
+    """Models with weights in separate files beside them."""
     native_code: bool = False
-    """`load` runs machine code that the model's file carries."""
+    """`load` runs machine code from the model's file."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, dtypes sorted by name."""

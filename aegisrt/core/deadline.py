@@ -12,7 +12,8 @@ from aegisrt.core.result import Err, Error, ErrorCode, fail
 def deadline_ns(timeout_ms: float, entered_ns: int) -> int:
     """Return the absolute deadline in ns of `time.perf_counter_ns`, for a request that entered at `entered_ns`.
 
-    Raises INVALID_ARGUMENT for what is no number, and DEADLINE_EXCEEDED for a timeout of 0 or less.
+    INVALID_ARGUMENT: if `timeout_ms` is not a number.
+    DEADLINE_EXCEEDED: if it is 0 or less.
     """
     if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, Real) or timeout_ms != timeout_ms:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"timeout_ms is {timeout_ms!r}, not a number of milliseconds")
@@ -22,7 +23,7 @@ def deadline_ns(timeout_ms: float, entered_ns: int) -> int:
 
 
 def left_s(deadline: int) -> float:
-    """Return the seconds until a deadline, 0 where it has passed, and no more than a lock can wait."""
+    """Return the seconds until a deadline: 0 if it has passed, and at most what a lock can wait."""
     return min(max(0, deadline - perf_counter_ns()) / 1e9, threading.TIMEOUT_MAX)
 
 

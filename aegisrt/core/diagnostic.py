@@ -1,4 +1,4 @@
-"""`Diagnostic`: one thing wrong with a manifest, and the place that says it."""
+"""`Diagnostic`: one problem of a manifest, and where it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A place in a file or in an override; line and columns count from 1, in characters.
+    """A place in a file or in an override; lines and columns count from 1, in characters.
 
-    For an override `file` is `override TEXT`, as the text stood on the command line, and `line` is 1.
+    For an override, `file` is `override TEXT`, with the text from the command line, and `line` is 1.
     """
 
     file: str
@@ -26,7 +26,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A second place that the reader should see, such as where a reference's target is declared."""
+    """A second place that helps the reader, such as the line that declares a reference's target."""
 
     message: str
     location: Location | None = None
@@ -34,7 +34,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding in a manifest: what, where, and what to do."""
+    """One problem of a manifest: what it is, where, and how to fix it."""
 
     id: str
     """A stable, kebab-case name, such as `unknown-field`; docs/ERRORS.md lists them all."""
@@ -44,9 +44,9 @@ class Diagnostic:
     """The dotted key path in the composed manifest."""
     hint: str | None = None
     set_by: str | None = None
-    """What made this file part of the composition, when that was not the manifest itself."""
+    """What included this file in the composition, if not the manifest itself."""
     label: str | None = None
-    """The words beside the caret."""
+    """The text beside the caret."""
     notes: tuple[Note, ...] = ()
     severity: Severity = "error"
 

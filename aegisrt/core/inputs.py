@@ -16,23 +16,26 @@ _Fixed: TypeAlias = tuple[tuple[int, int], ...]
 
 
 class InputCheck:
-    """Checks the inputs of requests against a signature, and hands the engine plain arrays.
+    """Checks the inputs of requests against a signature, and returns plain arrays for the engine.
 
-    What comes out is native-endian, C-contiguous and aligned; it is the caller's own array where that was so
-    already, and a copy where not. Nothing is cast. Thread-safe.
+    They are native-endian, C-contiguous and aligned: the caller's own array if it already was, else a copy. Nothing is
+    cast. Thread-safe.
     """
 
     __slots__ = ("_by_name", "_device_view", "_expected", "_specs")
 
     def __init__(self, specs: Sequence[TensorSpec], device_view: DeviceView | None = None) -> None:
-        """`device_view` tells arrays on the engine's own device, which pass through without a copy."""
+        """`device_view` recognizes arrays on the engine's own device; those pass through without a copy."""
         self._device_view = device_view
         self._specs = tuple(specs)
         self._expected = tuple(_expected(spec) for spec in specs)
         self._by_name = {spec.name for spec in specs}
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
-        """Return the arrays by name in the model's order; raise INVALID_ARGUMENT that names the input."""
+        """Return the arrays by name in the model's order.
+
+        INVALID_ARGUMENT: if an input is missing, unknown, or of another dtype or shape; the message names it.
+        """
         if (type(inputs) is not dict and not isinstance(inputs, Mapping)) or len(inputs) != len(self._expected):
             raise self._names(inputs)
         checked: dict[str, Array] = {}
@@ -50,7 +53,7 @@ class InputCheck:
         return checked
 
     def _converted(self, value: Any, fixed: _Fixed, spec: TensorSpec) -> Any:
-        """Return what is no plain array of the model's dtype as one, or as a view on the engine's device."""
+        """Convert a value to a plain array of the model's dtype, or to a view on the engine's device."""
         view = None if self._device_view is None else self._device_view(value, spec)
         array = _as_array(value, spec) if view is None else view
         _require_shape(array, fixed, spec)
@@ -72,13 +75,13 @@ class InputCheck:
 
 
 class _Expected(NamedTuple):
-    """What an input is compared with first, so that one which is right as it is costs a few comparisons."""
+    """What an input is compared with first: one that needs no conversion costs a few comparisons only."""
 
     name: str
     dtype: np.dtype[Any] | None
-    """None for strings, whose elements are looked at."""
+    """None for strings: their elements have to be checked one by one."""
     shape: tuple[Dim, ...] | None
-    """No array's where a dimension is dynamic."""
+    """If a dimension is dynamic, it equals the shape of no array."""
     fixed: _Fixed
     spec: TensorSpec
 
@@ -101,7 +104,7 @@ def _require_shape(array: Array, fixed: _Fixed, spec: TensorSpec) -> None:
 
 
 def _in_order(array: Array) -> Array:
-    """Return the array C-contiguous and aligned: itself where it is."""
+    """Return the array C-contiguous and aligned; the same object if it already is."""
     flags = array.flags
     if flags.c_contiguous and flags.aligned:
         return array
@@ -114,7 +117,7 @@ def _mismatch(spec: TensorSpec, array: Array) -> Exception:
 
 
 def _as_array(value: Any, spec: TensorSpec) -> Array:
-    """Return `value` as an array of the dtype in native byte order; the slow path of the check."""
+    """Return `value` as an array of the model's dtype in native byte order: the slow path of the check."""
     array = _host_array(value, spec)
     found = DataType.of(array.dtype)
     if found is not spec.dtype:
@@ -137,7 +140,7 @@ def _host_array(value: Any, spec: TensorSpec) -> Array:
         raise fail(
             ErrorCode.INVALID_ARGUMENT,
             f"input `{spec.name}` lies on another device (DLPack device type {kind}), the model runs on the CPU",
-            f"bring it to the host: `{spec.name}.cpu()`",
+            f"copy it to the host: `{spec.name}.cpu()`",
         )
     raise fail(
         ErrorCode.INVALID_ARGUMENT,
@@ -150,13 +153,13 @@ def _from_dlpack(value: Any, spec: TensorSpec) -> Array:
     try:
         return np.asarray(np.from_dlpack(value))
     except Exception as error:
-        message = f"input `{spec.name}` is a {type(value).__name__} that does not give its data: {error}"
+        message = f"input `{spec.name}` is a {type(value).__name__} that does not export its data: {error}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "pass it as a numpy array", cause=repr(error)) from error
 
 
 def _plain(value: Array, spec: TensorSpec) -> Array:
     if isinstance(value, np.ma.MaskedArray):
-        message = f"input `{spec.name}` is a masked array, and no engine knows masks"
+        message = f"input `{spec.name}` is a masked array, and no engine supports masks"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, f"fill it: `{spec.name}.filled(...)`")
     return np.asarray(value)
 

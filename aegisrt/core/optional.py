@@ -1,4 +1,4 @@
-"""`require`: import a package that is not always there, or say how to get it."""
+"""`require`: import a package that may not be installed, or report how to install it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from aegisrt.core.result import ErrorCode, fail
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A package that an extra of this project brings."""
+    """A package that an extra of this project installs."""
 
     module: str
-    """What is imported."""
+    """The module to import."""
     distributions: tuple[str, ...]
-    """What may be installed to have it; the first that is gives the version."""
+    """Distributions that provide it; the first one that is installed gives the version."""
     extra: str
     """The extra that installs it; for a third party's package, the requirement to install."""
     of: str = "aegisrt"
-    """The distribution that has the extra."""
+    """The distribution that declares the extra."""
     minimum: tuple[int, ...] = ()
-    """The oldest version that will do, as far as the extra says one."""
+    """The oldest supported version; empty if any is."""
     no_telemetry: str | None = None
-    """The variable that tells it to send nothing to its makers; `require` sets it to 1, unless the user has set it."""
+    """The environment variable that disables its telemetry; `require` sets it to 1, unless the user has set it."""
 
     @property
     def install(self) -> str:
@@ -45,7 +45,7 @@ class Requirement:
         return None
 
     def missing(self) -> str | None:
-        """Return why it cannot be used, or None; imports nothing but parent packages."""
+        """Return why it cannot be used, or None; imports parent packages only."""
         try:
             found = importlib.util.find_spec(self.module) is not None
         except (ImportError, ValueError):
@@ -53,7 +53,7 @@ class Requirement:
         return self.too_old() if found else f"Python module `{self.module}` is not installed"
 
     def too_old(self) -> str | None:
-        """Return that the installed version is older than `minimum`, in words, or None."""
+        """Return a message if the installed version is older than `minimum`, else None."""
         version = self.version()
         if version is None or _numbers(version) >= self.minimum:
             return None

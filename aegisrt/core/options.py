@@ -1,4 +1,4 @@
-"""`StrictModel`: the pydantic base of everything that a manifest can say."""
+"""`StrictModel`: the pydantic base of everything in a manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Priority`: which of the requests that wait goes first."""
+"""`Priority`: which of the waiting requests runs first."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from aegisrt.core.suggest import suggest
 
 Priority = Literal["low", "normal", "high"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
-"""The one that goes first is first."""
+"""In the order in which they run."""
 
 
 def priority_level(priority: object) -> int:
-    """Return the place of a priority among `PRIORITIES`; raise INVALID_ARGUMENT for what is none."""
+    """Return the index of a priority in `PRIORITIES`.
+
+    INVALID_ARGUMENT: if it is not one of them.
+    """
     for level, known in enumerate(PRIORITIES):
         if isinstance(priority, str) and priority == known:
             return level
     shown = f"`{priority}`" if isinstance(priority, str) else f"a {type(priority).__name__}"
-    message = f"`priority` of the request is {shown}, which is no priority"
+    message = f"`priority` of the request is {shown}, not a priority"
     raise fail(ErrorCode.INVALID_ARGUMENT, message, suggest(str(priority), PRIORITIES, "priorities"))

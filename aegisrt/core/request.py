@@ -1,4 +1,4 @@
-"""`ExecutionRequest` and `ExecutionResult`: what goes into a model and what comes back."""
+"""`ExecutionRequest` and `ExecutionResult`: one call of a model, and its answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from aegisrt.core.timing import StepTimes
 
 @dataclass(slots=True, kw_only=True)
 class ExecutionRequest:
-    """One call of one model. Holds no clock: a request may be executed again, and each time counts anew."""
+    """One call of one model. It may be executed several times: its timeout starts at each call of `execute`."""
 
     inputs: Mapping[str, Any]
     """Arrays by input name; read, never written, while the call lasts."""
     model: str | None = None
-    """The model's name in the manifest; may be left out where there is only one."""
+    """The model's name in the manifest; optional if there is only one."""
     outputs: Sequence[str] | None = None
     """Names of the outputs to return, in this order; None returns all, in the model's order."""
     timeout_ms: float | None = None
-    """The whole call's time limit, counted from the moment that `execute` is entered."""
+    """Time limit of the whole call, from the moment that `execute` is entered."""
     id: str | None = None
     priority: Priority = "normal"
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class ExecutionRequest:
 
 @dataclass(slots=True)
 class ExecutionResult:
-    """What one call answered. The caller owns the outputs: nothing of the engine's is aliased."""
+    """The answer of one call. The caller owns the outputs: they share no memory with the engine."""
 
     outputs: dict[str, Any]
     timings: StepTimes

@@ -1,4 +1,4 @@
-"""Where the packaged configurations and schemas lie, in a wheel and in a checkout alike."""
+"""The folders of the packaged configurations and schemas, in a wheel and in a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Result[T]`: what every call that a user, a file, a device or an engine can fail answers."""
+"""`Result[T]`: the answer of every call that can fail because of a user, a file, a device or an engine."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """A failure that a person can act on. Immutable; pickles."""
+    """A failure, with what to do about it. Immutable; can be pickled."""
 
     code: ErrorCode
     message: str
     hint: str | None = None
     """What to do about it: a command to run or a line to change."""
     location: Location | None = None
-    """The place in a manifest, or in an override, that asked for what failed."""
+    """The place in a manifest, or in an override, that requested what failed."""
     cause: str | None = None
-    """The engine's or the operating system's own words."""
+    """The engine's or the operating system's own message."""
     diagnostics: tuple[Diagnostic, ...] = ()
-    """Every error of a manifest, when a manifest is what failed."""
+    """Every error of a manifest, if the manifest is what failed."""
 
     def at(self, location: Location | None) -> Error:
         """Return this error with `location`, unless it has one already."""
@@ -56,7 +56,7 @@ class Error:
 
 
 class ResultError(Exception):
-    """Raised by `unwrap()` of an `Err`, and by an engine's hook that knows its error's code."""
+    """Raised by `unwrap()` of an `Err`, and by an engine's hook that chooses the error's code itself."""
 
     def __init__(self, error: Error) -> None:
         super().__init__(error)

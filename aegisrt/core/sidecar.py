@@ -1,6 +1,6 @@
-"""`Sidecar`: what is known of an engine file, in a JSON file beside it: `model.so` has `model.so.json`.
+"""`Sidecar`: the description of an engine file, in a JSON file beside it: `model.so` has `model.so.json`.
 
-It is written once, with its own digest in it and in one canonical form, so that any changed byte of it is found.
+It is written once, in one canonical form and with its own digest in it, so that any changed byte is noticed.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ _AGAIN = "delete it and build it again: `aegisrt build`"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """What an engine file was made from and how, and what goes in and out of it."""
+    """What an engine file was built from and how, and its inputs and outputs."""
 
     source: dict[str, Any]
     """The model: `name`, `sha256`, and `external` (the sha256 of each file of weights, by name)."""
     recipe: dict[str, Any]
-    """All else that decides the file: `backend`, `engine` (its version), `options`, `target`."""
+    """Everything else that determines the file: `backend`, `engine` (its version), `options`, `target`."""
     signature: Signature
     size_bytes: int = 0
     """Size of the engine file."""
     sha256: str = ""
     """Digest of the engine file."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """What the backend wants to know when it loads the file, in plain JSON values."""
+    """What the backend needs when it loads the file, in plain JSON values."""
     created: str = ""
-    """When it was built, in UTC, by ISO 8601."""
+    """When it was built: UTC, ISO 8601."""
 
     @property
     def key(self) -> str:
-        """Return the digest of source and recipe: equal keys mean files that may stand for each other."""
+        """Return the digest of source and recipe: files with equal keys are interchangeable."""
         return artifact_key(self.source, self.recipe)
 
 
 def artifact_key(source: dict[str, Any], recipe: dict[str, Any]) -> str:
-    """Return 64 hexadecimal digits; the source's name does not count, its bytes and its weights' do."""
+    """Return 64 hexadecimal digits, from the bytes of the source and its weights; the source's name does not count."""
     content = {"sha256": source["sha256"], "external": source["external"]}
     return _digest({"format": FORMAT, "source": content, "recipe": recipe})
 
 
 def sidecar_path(file: Path) -> Path:
-    """Return where the sidecar of an engine file lies."""
+    """Return the path of an engine file's sidecar."""
     return file.with_name(f"{file.name}.json")
 
 
@@ -61,7 +61,7 @@ def file_sha256(path: Path) -> str:
 
 
 def write_sidecar(file: Path, sidecar: Sidecar) -> Sidecar:
-    """Return the sidecar with the file's own size and digest filled in, as it was written beside `file`."""
+    """Write the sidecar beside `file`; return it with the file's size and digest filled in."""
     complete = replace(sidecar, size_bytes=file.stat().st_size, sha256=file_sha256(file))
     target = sidecar_path(file)
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
@@ -74,7 +74,10 @@ def write_sidecar(file: Path, sidecar: Sidecar) -> Sidecar:
 
 
 def read_sidecar(file: Path) -> Sidecar | None:
-    """Return the sidecar of an engine file, or None where it has none; raise DATA_LOSS for a damaged one."""
+    """Return the sidecar of an engine file, or None if it has none.
+
+    DATA_LOSS: if the sidecar is damaged.
+    """
     path = sidecar_path(file)
     try:
         raw = path.read_bytes()
@@ -89,7 +92,10 @@ def read_sidecar(file: Path) -> Sidecar | None:
 
 
 def check_file(file: Path, sidecar: Sidecar) -> None:
-    """Return None where the engine file is the one that the sidecar tells of; raise DATA_LOSS where it is not."""
+    """Check that the engine file is the one that its sidecar describes.
+
+    DATA_LOSS: if its size or its digest differs.
+    """
     size = file.stat().st_size
     if size != sidecar.size_bytes:
         message = f"{file} has {size} bytes, and {sidecar.size_bytes} were built: it is cut short or another file"
@@ -107,7 +113,7 @@ def signature_json(signature: Signature) -> dict[str, Any]:
 
 
 def signature_of(plain: dict[str, Any]) -> Signature:
-    """Return the signature that `signature_json` wrote; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the signature that `signature_json` wrote; KeyError, TypeError or ValueError for anything else."""
     return Signature(tuple(map(_tensor, plain["inputs"])), tuple(map(_tensor, plain["outputs"])))
 
 

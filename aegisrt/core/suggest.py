@@ -40,11 +40,11 @@ def quoted(word: object) -> str:
     return f"`{escaped(str(word))}`"
 
 
-def listed(words: Iterable[object]) -> str:
-    """Return the words in backticks, separated by commas."""
-    return ", ".join(quoted(word) for word in words)
+def listed(names: Iterable[object]) -> str:
+    """Return the names in backticks, separated by commas."""
+    return ", ".join(quoted(name) for name in names)
 
 
 def escaped(text: str) -> str:
-    """Return text with control characters and the like as escapes, as Python writes them."""
+    """Return text with unprintable characters as escapes, as Python writes them."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

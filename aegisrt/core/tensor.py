@@ -1,4 +1,4 @@
-"""`DataType`, `TensorSpec` and `Signature`: what goes in and out of a model."""
+"""`DataType`, `TensorSpec` and `Signature`: the inputs and outputs of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Dim: TypeAlias = int | str | None
 
 
 class DataType(StrEnum):
-    """Element types by their Open Inference Protocol names, and BF16 as Triton has it."""
+    """Element types by their Open Inference Protocol names, and BF16 as Triton names it."""
 
     BOOL = "BOOL"
     UINT8 = "UINT8"
@@ -76,7 +76,7 @@ class TensorSpec:
     name: str
     dtype: DataType
     shape: tuple[Dim, ...] | None
-    """One entry a dimension, () for a scalar, None where the rank is not known."""
+    """One entry a dimension, () for a scalar, None if the rank is unknown."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype}{shape_text(self.shape)}"
@@ -89,15 +89,15 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     omitted: tuple[tuple[str, str], ...] = ()
-    """Outputs that are no tensors, and so are not served: the name, and the engine's word for the type."""
+    """Outputs that are not served, since they are not tensors of a known element type: the name, and the type."""
 
 
 DeviceView: TypeAlias = Callable[[Any, TensorSpec], Any | None]
-"""Returns an array on a device as the engine reads it, with `shape` and `size`; None for what lies elsewhere."""
+"""Returns an array on the engine's device as the engine reads it, with `shape` and `size`; None for any other value."""
 
 
 def shape_text(shape: Sequence[Dim] | None) -> str:
-    """Return a shape as users read it: `[?,3,height,224]`."""
+    """Return a shape as messages show it: `[?,3,height,224]`."""
     if shape is None:
         return "[...]"
     return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"

@@ -1,4 +1,4 @@
-"""`StepTimes`: where the time of one request went."""
+"""`StepTimes`: how long each step of one request took."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class StepTimes(NamedTuple):
     queue: int = 0
     """Waiting for a free instance."""
     host_to_device: int = 0
-    """Checking the inputs, and bringing them to where the engine reads them."""
+    """Checking the inputs, and copying them to the memory that the engine reads."""
     compute: int = 0
     """Inside the engine."""
     device_to_host: int = 0
-    """Bringing the outputs to where the caller reads them."""
+    """Copying the outputs to memory that the caller reads."""
 
 
 step_times: Callable[[tuple[int, int, int, int]], StepTimes] = partial(tuple.__new__, StepTimes)
-"""Return `StepTimes` of four numbers in half the time of `StepTimes(...)`; each request makes them once or twice."""
+"""Return `StepTimes` of four numbers in half the time of `StepTimes(...)`: each request needs one or two."""

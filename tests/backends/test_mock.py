@@ -158,8 +158,8 @@ class TestFiles:
             ({"inputs": [{"name": "x", "dtype": "FP128", "shape": []}]}, "inputs.0.dtype"),
             ({"inputs": [{"name": "x", "dtype": "FP32"}]}, "inputs.0.shape"),
             ({"outputs": [output("y", {"kind": "negate", "input": "x"})]}, "outputs.0.operation"),
-            ({"outputs": [output("y", {"kind": "identity", "input": "w"})]}, "`w`, which is no input"),
-            ({"outputs": [output("y", {"kind": "add", "inputs": ["x", "w"]})]}, "`w`, which is no input"),
+            ({"outputs": [output("y", {"kind": "identity", "input": "w"})]}, "`w`, which is not an input"),
+            ({"outputs": [output("y", {"kind": "add", "inputs": ["x", "w"]})]}, "`w`, which is not an input"),
             ({"extra": 1}, "extra"),
         ],
     )

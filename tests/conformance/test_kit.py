@@ -101,7 +101,7 @@ def test_the_options_of_an_instance_count():
     broken = MockBackend({"fail_load": "RESOURCE_EXHAUSTED"})
     result = run(broken, checks="lifecycle.load-valid-model").results[0]
     assert result.status == "failed"
-    assert "wanted Ok, got RESOURCE_EXHAUSTED: the mock was told to fail at load" in result.reason
+    assert "wanted Ok, got RESOURCE_EXHAUSTED: the mock is set to fail at load" in result.reason
 
 
 def test_options_reach_the_backend():

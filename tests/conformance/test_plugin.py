@@ -25,7 +25,7 @@ def test_a_failure_says_what_why_and_how_to_mend_it(tmp_path):
     done = pytest_run(tmp_path, "--backend", "mock", "--check", "lifecycle.load-valid-model", *options)
     assert done.returncode == 1
     assert "`load` of a valid model file answers Ok." in done.stdout
-    assert "got: load(affine.mock.json): wanted Ok, got INTERNAL: the mock was told to fail at load" in done.stdout
+    assert "got: load(affine.mock.json): wanted Ok, got INTERNAL: the mock is set to fail at load" in done.stdout
     assert "fix: Run `backend.load(path)`" in done.stdout
 
 

@@ -144,7 +144,7 @@ class TestRefused:
 
         error = refused(Tensor())
         assert "device type 2" in error.message
-        assert error.hint == "bring it to the host: `x.cpu()`"
+        assert error.hint == "copy it to the host: `x.cpu()`"
 
     def test_dlpack_that_refuses(self):
         class Tensor:

@@ -1,1 +1,1 @@
-"""The contract of a backend: the public calls, the hooks, and the rules that every engine keeps."""
+"""The contract of a backend: the public calls, the hooks, and the rules for every engine."""

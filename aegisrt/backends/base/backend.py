@@ -1,11 +1,11 @@
 """`RuntimeBackend`: one loaded model on one engine.
 
-A template method class. The public calls hold the contract once: state, checks, time, deadlines, errors as Results.
+A template method class. The public calls implement the contract once: state, checks, times, deadlines, errors.
 
-    description.py  what a kind of backend says of itself
-    hooks.py        what an engine's file writes
+    description.py  class attributes: kind, capabilities, options, availability
+    hooks.py        the methods that an engine's file implements
     lifecycle.py    load, replace, unload
-    base.py         a call; and building, memory
+    backend.py      a call; and building, memory
 """
 
 from __future__ import annotations
@@ -41,13 +41,16 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
     """One loaded model. Public calls are thread-safe and answer a Result, whatever a user or an engine does wrong.
 
     `load` of a loaded backend replaces the model: the old one serves until the new one is ready, and stays if that
-    fails. `unload` waits for the calls that are running. At most `instances` calls run at once, the others wait.
+    fails. `unload` waits for the calls that are running. At most `instances` calls run at once; others wait.
     """
 
     def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
-        """Return the outputs of one call, and where its time went.
+        """Return the outputs of one call, and how long each step took.
 
-        NOT_LOADED, INVALID_ARGUMENT (inputs, outputs, timeout), DEADLINE_EXCEEDED, or the engine's own error.
+        NOT_LOADED: if no model is loaded.
+        INVALID_ARGUMENT: if an input, `outputs` or the timeout is wrong.
+        DEADLINE_EXCEEDED: if the timeout passes before the outputs are there.
+        Or the engine's own error.
         """
         entered = perf_counter_ns()
         if not isinstance(request, ExecutionRequest):
@@ -59,7 +62,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
                 if loaded is None:
                     return not_loaded(self._model)
                 loaded.users += 1
-                used = loaded  # no signal is handled between these two
+                used = loaded  # Python handles no signal between these two statements, so the count is always undone
             return self._run(loaded, request, entered)
         except ResultError as known:
             return Err(known.error)
@@ -79,7 +82,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
                         self._idle.notify_all()
 
     def check(self, request: ExecutionRequest) -> Result[dict[str, Array]]:
-        """Return a request's inputs as the engine would be given them; the errors of `execute` before the engine."""
+        """Return a request's inputs as the engine would get them; the errors of `execute` before the engine runs."""
         loaded = self._loaded
         if loaded is None:
             return not_loaded(self._model)
@@ -90,9 +93,9 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
             return Err(self._error(error, "checking a request"))
 
     def bare(self, request: ExecutionRequest) -> Result[Callable[[], Sequence[Any]]]:
-        """Return the engine's own call of a request, with its inputs checked once and nothing of ours around it.
+        """Return the engine's own call of a request, with its inputs checked once, without the overhead of `execute`.
 
-        For measuring: it uses the first instance without asking, so no other call of this backend may run meanwhile.
+        For benchmarks: it uses the first instance without reserving it, so no other call of this backend may run.
         """
         loaded = self._loaded
         if loaded is None:
@@ -110,9 +113,10 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         *,
         progress: Callable[[str], None] | None = None,
     ) -> Result[None]:
-        """Return Ok when `target` holds an engine file made from `source`; UNIMPLEMENTED where nothing is built.
+        """Build an engine file from `source` at `target`. One build of one backend at a time.
 
-        `progress` is told what is being done, from this thread. One build of one backend at a time.
+        `progress` is called with each step, from this thread.
+        UNIMPLEMENTED: if the backend builds nothing.
         """
         self._progress = progress
         try:
@@ -123,9 +127,10 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         return Ok(None)
 
     def recipe(self) -> Result[dict[str, Any]]:
-        """Return all that decides an engine file beside its source, in plain values; UNIMPLEMENTED as `build`.
+        """Return everything that determines an engine file besides its source, in plain values.
 
-        `backend`, `engine` (its version), `options` (those that count) and `target` (what it is built for).
+        `backend`, `engine` (its version), `options` (those that matter) and `target` (what it is built for).
+        UNIMPLEMENTED: if the backend builds nothing.
         """
         try:
             self._check_device()
@@ -134,14 +139,17 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
             return Err(self._error(error, "describing a build"))
 
     def outdated(self, metadata: Mapping[str, Any]) -> bool:
-        """Return whether an engine file with this `metadata` in its sidecar would be another one if it were built now.
+        """Return whether building now would give another engine file than one with this `metadata` in its sidecar.
 
-        For what decides the file of some models alone, and so is not part of `recipe`.
+        For what determines the files of some models only, and so is not part of `recipe`.
         """
         return False
 
     def memory(self) -> Result[int]:
-        """Return the bytes that the loaded model holds on its device; UNIMPLEMENTED where the engine does not tell."""
+        """Return the bytes that the loaded model holds on its device.
+
+        UNIMPLEMENTED: if the engine does not report them.
+        """
         if self._loaded is None:
             return not_loaded(self._model)
         try:
@@ -163,7 +171,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
             values = self._execute(slot, inputs, wanted)
             done = perf_counter_ns()
         finally:
-            loaded.give_back(slot)
+            loaded.release(slot)
         if deadline is not None and done >= deadline:
             return late("while the engine ran")
         if len(values) != len(wanted):

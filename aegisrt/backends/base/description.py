@@ -1,4 +1,4 @@
-"""`Description`: what a kind of backend says of itself before any model is loaded."""
+"""`Description`: what is known of a kind of backend before any model is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OptionsT = TypeVar("OptionsT", bound=BackendOptions)
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a backend's engine can be used in this process, and if not, why and what to run."""
+    """Whether a backend's engine can be used in this process; if not, why, and the command that installs it."""
 
     available: bool
     version: str | None = None
@@ -26,20 +26,20 @@ class Availability:
 
 
 class Description(Generic[OptionsT]):
-    """The class attributes that an engine's file sets, and what is asked of a class, not of an instance."""
+    """The class attributes that an engine's file sets, and the class methods."""
 
     kind: ClassVar[str]
     """The name of its entry point."""
     capabilities: ClassVar[Capabilities]
     Options: ClassVar[type[BackendOptions]]
     conformance_options: ClassVar[Mapping[str, Any]] = {}
-    """Options with which the conformance kit judges it, unless told others: where its defaults limit what it serves."""
+    """Options for the conformance kit, unless others are given: for a backend whose defaults limit what it serves."""
     requirement: ClassVar[Requirement | None] = None
-    """The package that its engine needs; None where numpy is enough."""
+    """The package that its engine needs; None if numpy is enough."""
 
     @classmethod
     def availability(cls, *, probe: bool = False) -> Availability:
-        """Return whether the engine's package is installed; with `probe` (which takes longer), whether it imports."""
+        """Return whether the engine's package is installed; with `probe` (slower), whether it imports."""
         need = cls.requirement
         if need is None:
             return Availability(True)
@@ -53,15 +53,15 @@ class Description(Generic[OptionsT]):
 
     @classmethod
     def conformance_model(cls, name: str, folder: Path) -> Path | None:
-        """Return this backend's own file of the conformance kit's reference model `name`, or None if it has none.
+        """Return this backend's own file for the conformance kit's reference model `name`, or None if it has none.
 
-        `folder` holds the models as `NAME.onnx`; a backend with `.onnx` in `builds_from` builds what it is not given
-        here. Override it for a format that the kit does not ship, and for files of your own package.
+        `folder` has the models as `NAME.onnx`; for None, a backend with `.onnx` in `builds_from` builds from that.
+        Override it for a format that the kit does not ship, and for files in your own package.
         """
         files = (folder / f"{name}{ending}" for ending in cls.capabilities.formats)
         return next((file for file in files if file.is_file()), None)
 
     @classmethod
     def build_note(cls, options: OptionsT, device: str) -> str | None:  # noqa: ARG003
-        """Return what a user should know of files built with these options for this kind of device, or None."""
+        """Return a note for users about files built with these options for this kind of device, or None."""
         return None

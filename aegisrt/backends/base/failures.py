@@ -1,4 +1,4 @@
-"""What a backend answers where something went wrong: the one place that words an engine's exception."""
+"""The errors that a backend answers: the one place that turns an engine's exception into an `Error`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (TimeoutError, ErrorCode.DEADLINE_EXCEEDED),
 )
 _USED_UP = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Of an OSError: no process, open file, memory or room in a file system is left."""
+"""`errno` of an OSError: no process, file descriptor, memory or disk space is left."""
 
 
 def engine_failure(kind: str, doing: str, error: Exception, code: ErrorCode | None) -> Error:
-    """Return the error for what an engine of `kind` raised while it was `doing` something.
+    """Return the error for an exception of an engine of `kind`, raised while it was `doing` something.
 
-    Without a `code`, Python's own exceptions have theirs, and all others are INTERNAL.
+    Without a `code`, Python's own exceptions have the codes of `_CODES`; all others are INTERNAL.
     """
-    text = _words(error)
+    text = _text_of(error)
     first = text.splitlines()[0] if text else type(error).__name__
     message = f"{kind} failed while {doing}: {first}"
     return Error(code or _code(error), message, cause=f"{type(error).__name__}: {text}")
 
 
 def not_loaded(model: str | None) -> Err:
-    """Return NOT_LOADED: in direct use, where there is no model's name, and in a deployment."""
+    """Return NOT_LOADED: for direct use (no model name), or for a deployment."""
     if model is None:
         return _NOT_LOADED
     message = f"model `{model}` is unloaded: its deployment is closed"
@@ -38,12 +38,12 @@ def not_loaded(model: str | None) -> Err:
 
 
 def not_a_request(value: object) -> Err:
-    """Return the error of something else that was given where a request belongs."""
+    """Return the error for an argument that is not a request."""
     message = f"execute takes an ExecutionRequest, not a {type(value).__name__}"
     return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "wrap it: `ExecutionRequest(inputs={...})`"))
 
 
-def _words(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     try:
         return str(error).strip()
     except Exception:  # noqa: BLE001  (an engine's exception may be broken itself)

@@ -1,4 +1,4 @@
-"""`Hooks`: what an engine's file writes. Hooks may raise anything: the base class converts it, once."""
+"""`Hooks`: the methods that an engine's file implements. They may raise anything: the base class converts it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SlotT = TypeVar("SlotT", default=Any)
 
 
 class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
-    """`_load`, `_signature` and `_execute` must be written; the others have a default."""
+    """`_load`, `_signature` and `_execute` are abstract; the others have a default."""
 
     options: OptionsT
     device: Device
     stream: Any
     instances: int
     _progress: Callable[[str], None] | None = None
-    """While `_build` runs: takes what is being done, in words."""
+    """While `_build` runs: called with a text for each step."""
 
     @abstractmethod
     def _load(self, path: Path) -> EngineT:
-        """Return the engine's object for the model file at `path`: the weights, once for all instances."""
+        """Return the engine's object for the model file at `path`, with the weights that all instances share."""
 
     @abstractmethod
     def _signature(self, engine: EngineT) -> Signature:
@@ -47,33 +47,36 @@ class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
         """
 
     def _open(self, engine: EngineT, stream: Any) -> SlotT:
-        """Return a slot: what one call at a time needs beside the engine's object; by default that object itself."""
+        """Return a slot: what one call at a time needs besides the engine's object; by default that object itself."""
         return cast("SlotT", engine)
 
     def _close(self, slot: SlotT) -> None:
-        """Give back what `_open` took."""
+        """Release what `_open` acquired."""
 
     def _unload(self, engine: EngineT) -> None:
-        """Give back what `_load` took; all slots are closed by then."""
+        """Release what `_load` acquired; all slots are closed before."""
 
     def _metadata(self, engine: EngineT) -> dict[str, Any]:
-        """Return what every result's `metadata` says of the loaded model."""
+        """Return the `metadata` of every result of the loaded model."""
         return {}
 
     def _device_view(self, engine: EngineT) -> DeviceView | None:
-        """Return what tells inputs on the engine's own device, which `_execute` then gets as they are; None: none."""
+        """Return a function that recognizes inputs on the engine's own device, or None if there are none.
+
+        `_execute` gets those without a copy.
+        """
         return None
 
     def _classify(self, error: Exception) -> ErrorCode | Error | None:
-        """Return the code of an engine's exception, or the whole error; None leaves it to the base class."""
+        """Return the code for an engine's exception, or the whole error; None leaves it to the base class."""
         return None
 
     def _build(self, source: Path, target: Path) -> None:
-        """Write an engine file made from `source` to `target`, and what is known of it beside it (core/sidecar.py)."""
+        """Write an engine file built from `source` to `target`, and its sidecar (core/sidecar.py) beside it."""
         raise self._builds_nothing()
 
     def _recipe(self) -> dict[str, Any]:
-        """Return what `recipe` says."""
+        """Return what `recipe` answers."""
         raise self._builds_nothing()
 
     def _builds_nothing(self) -> ResultError:
@@ -82,4 +85,4 @@ class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
 
     def _memory(self) -> int:
         """Return the bytes that the loaded model holds on its device."""
-        raise fail(ErrorCode.UNIMPLEMENTED, f"backend `{self.kind}` does not tell its memory")
+        raise fail(ErrorCode.UNIMPLEMENTED, f"backend `{self.kind}` does not report its memory")

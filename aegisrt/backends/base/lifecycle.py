@@ -1,7 +1,7 @@
-"""`Lifecycle`: how a backend comes to hold a model, replaces it and gives it back.
+"""`Lifecycle`: how a backend loads, replaces and unloads its model.
 
-A call of `execute` is counted in the `Loaded` that it found; what is replaced or unloaded is released when that count
-is 0. Loads and unloads exclude each other, calls do not.
+A call of `execute` is counted in the `Loaded` that it uses; a model that is replaced or unloaded is released when its
+count is 0. Loads and unloads exclude each other; calls do not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What results call the model and its backend; in direct use there is no model name."""
+    """The names of the model and its backend in results; `model` is None in direct use."""
 
     model: str | None = None
     backend: str | None = None
@@ -49,7 +49,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         instances: int = 1,
         names: Names | None = None,
     ) -> None:
-        """Hold the options and open nothing; wrong options raise `ResultError` or pydantic's ValidationError."""
+        """Keep the options and open nothing; wrong options raise `ResultError` or pydantic's ValidationError."""
         if not isinstance(options, BackendOptions):
             options = cast("OptionsT", self.Options.parse(dict(options or {})))
         if not isinstance(options, self.Options):
@@ -76,15 +76,20 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
 
     @property
     def metadata(self) -> dict[str, Any] | None:
-        """What the engine says of the loaded model, as in every result; None while nothing is loaded."""
+        """What the engine reports about the loaded model, as in every result; None while nothing is loaded."""
         loaded = self._loaded
         return loaded.metadata.copy() if loaded else None
 
     def load(self, path: str | os.PathLike[str]) -> Result[None]:
-        """Return Ok when the model at `path` is ready to serve.
+        """Load the model at `path`; when this returns Ok, it is ready to serve.
 
-        NOT_FOUND, INVALID_ARGUMENT (a directory, another format), DATA_LOSS (empty, truncated, damaged),
-        PERMISSION_DENIED, FAILED_PRECONDITION (another engine version or device), UNAVAILABLE (no engine here).
+        NOT_FOUND: if there is no such file.
+        INVALID_ARGUMENT: if it is a directory or has another format.
+        DATA_LOSS: if it is empty, truncated or damaged.
+        PERMISSION_DENIED: if it may not be read or is not trusted.
+        FAILED_PRECONDITION: if it was built by another engine version or for another device.
+        RESOURCE_EXHAUSTED: if memory or file descriptors ran out.
+        UNAVAILABLE: if the engine is not installed.
         """
         with self._changing:
             try:
@@ -98,7 +103,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         return Ok(None)
 
     def unload(self) -> Result[None]:
-        """Return Ok when nothing is loaded, at once if nothing was; waits for the calls that are running."""
+        """Unload the model, after the calls that are running; does nothing if none is loaded."""
         with self._changing:
             problem = self._swap(None)
         return Err(problem) if problem else Ok(None)
@@ -127,7 +132,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             raise
 
     def _swap(self, fresh: Loaded[EngineT, SlotT] | None) -> Error | None:
-        """Put `fresh` in place, wait for the calls in the old one, release it; return what went wrong in that."""
+        """Replace the loaded model, wait for the calls in the old one and release it; return any error of that."""
         with self._gate:
             old, self._loaded = self._loaded, fresh
             while old is not None and old.users:
@@ -149,7 +154,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         return problem
 
     def _error(self, error: Exception, doing: str) -> Error:
-        """Return the one Error that stands for whatever a hook raised."""
+        """Return the Error for an exception of a hook."""
         if isinstance(error, ResultError):
             return error.error
         _log.debug("%s failed while %s", self.kind, doing, exc_info=error)

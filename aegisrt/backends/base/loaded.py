@@ -1,4 +1,4 @@
-"""`Loaded`: one loaded model inside a backend, with its slots and the count of the calls in it."""
+"""`Loaded`: one loaded model of a backend, with its slots and the count of its running calls."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `optio
 
 @dataclass(slots=True, eq=False)
 class Loaded(Generic[EngineT, SlotT]):
-    """The engine's object, and what the base class needs to know of it at each call."""
+    """The engine's object, and what the base class needs at each call."""
 
     engine: EngineT
     signature: Signature
     slots: list[SlotT]
-    """One an instance: an execution context, a VM, a session binding."""
+    """One for each instance: an execution context, a VM, a session binding."""
     metadata: dict[str, Any]
     capabilities: Capabilities
     device_view: DeviceView | None = None
-    """Tells inputs that lie on the engine's own device."""
+    """Recognizes inputs on the engine's own device."""
     turns: Turns | None = None
-    """Of the shared stream that the model's calls go through; None where they need not wait for each other."""
+    """The turns of the shared stream that the model's calls use; None if they need not wait for each other."""
     check: InputCheck = field(init=False)
     output_names: tuple[str, ...] = field(init=False)
     refuses_empty: bool = field(init=False)
-    """Whether tensors without elements are not declared."""
+    """Whether the backend does not declare tensors without elements."""
     free: SimpleQueue[SlotT] = field(init=False)
-    """Slots that no call uses now."""
-    give_back: Callable[[SlotT], None] = field(init=False)
-    """Makes a slot free for the next call."""
+    """Slots that no call uses at the moment."""
+    release: Callable[[SlotT], None] = field(init=False)
+    """Returns a slot for the next call."""
     users: int = 0
-    """Calls between entry and exit; guarded by the backend's gate."""
+    """Running calls; guarded by the backend's gate."""
     interrupted: bool = False
-    """Whether a call was broken off since every slot was known to be free."""
+    """Whether a call was interrupted (by a signal, say) since all slots were last known to be free."""
 
     def __post_init__(self) -> None:
         self.check = InputCheck(self.signature.inputs, self.device_view)
@@ -53,10 +53,13 @@ class Loaded(Generic[EngineT, SlotT]):
         self.free = SimpleQueue()
         for slot in self.slots:
             self.free.put(slot)
-        self.give_back = self.free.put if self.turns is None else self._end_turn
+        self.release = self.free.put if self.turns is None else self._end_turn
 
     def take(self, deadline_ns: int | None) -> SlotT:
-        """Return a free slot, waiting for one until the deadline; raise DEADLINE_EXCEEDED."""
+        """Return a free slot; wait for one until the deadline.
+
+        DEADLINE_EXCEEDED: if none is free by then.
+        """
         if deadline_ns is None and self.turns is None:
             return self.free.get()
         slot = self._free_slot(deadline_ns)
@@ -69,7 +72,11 @@ class Loaded(Generic[EngineT, SlotT]):
         return slot
 
     def free_all(self) -> None:
-        """Make every slot free while no call runs: one that was interrupted when it took its slot has lost it."""
+        """Make every slot free, while no call runs.
+
+        An exception from outside, such as KeyboardInterrupt, may hit a call after the queue has handed out a slot and
+        before a variable holds it: that call cannot return it, and the instance would be lost for good.
+        """
         self.interrupted = False
         while not self.free.empty():
             self.free.get()
@@ -90,8 +97,8 @@ class Loaded(Generic[EngineT, SlotT]):
     def select(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the requested output names.
 
-        INVALID_ARGUMENT for none, an unknown or a repeated one; UNIMPLEMENTED for one that is no tensor, and for fewer
-        than all where that is not declared.
+        INVALID_ARGUMENT: if there is none, or one is unknown or repeated.
+        UNIMPLEMENTED: if one is not a tensor, or some are left out and the backend does not declare that.
         """
         if isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs:
             message = f"outputs is {outputs!r}, not a sequence of output names"

@@ -1,4 +1,4 @@
-"""Refuses what a backend does not declare: an engine that half knows a thing may answer a wrong number."""
+"""Refuses what a backend does not declare: an engine that supports it in part may compute wrong numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from aegisrt.core.tensor import Array, Signature, TensorSpec
 
 
 def refuse_undeclared_model(can: Capabilities, signature: Signature) -> None:
-    """Raise UNIMPLEMENTED for a model with a dtype, a scalar or a dynamic dimension that is not declared."""
+    """Check a model's signature against the capabilities.
+
+    UNIMPLEMENTED: if it has a dtype, a scalar or a dynamic dimension that is not declared.
+    """
     for spec in (*signature.inputs, *signature.outputs):
         missing = _missing(can, spec)
         if missing:
@@ -16,7 +19,10 @@ def refuse_undeclared_model(can: Capabilities, signature: Signature) -> None:
 
 
 def refuse_empty(inputs: dict[str, Array]) -> None:
-    """Raise UNIMPLEMENTED for a call with an empty tensor, which is not declared."""
+    """Check that no input is empty, for a backend that does not declare `zero_size`.
+
+    UNIMPLEMENTED: if one is.
+    """
     for name, value in inputs.items():
         if not value.size:
             message = f"input `{name}` has no elements, and this backend does not declare zero_size"

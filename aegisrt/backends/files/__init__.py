@@ -1,1 +1,1 @@
-"""What a model file is, found without an engine: readable, whole, its format, its signature."""
+"""Checks of model files that need no engine: readable, complete, format, signature."""

@@ -1,6 +1,6 @@
-"""`check_elf`: whether a shared library is whole and for this processor, found without handing it to the linker.
+"""`check_elf`: check that a shared library is complete and for this processor, before the linker gets it.
 
-`dlopen` maps a library that is cut short, and the process dies of SIGBUS when it touches what is missing. The layout
+`dlopen` maps a library that is cut short, and the process dies of SIGBUS at the first access past its end. The layout
 is that of elf(5) (https://man7.org/linux/man-pages/man5/elf.5.html), 64 bits, little-endian.
 """
 
@@ -23,10 +23,11 @@ _AGAIN = "copy or build it again"
 
 
 def check_elf(path: Path) -> None:
-    """Return None for a whole shared library of this machine's kind.
+    """Check that the file is a complete shared library for this processor.
 
-    INVALID_ARGUMENT for another format or another sort of ELF file, DATA_LOSS for one that is cut short or whose
-    headers are damaged, FAILED_PRECONDITION for another processor.
+    INVALID_ARGUMENT: if it has another format, or is another kind of ELF file.
+    DATA_LOSS: if it is cut short or its headers are damaged.
+    FAILED_PRECONDITION: if it is for another processor.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -48,7 +49,7 @@ def check_elf(path: Path) -> None:
             message = f"{path} was compiled for another processor (ELF machine {machine}, this one is {here})"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, "build it on this machine")
         if header != _HEADER.size or segment != _SEGMENT.size or not segment_count:
-            raise _damaged(path, "its header is not one that a linker writes")
+            raise _damaged(path, "its header is not valid")
         if section_count and section != _SECTION.size:
             raise _damaged(path, "its section headers have another size")
         if segments + segment_count * segment > size or sections + section_count * section > size:
@@ -64,7 +65,7 @@ def check_elf(path: Path) -> None:
 
 def _check_within(path: Path, end: int, size: int) -> None:
     if end > size:
-        raise _damaged(path, f"it has {size} bytes, and its headers tell of {end}")
+        raise _damaged(path, f"it has {size} bytes, and its headers describe {end}")
 
 
 def _damaged(path: Path, cause: str) -> ResultError:

@@ -1,8 +1,8 @@
 """`read_onnx`: the signature of an ONNX file, read with no package at all.
 
 It walks the protobuf wire format of `onnx.proto` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) down to the
-graph's inputs and outputs, and skips the weights. So a mock, the graph and the cache know a model's inputs, outputs
-and external files where neither `onnx` nor an engine is installed.
+graph's inputs and outputs, and skips the weights. So the mock, the graph and the cache can use a model's inputs,
+outputs and external files if neither `onnx` nor an engine is installed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _Field: TypeAlias = tuple[int, int | memoryview]
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """What an ONNX file says of itself."""
+    """What the header and the graph of an ONNX file declare."""
 
     ir_version: int
     opset: int
-    """Version of the default operator set; 0 where the model imports none."""
+    """Version of the default operator set; 0 if the model imports none."""
     signature: Signature
     external_files: tuple[str, ...]
     """Files with weights, relative to the model's folder, sorted."""
@@ -43,10 +43,11 @@ class _DamageError(Exception):
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Return what the ONNX file at `path` says of itself.
+    """Read the ONNX file at `path`. Outputs that are not tensors of a known element type are `omitted`.
 
-    INVALID_ARGUMENT where it is no ONNX file, DATA_LOSS where it is one that is cut short or damaged, UNIMPLEMENTED
-    where an input is no tensor, or has an element type outside `DataType`; outputs of that sort are `omitted`.
+    INVALID_ARGUMENT: if it is not an ONNX file.
+    DATA_LOSS: if it is cut short or damaged.
+    UNIMPLEMENTED: if an input is not a tensor, or has an element type outside `DataType`.
     """
     content = path.read_bytes()
     try:
@@ -116,7 +117,7 @@ def _weight(view: memoryview, weights: set[str], external: set[str]) -> None:
 
 
 def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:
-    """Return a tensor's spec, or the name and the type of what is no tensor that `DataType` knows."""
+    """Return a tensor's spec; for any other type, or an element type outside `DataType`, the name and the type."""
     name, kind, tensor = "", 0, None
     for number, value in _fields(view):
         if number == 1:

@@ -1,4 +1,4 @@
-"""What is wrong with a model file that ONNX Runtime refused, found without it."""
+"""`damage`: what is wrong with a model file that ONNX Runtime refused, found without it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _AGAIN = "copy or export it again"
 _SHORT = re.compile(r"out of bounds|read in full|external (data|initializer)", re.IGNORECASE)
 
 
-def damage(path: Path, said: str) -> Finding | None:
-    """Return code, message and hint for what is wrong with the file at `path`, or None where nothing is found.
+def damage(path: Path, exception: str) -> Finding | None:
+    """Return code, message and hint for what is wrong with the file at `path`, or None if nothing is found.
 
-    `said` is ONNX Runtime's exception, class first: it knows damage that cannot be seen from outside.
+    `exception` is the text of ONNX Runtime's, class first: it detects damage that the checks here do not.
     """
     with path.open("rb") as stream:
         head = stream.read(64)
@@ -38,9 +38,9 @@ def damage(path: Path, said: str) -> Finding | None:
         if problem.error.code is ErrorCode.UNIMPLEMENTED:
             return None
         return problem.error.code, problem.error.message, problem.error.hint
-    if said.startswith("InvalidProtobuf"):
+    if exception.startswith("InvalidProtobuf"):
         return ErrorCode.DATA_LOSS, f"{path} is damaged", _AGAIN
-    return _external_damage(path, found, said)
+    return _external_damage(path, found, exception)
 
 
 def _ort_damage(path: Path, head: bytes, is_ort: bool) -> Finding:
@@ -51,7 +51,7 @@ def _ort_damage(path: Path, head: bytes, is_ort: bool) -> Finding:
     return ErrorCode.INVALID_ARGUMENT, f"{path} is {what or 'something else'}, not an ORT-format model", hint
 
 
-def _external_damage(path: Path, model: OnnxFile, said: str) -> Finding | None:
+def _external_damage(path: Path, model: OnnxFile, exception: str) -> Finding | None:
     for name in model.external_files:
         file = path.parent / name
         escapes = Path(name).is_absolute() or os.path.normpath(name).startswith(os.pardir)
@@ -63,7 +63,7 @@ def _external_damage(path: Path, model: OnnxFile, said: str) -> Finding | None:
             return ErrorCode.PERMISSION_DENIED, message, "put them beside the model"
         if not os.access(file, os.R_OK):
             return ErrorCode.PERMISSION_DENIED, f"{file}, with weights of {path}, may not be read", f"chmod +r {file}"
-    if model.external_files and _SHORT.search(said):
+    if model.external_files and _SHORT.search(exception):
         names = ", ".join(model.external_files)
         return ErrorCode.DATA_LOSS, f"{names}, with weights of {path}, is cut short or belongs to another model", _AGAIN
     return None

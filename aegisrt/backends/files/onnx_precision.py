@@ -1,7 +1,7 @@
-"""`convert_file`: an ONNX model with its FP32 arithmetic done in FP16 or BF16; needs the package `onnx`.
+"""`convert_file`: convert an ONNX model's FP32 arithmetic to FP16 or BF16; needs the package `onnx`.
 
-Inputs and outputs keep their dtypes: casts stand between them and the graph. Operators whose ONNX definition takes FP32
-alone keep it, with casts around them (https://onnx.ai/onnx/operators/).
+Inputs and outputs keep their dtypes, with casts between them and the graph. Operators that ONNX defines for FP32 only
+keep it, with casts around them (https://onnx.ai/onnx/operators/).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _FLOAT = 1
 _TARGETS = {"fp16": 10, "bf16": 16}
 _LARGEST_FP16 = 65504.0
 _AS_GOOD_AS_INFINITE = 1e30
-"""Exporters mask with the largest FP32; FP16 takes its own largest for them."""
+"""Exporters use the largest FP32 as a mask; it becomes the largest FP16."""
 _KEPT = frozenset({
     "Resize", "Upsample", "NonMaxSuppression", "RoiAlign", "Range", "RandomNormal", "RandomUniform", "RandomNormalLike",
     "RandomUniformLike", "Multinomial", "Bernoulli", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
     "CumSum", "STFT", "DFT", "MelWeightMatrix", "ImageDecoder",
 })  # fmt: skip
-"""Left in FP32: their definition demands it for some input, or FP16 would change what they mean."""
+"""Left in FP32: ONNX requires it for some input, or FP16 would change the meaning."""
 _DTYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype"}
 
 
 def convert_file(source: Path, target: Path, precision: str) -> Path:
-    """Return `target`, which then holds the converted model; `precision` is `fp16` or `bf16`."""
+    """Write the converted model to `target`, and return that; `precision` is `fp16` or `bf16`."""
     import onnx
 
     model = onnx.load(str(source))
@@ -38,7 +38,10 @@ def convert_file(source: Path, target: Path, precision: str) -> Path:
 
 
 def convert(model: Any, precision: str) -> None:
-    """Convert an `onnx.ModelProto` in place; INVALID_ARGUMENT for a weight that FP16 cannot hold."""
+    """Convert an `onnx.ModelProto` in place.
+
+    INVALID_ARGUMENT: if FP16 cannot represent a weight.
+    """
     _Conversion(model, _TARGETS[precision]).run()
 
 
@@ -51,7 +54,7 @@ class _Conversion:
         self._to = target
         self._count = 0
         self._floats = set(_floats(shape_inference.infer_shapes(model).graph))
-        """Names of tensors that are FP32 in the model as it was."""
+        """Names of tensors that are FP32 in the original model."""
 
     def run(self) -> None:
         graph = self._graph
@@ -75,7 +78,7 @@ class _Conversion:
         self._declare(info for info in (*graph.input, *graph.value_info) if info.name not in kept)
 
     def _inside(self, graph: Any) -> None:
-        """Convert the weights and nodes of a graph; its own inputs and outputs are the caller's to declare."""
+        """Convert the weights and nodes of a graph; the caller declares its inputs and outputs."""
         self._hoist_constants(graph)
         weights = {tensor.name: tensor for tensor in graph.initializer}
         originals: list[Any] = []
@@ -100,7 +103,7 @@ class _Conversion:
         yield node
 
     def _kept(self, node: Any, weights: dict[str, Any], originals: list[Any]) -> Iterator[Any]:
-        """Yield the node with FP32 around it: casts, and for constants, such as scales, the value as it was."""
+        """Yield the node with casts around it; a constant input, such as a scale, gets its original value."""
         for index, name in enumerate(node.input):
             if name in self._floats:
                 node.input[index] = fresh = self._fresh(name)
@@ -125,7 +128,7 @@ class _Conversion:
             attribute.i = self._to
 
     def _hoist_constants(self, graph: Any) -> None:
-        """Make weights of the graph's FP32 Constant nodes, in whichever of their spellings."""
+        """Turn the graph's FP32 Constant nodes, in any of their forms, into weights."""
         nodes = []
         for node in graph.node:
             tensor = self._constant(node) if node.op_type == "Constant" else None
@@ -158,7 +161,7 @@ class _Conversion:
             sizes = np.abs(values)
             lost = sizes[(sizes > _LARGEST_FP16) & (sizes < _AS_GOOD_AS_INFINITE)]
             if lost.size:
-                message = f"weight `{tensor.name}` holds {float(lost.max()):g}, more than FP16 can"
+                message = f"weight `{tensor.name}` holds {float(lost.max()):g}, more than FP16 can represent"
                 raise fail(ErrorCode.INVALID_ARGUMENT, message, "use `precision: bf16` or `tf32`")
             finite = np.clip(values, -_LARGEST_FP16, _LARGEST_FP16)
             values = np.where(np.isinf(values), values, finite)
@@ -201,7 +204,7 @@ def _floats(graph: Any) -> Iterator[str]:
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
-    """Rename tensors wherever nodes and weights name them, in the graphs inside too, save what those define."""
+    """Rename tensors in nodes and weights, and in inner graphs, except for names that those define themselves."""
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
     for node in graph.node:

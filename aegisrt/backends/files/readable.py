@@ -1,4 +1,4 @@
-"""The checks that every model file passes before an engine sees it."""
+"""The checks of every model file before an engine gets it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ _MAGIC = (
 def readable_file(path: str | os.PathLike[str]) -> Path:
     """Return `path` as an existing, non-empty, readable, regular file.
 
-    Raises NOT_FOUND (missing), INVALID_ARGUMENT (a directory or a device, or no path at all), DATA_LOSS (empty),
-    PERMISSION_DENIED (unreadable).
+    NOT_FOUND: if it does not exist.
+    INVALID_ARGUMENT: if it is a directory or a device, or not a path.
+    DATA_LOSS: if it is empty.
+    PERMISSION_DENIED: if it may not be read.
     """
     try:
         file = Path(path)
@@ -64,7 +66,7 @@ def readable_file(path: str | os.PathLike[str]) -> Path:
 
 
 def known_format(path: Path) -> str | None:
-    """Return what the file is by its first bytes, in words, or None where they say nothing."""
+    """Return a text for the format that the file's first bytes show, or None if they show none."""
     with path.open("rb") as stream:
         head = stream.read(64)
     for magic, name in _MAGIC:

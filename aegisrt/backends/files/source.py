@@ -1,4 +1,4 @@
-"""`source_of`: the identity of a model that an engine file is built from: its bytes, and its external weights'."""
+"""`source_of`: the identity of a model that an engine file is built from: its bytes and its external weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from aegisrt.core.sidecar import file_sha256
 def source_of(path: Path) -> dict[str, Any]:
     """Return `name`, `sha256` and `external` (the sha256 of each file of weights, by its name in the model).
 
-    As `read_onnx` for a damaged file; NOT_FOUND for weights that are missing, PERMISSION_DENIED for weights outside
-    the model's folder.
+    The errors of `read_onnx`, and:
+    NOT_FOUND: if a file of weights is missing.
+    PERMISSION_DENIED: if a file of weights is outside the model's folder.
     """
     names = read_onnx(path).external_files if path.suffix == ".onnx" else ()
     external = {name: file_sha256(_weights(path, name)) for name in names}

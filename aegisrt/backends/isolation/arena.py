@@ -13,13 +13,13 @@ import numpy as np
 from aegisrt.core.tensor import Array, DataType
 
 _ALIGNMENT = 64
-"""Bytes; what engines ask of a tensor that they read in place."""
+"""In bytes; the alignment that engines require of a tensor that they read in place."""
 _SMALLEST = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """Where a tensor lies in an arena; strings cannot lie there, and travel in the message."""
+    """Where a tensor is in an arena. Strings cannot be there: they are sent in the message."""
 
     dtype: DataType
     shape: tuple[int, ...]
@@ -36,9 +36,9 @@ class Layout:
 
 
 class Arena:
-    """One side's view of the memory. One writes and then tells the other, which reads before the next is written.
+    """One side's view of the memory. One side writes, then sends a message; the other reads before the next write.
 
-    The memory is a file without a name: it is gone when both processes are, however they end.
+    The memory is a file without a name: it is freed when both processes have ended, however they end.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -47,12 +47,12 @@ class Arena:
         self._map: mmap.mmap | None = None
 
     def write(self, tensors: Mapping[str, Array]) -> Layout:
-        """Return where the tensors lie now, copied in; the memory grows to hold them."""
+        """Copy the tensors into the memory, which grows to hold them; return where they are."""
         laid, offset = {}, 0
         for name, array in tensors.items():
             dtype = DataType.of(array.dtype)
             if dtype is None:
-                raise TypeError(f"`{name}` is {array.dtype}, which is no tensor's dtype")
+                raise TypeError(f"`{name}` is {array.dtype}, not a dtype of tensors")
             strings = array if dtype is DataType.BYTES else None
             laid[name] = Laid(dtype, array.shape, offset, strings)
             if strings is None:
@@ -64,7 +64,7 @@ class Arena:
         return Layout(laid, self._size)
 
     def read(self, layout: Layout, *, copy: bool) -> dict[str, Array]:
-        """Return the tensors of a layout; without `copy`, views that hold until the other side writes again."""
+        """Return the tensors of a layout; without `copy`, views that are valid until the other side writes again."""
         self._remap(layout.size)
         found = {
             name: self._view(laid) if laid.strings is None else laid.strings for name, laid in layout.tensors.items()
@@ -72,7 +72,7 @@ class Arena:
         return {name: array.copy() for name, array in found.items()} if copy else found
 
     def close(self) -> None:
-        """Give the memory back, as far as this process holds it; any number of times."""
+        """Release this process's view of the memory; may be called again."""
         self._map = None
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
@@ -93,7 +93,7 @@ class Arena:
             self._remap(size)
 
     def _remap(self, size: int) -> None:
-        """Map the file anew where it has grown; the old map goes with the last array that looks into it."""
+        """Map the file again if it has grown; the old map is freed with the last array that views it."""
         if size != self._size:
             self._map = mmap.mmap(self.descriptor, size)
             self._size = size

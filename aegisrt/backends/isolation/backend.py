@@ -1,9 +1,9 @@
-"""`isolated`: a backend whose engine runs in processes of its own, one an instance.
+"""`isolated`: a backend whose engine runs in processes of its own, one for each instance.
 
-An engine that crashes takes its process down, and not this one: the request that it ran is answered UNAVAILABLE, and a
-fresh process takes the instance's place. So does one that hangs, once `isolation_timeout_ms` is up. A request that no
-process can have begun with is offered to the next one. A spare process, with the engine imported and no model loaded,
-waits to be the next. Tensors pass through shared memory (arena.py). Weights are not shared between instances.
+An engine that crashes ends its process, and not this one: the request that it ran is answered UNAVAILABLE, and a fresh
+process replaces it. The same happens to one that hangs, after `isolation_timeout_ms`. A request that the dead process
+cannot have begun is sent to the next one. A spare process, with the engine imported and no model loaded, is kept ready
+as the next. Tensors pass through shared memory (arena.py). Weights are not shared between instances.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aegisrt.core.tensor import Array, Signature
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
-"""Processes to which a request is offered, where one ends before it can have begun with it."""
+"""How many processes a request is sent to, if each ends before it can have begun the request."""
 
 
 @cache
@@ -40,14 +40,14 @@ class _IsolatedModel:
     job: Job
     ready: ReadyMessage
     first: IsolatedProcess | None
-    """The process that told the signature; the first instance takes it."""
+    """The process that loaded the model first and reported its signature; the first instance gets it."""
     spare: IsolatedProcess | None
-    """Has imported the engine and loaded no model: it takes the place of the next process that dies."""
+    """Has imported the engine and loaded no model: it replaces the next process that dies."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards `spare`."""
 
     def next(self) -> IsolatedProcess:
-        """Return the spare process, or a fresh one where there is none."""
+        """Return the spare process, or a fresh one if there is none."""
         with self.lock:
             process, self.spare = self.spare, None
         if process is not None and process.is_alive():
@@ -57,7 +57,7 @@ class _IsolatedModel:
         return IsolatedProcess(self.job)
 
     def restock(self) -> None:
-        """Start a spare process where there is none."""
+        """Start a spare process if there is none."""
         with self.lock:
             if self.spare is None:
                 self.spare = _spare(self.job)
@@ -65,7 +65,7 @@ class _IsolatedModel:
 
 @dataclass(slots=True, eq=False)
 class _Seat:
-    """One instance's place; a process dies, its seat stays."""
+    """One instance; its process may die and be replaced, its seat stays."""
 
     engine: _IsolatedModel
     process: IsolatedProcess | None
@@ -73,7 +73,7 @@ class _Seat:
 
 
 class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
-    """The parent's side; `isolated` makes a subclass of it for each backend."""
+    """The parent's side; `isolated` creates a subclass for each backend."""
 
     wrapped: ClassVar[type[RuntimeBackend[Any]]]
 
@@ -83,7 +83,7 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
 
     @property
     def pids(self) -> list[int]:
-        """The ids of the processes that serve now, one an instance; those that are being replaced are not in it."""
+        """The ids of the processes that serve now, one for each instance, except for those that are being replaced."""
         return [seat.process.pid for seat in list(self._seats) if seat.process is not None]
 
     def build(self, source: Any, target: Any, *, progress: Callable[[str], None] | None = None) -> Result[None]:
@@ -126,7 +126,7 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
                 found = process.call(inputs, outputs, None if limit_ms is None else limit_ms / 1e3)
             except ProcessDiedError as death:
                 how = self._replace(slot, process)
-                if death.heard:
+                if death.may_have_begun:
                     break
             except ProcessHungError:
                 process.kill()
@@ -135,11 +135,14 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
                 break
             else:
                 return [found[name] for name in outputs]
-        message = f"the process of the model {how} while it ran the request; another takes its place"
-        raise fail(ErrorCode.UNAVAILABLE, message, "send it again, unless it is what ends the process")
+        message = f"the process of the model {how} while it ran the request; it is replaced"
+        raise fail(ErrorCode.UNAVAILABLE, message, "send it again, unless the request itself ends the process")
 
     def _living(self, seat: _Seat) -> IsolatedProcess:
-        """Return the seat's process, ready; raise UNAVAILABLE where a fresh one does not get that far."""
+        """Return the seat's process when it is ready.
+
+        UNAVAILABLE: if a fresh one dies before that.
+        """
         if seat.process is not None and (seat.process.owes_answer or not seat.process.is_alive()):
             seat.process.kill()
             self._replace(seat, seat.process)
@@ -149,14 +152,14 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         except ResultError as failure:
             seat.process = None
             if process.was_spare and failure.error.code is ErrorCode.UNAVAILABLE:
-                return self._living(seat)  # it died while it waited, and its system had not said so yet
+                return self._living(seat)  # it died while it was a spare, and `is_alive` did not show that yet
             raise
-        if seat.engine.spare is None:  # not before: two that start at once are both late
+        if seat.engine.spare is None:  # not before: two that start at once delay each other
             seat.engine.restock()
         return process
 
     def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
-        """Seat the next process, not waiting for it; return how the last one ended."""
+        """Give the seat the next process, without waiting for it; return how the dead one ended."""
         seat.process = None
         seat.deaths += 1
         try:
@@ -186,7 +189,7 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
 
 
 def _spare(job: Job) -> IsolatedProcess | None:
-    """Return a spare process, or None where the system has no room for one: what serves goes on without."""
+    """Return a spare process, or None if the system cannot start one: serving goes on without."""
     try:
         process = IsolatedProcess(job)
     except OSError as error:

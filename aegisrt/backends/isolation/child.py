@@ -1,4 +1,4 @@
-"""The process of an isolated instance: loads one model, and answers requests until its parent lets go of it.
+"""The process of an isolated instance: loads one model, and answers requests until its parent hangs up.
 
 Its arguments are three inherited descriptors: the connection, and the memory of inputs and of outputs.
 """
@@ -25,14 +25,14 @@ from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.context import is_lost
 
 GRACE_S = 2.0
-"""How long a process may take to end when its parent has let go of it."""
+"""Seconds that a process may take to end after its parent has closed the connection."""
 LOAD = "load"
-"""The second message to the child: the engine is imported before, for a process that waits until another dies."""
+"""The second message to the child. It imports the engine before: a spare process waits for this message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to load; the first message to the child."""
+    """The first message to the child: what to load."""
 
     backend: type[RuntimeBackend[Any]]
     options: BackendOptions
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ReadyMessage:
-    """The child's first answer."""
+    """The child's first answer: the model is loaded."""
 
     signature: Signature
     metadata: dict[str, Any]
@@ -52,7 +52,7 @@ class ReadyMessage:
 
 @dataclass(frozen=True, slots=True)
 class CallMessage:
-    """One request; its tensors lie in the arena of inputs."""
+    """One request; its tensors are in the arena of inputs."""
 
     inputs: Layout
     outputs: tuple[str, ...]
@@ -75,7 +75,7 @@ def main() -> None:
         while True:
             connection.send(_answer(backend, connection.recv(), reads, writes))
             if job.device.kind == "cuda" and is_lost(job.device.ordinal):
-                os._exit(1)  # the next process has the GPU again, and this one never
+                os._exit(1)  # the next process can use the GPU again; this one cannot, once its context is lost
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -99,9 +99,9 @@ def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, write
 
 
 def _end_with_parent(control: int) -> None:
-    """End the process where its parent has let go of it, and the engine does not come back to hear of that."""
+    """End the process when its parent has hung up, also if the engine hangs and `main` cannot notice."""
     watch = select.poll()
-    watch.register(control, 0)  # a hang-up is told in any case
+    watch.register(control, 0)  # POLLHUP is reported without asking for it
     watch.poll()
     time.sleep(GRACE_S)
     os._exit(1)

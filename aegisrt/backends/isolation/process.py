@@ -17,29 +17,29 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array
 
 _CHILD = "from aegisrt.backends.isolation.child import main; main()"
-"""Not `-m`: the child's own messages would be of `__main__`, and not be known here."""
+"""Not `-m`: the classes of the child's messages would be those of `__main__`, and could not be unpickled here."""
 _RESET_IS_UNREAD = sys.platform == "linux"
-"""Whether a reset says that the other end of a socket pair closed with our message unread: `unix_release_sock` in
-Linux's net/unix/af_unix.c sets ECONNRESET then, and nothing else does."""
+"""Whether ECONNRESET means that the other end of a socket pair was closed with our message unread: on Linux,
+`unix_release_sock` in net/unix/af_unix.c sets it then, and nothing else does."""
 
 
 class ProcessDiedError(Exception):
-    """The process ended; `heard` is whether it can have begun with the request."""
+    """The process ended; `may_have_begun` is False if it cannot have read the request."""
 
-    def __init__(self, heard: bool) -> None:
+    def __init__(self, may_have_begun: bool) -> None:
         super().__init__()
-        self.heard = heard
+        self.may_have_begun = may_have_begun
 
 
 class ProcessHungError(Exception):
-    """The process had not answered a request when its time was up."""
+    """The process did not answer a request in time."""
 
 
 class IsolatedProcess:
-    """A started process that loads one model. In one thread at a time."""
+    """A process that loads one model. Used by one thread at a time."""
 
     def __init__(self, job: Job) -> None:
-        """Start the process, and do not wait for it: what it says first is read by `ready`."""
+        """Start the process without waiting for it; `ready` reads its first message."""
         with ExitStack() as undo:
             ours, theirs = map(undo.enter_context, socketpair())
             self._inputs, self._outputs = (undo.enter_context(closing(Arena())) for _ in range(2))
@@ -50,9 +50,9 @@ class IsolatedProcess:
         self._ready: ReadyMessage | None = None
         self._unsent: list[object] = [job, LOAD]
         self.was_spare = False
-        """Whether it was told to `prepare`, and has waited to be needed."""
+        """Whether it was started by `prepare`, as a spare process."""
         self.owes_answer = False
-        """Whether it was sent a request whose answer was not read: it would be taken for that of the next."""
+        """Whether it was sent a request whose answer was not read: the next request would get that answer."""
 
     @property
     def pid(self) -> int:
@@ -60,15 +60,18 @@ class IsolatedProcess:
         return self._process.pid
 
     def prepare(self) -> None:
-        """Let the process import its engine, while it waits for `ready` to load the model."""
+        """Make this a spare process: it imports its engine, and loads the model in `ready`."""
         self.was_spare = True
         try:
             self._connection.send(self._unsent.pop(0))
         except OSError:
-            return  # it has died already, as `ready` will say
+            return  # it has died already; `ready` reports that
 
     def ready(self) -> ReadyMessage:
-        """Return what the process says of its model, once it is loaded; raise its error, or UNAVAILABLE if it died."""
+        """Wait until the model is loaded, and return its signature and metadata.
+
+        UNAVAILABLE: if the process dies before; or the error that it answers.
+        """
         if self._ready is None:
             try:
                 while self._unsent:
@@ -86,7 +89,7 @@ class IsolatedProcess:
         return self._ready
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...], limit_s: float | None) -> dict[str, Array]:
-        """Return the outputs of one call, in memory of their own.
+        """Return the outputs of one call, copied out of the shared memory.
 
         Raise ProcessDiedError, ProcessHungError after `limit_s` seconds, or the engine's own error.
         """
@@ -95,15 +98,15 @@ class IsolatedProcess:
         try:
             self._connection.send(call)
         except (BrokenPipeError, ConnectionResetError):
-            raise ProcessDiedError(heard=False) from None
+            raise ProcessDiedError(may_have_begun=False) from None
         try:
             if not self._connection.poll(limit_s):
                 raise ProcessHungError
             result = self._connection.recv()
         except EOFError:
-            raise ProcessDiedError(heard=True) from None
+            raise ProcessDiedError(may_have_begun=True) from None
         except ConnectionResetError:
-            raise ProcessDiedError(heard=not _RESET_IS_UNREAD) from None
+            raise ProcessDiedError(may_have_begun=not _RESET_IS_UNREAD) from None
         self.owes_answer = False
         return self._outputs.read(_value(result), copy=True)
 
@@ -112,11 +115,11 @@ class IsolatedProcess:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the process, whatever it does; `end` tells how."""
+        """Kill the process; `end` returns how it ended."""
         self._process.kill()
 
     def end(self) -> str:
-        """Return how the process ended, in words; it ends now if it has not. Any number of times."""
+        """End the process if it still runs, and return a text for how it ended; may be called again."""
         _hang_up(self._connection)
         try:
             status = self._process.wait(GRACE_S)
@@ -140,7 +143,7 @@ def _popen(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
 
 
 def _hang_up(connection: Connection[Any, Any]) -> None:
-    """Close a connection, for its other end too where a process that was forked meanwhile has a copy of ours."""
+    """Close a connection, for the other end too even if a process that was forked meanwhile has a copy of our end."""
     if connection.closed:
         return
     ours = socket(fileno=connection.fileno())

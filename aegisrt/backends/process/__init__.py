@@ -1,1 +1,1 @@
-"""Work in a child process with limits on time, memory and output."""
+"""Jobs in a child process, with limits on time, memory and silence."""

@@ -19,7 +19,7 @@ PROGRESS = "@progress "
 
 
 def child_main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Answer one job with `work`, under the job's limits; the whole of a child module's main."""
+    """Answer one job with `work`, under the job's limits. A child module calls nothing else."""
     _limit_and_watch()
     question, answer = Path(sys.argv[1]), Path(sys.argv[2])
     job = json.loads(question.read_text(encoding="utf-8"))

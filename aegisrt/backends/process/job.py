@@ -1,7 +1,8 @@
-"""`run_child`: work that may hang, crash or eat the memory, in a process of its own with limits.
+"""`run_child`: run a job that may hang, crash or use up the memory in a process of its own, with limits.
 
-The child is `python -m MODULE`; it reads one JSON job from the file named by its argument and writes one JSON answer
-beside it. It ends when its parent does: it watches its standard input, which only the parent holds.
+The child is `python -m MODULE` (child.py has its side): it reads one JSON job from the file named by its argument, and
+writes one JSON answer beside it. It ends when its parent does: it watches its standard input, which only the parent
+holds open.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _NO_ROOM = ("no space left on device", "disk quota exceeded", "file too large")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may use."""
+    """Limits of a child."""
 
     timeout_s: float
     memory_bytes: int
     silence_s: float = math.inf
-    """Seconds that it may go on without a line of output."""
+    """Seconds that it may run without a line of output."""
 
 
 def run_child(
@@ -47,11 +48,13 @@ def run_child(
     log: Path,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Return the child's answer; its output goes to `log`, save lines of `PROGRESS`, which go to `progress`.
+    """Run a job in a child and return its answer. Its output goes to `log`, lines of `PROGRESS` go to `progress`.
 
-    The child's own error is raised as it is. DEADLINE_EXCEEDED where it takes longer than its limits,
-    RESOURCE_EXHAUSTED where it runs out of memory or disk, INTERNAL where it dies. All errors name the log.
-    Its temporary files lie in a folder that is deleted with it: one that is killed deletes none.
+    Its temporary files are in a folder that is deleted afterwards: a child that is killed deletes none itself.
+    An error that the child answers is raised unchanged. All errors name the log. And:
+    DEADLINE_EXCEEDED: if it exceeds its limits on time or silence.
+    RESOURCE_EXHAUSTED: if it runs out of memory or disk space.
+    INTERNAL: if it dies.
     """
     with tempfile.TemporaryDirectory(prefix="aegisrt-", ignore_cleanup_errors=True) as scratch:
         return _run(module, job, folder, Path(scratch), limits=limits, log=log, progress=progress)
@@ -90,8 +93,8 @@ def _run(
             if pipe is not None:
                 pipe.close()
     if watch.expired:
-        hint = f"allow more time, or read what it did in {log}"
-        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"it was stopped: {watch.expired}", hint)
+        hint = f"allow more time, or read the log: {log}"
+        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"stopped: {watch.expired}", hint)
     return _read_answer(answer, status, limits, log)
 
 
@@ -100,37 +103,37 @@ class _Watch:
 
     def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
         self.expired: str | None = None
-        """Which limit was exceeded, in words."""
+        """Which limit was exceeded, as a message."""
         self._process, self._limits = process, limits
-        self._started = self._heard = time.monotonic()
+        self._started = self._last_output = time.monotonic()
         self._done = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def hear(self) -> None:
-        """Note that the child has said something."""
-        self._heard = time.monotonic()
+    def note_output(self) -> None:
+        """Record that the child has written a line."""
+        self._last_output = time.monotonic()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """End the watch."""
         self._done.set()
 
     def _run(self) -> None:
         limits = self._limits
         while True:
             now = time.monotonic()
-            left_s = min(self._started + limits.timeout_s - now, self._heard + limits.silence_s - now)
+            left_s = min(self._started + limits.timeout_s - now, self._last_output + limits.silence_s - now)
             if left_s <= 0:
                 break
             if self._done.wait(min(left_s, threading.TIMEOUT_MAX)):
                 return
         took_too_long = now - self._started >= limits.timeout_s
-        silent = f"it said nothing for {limits.silence_s:g} s"
+        silent = f"no output for {limits.silence_s:g} s"
         self.expired = f"it took longer than {limits.timeout_s:g} s" if took_too_long else silent
         _kill(self._process)
 
 
 def _search_path() -> str:
-    """Return a PYTHONPATH on which the child finds this package, wherever the parent found it."""
+    """Return a PYTHONPATH with which the child imports this same package."""
     own = str(Path(__file__).resolve().parents[3])
     return os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
 
@@ -141,7 +144,7 @@ def _copy_output(
     assert process.stdout is not None
     with log.open("ab") as stream:
         for line in process.stdout:
-            watch.hear()
+            watch.note_output()
             if line.startswith(PROGRESS.encode()):
                 if progress is not None:
                     progress(line[len(PROGRESS) :].decode(errors="replace").strip())
@@ -171,20 +174,20 @@ def _read_answer(answer: Path, status: int, limits: Limits, log: Path) -> dict[s
     return plain
 
 
-def is_disk_full(said: str) -> bool:
-    """Return whether what a tool said means that it had no room for a file."""
-    return any(word in said.lower() for word in _NO_ROOM)
+def is_disk_full(output: str) -> bool:
+    """Return whether a tool's output means that it had no disk space for a file."""
+    return any(text in output.lower() for text in _NO_ROOM)
 
 
 def _died(status: int, limits: Limits, log: Path) -> ResultError:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:]
     cause = "\n".join(lines) or None
-    if status == -signal.SIGKILL or any(word in (cause or "").lower() for word in _NO_MEMORY):
+    if status == -signal.SIGKILL or any(text in (cause or "").lower() for text in _NO_MEMORY):
         message = f"it ran out of memory (its limit is {limits.memory_bytes / 2**30:.1f} GiB)"
         hint = f"allow more memory, or read the log: {log}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=cause)
     if is_disk_full(cause or ""):
         hint = f"free space in {log.parent} and in {tempfile.gettempdir()}, or read the log: {log}"
-        return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no room for a file that it wrote", hint, cause=cause)
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no disk space for a file that it wrote", hint, cause=cause)
     how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
     return fail(ErrorCode.INTERNAL, f"it died {how}", f"read the log: {log}", cause=cause)

@@ -86,7 +86,7 @@ def test_a_hang_is_stopped_at_the_limit_with_all_that_it_started(ask, tmp_path):
 def test_a_child_that_says_nothing_is_stopped(ask, tmp_path):
     found = error(ask, "hang", silence_s=1.5, folder=str(tmp_path))
     assert found.code is ErrorCode.DEADLINE_EXCEEDED
-    assert "said nothing" in found.message
+    assert "no output for 1.5 s" in found.message
 
 
 def test_a_child_ends_with_its_parent_even_one_that_is_killed(tmp_path):

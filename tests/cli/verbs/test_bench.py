@@ -91,7 +91,7 @@ def test_a_report_in_junit_xml_has_the_numbers_and_the_failures(capsys, manifest
     )
     assert code == 1
     failure = ElementTree.parse(report).getroot().find("testsuite/testcase/failure")
-    assert failure.text == f"{found['errors']['DATA_LOSS']} DATA_LOSS: the mock was told to fail"
+    assert failure.text == f"{found['errors']['DATA_LOSS']} DATA_LOSS: the mock is set to fail"
 
 
 def test_a_rate_that_nobody_can_send_is_given_up(capsys, manifest, monkeypatch):
@@ -121,7 +121,7 @@ def test_a_model_that_fails_is_shown_with_what_it_says_and_no_latencies(capsys, 
     assert main(["bench", manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2"]) == 1
     *_, row, said = capsys.readouterr().out.splitlines()
     assert row.split()[:5] == ["aegisrt", "-", "-", "-", "-"]
-    assert said.endswith("requests answered DATA_LOSS: the mock was told to fail")
+    assert said.endswith("requests answered DATA_LOSS: the mock is set to fail")
 
 
 def test_one_of_several_models_is_named(capsys, manifest, tmp_path):
