@@ -1,4 +1,4 @@
-"""`read_cell`: one file of configs/ci/ with its overrides, composed over the groups that deployments use."""
+"""`read_cell`: one file of configs/ci/ with its overrides, composed over the groups of deployments."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class _CellRoot(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell as its file and overrides say it; of several versions of Python, still one."""
+    """One cell from its file and overrides; one also if it names several versions of Python."""
 
     file: str
     """The file's name in the group."""
     options: CellOptions
     overrides: tuple[str, ...]
-    """Of the packaged demo: the cell's own, then those of the command line."""
+    """Overrides of the packaged demo: the cell's own, then those of the command line."""
     locator: Locator
-    """Where its values come from."""
+    """The origins of its values."""
 
 
 def read_cell(
     name: str, own: Sequence[str], deployment: Sequence[str], library: ConfigLibrary, config_dir: Path | str | None
 ) -> Result[Cell]:
-    """Return the cell of the file `name`, valid; else an error whose `diagnostics` are all that is wrong with it.
+    """Return the valid cell of the file `name`, or an error with a diagnostic for each mistake in it.
 
-    `own` are overrides of the cell (`ci.timeout_minutes=60`), `deployment` those of the packaged demo, which the
-    cell's own come before. Loads no engine.
+    `own` are overrides of the cell (`ci.timeout_minutes=60`); `deployment` are overrides of the packaged demo, applied
+    after the cell's own. It loads no engine.
     """
     composed = compose({}, [f"{GROUP}={name}", *own], config_dir=config_dir, kinds={}, groups=(GROUP,))
     if isinstance(composed, Err):

@@ -1,4 +1,4 @@
-"""`check_cell`: what a cell names and is not there, and what no cell may do."""
+"""`check_cell`: diagnostics for unknown names in a cell, and for what a cell must not do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT = "ci"
 
 
 def check_cell(options: CellOptions, library: ConfigLibrary, locator: Locator) -> None:
-    """Tell `locator` of each backend, device, extra and profile that is unknown, and of a runner without its gate."""
+    """Report unknown backends, devices, extras and profiles to `locator`, and self-hosted runners without a gate."""
     _check_backend(options, locator)
     _check_extras(options.extras, locator)
     profile = options.conformance
@@ -34,37 +34,37 @@ def check_cell(options: CellOptions, library: ConfigLibrary, locator: Locator) -
         locator.at_value(
             (_AT, "when"),
             "ungated-runner",
-            "a self-hosted runner would run the code of every pull request, reviewed or not",
+            "a self-hosted runner would run code of pull requests before a review",
             label="runs before a review",
-            hint="write `when: default-branch-push`, or leave `self-hosted` out of `runs_on`",
+            hint="write `when: default-branch-push`, or remove `self-hosted` from `runs_on`",
         )
     if options.backend != "mock" and options.conformance is None and options.demo is None:
         locator.at_value(
             (_AT, "conformance"),
             "unproven-engine",
-            f"nothing in this cell needs {quoted(options.backend)}: it would be green without that engine",
-            label="proves nothing",
-            hint="name a profile here, or say `demo: run` or `demo: build`",
+            f"nothing in this cell needs {quoted(options.backend)}: it would pass without that engine",
+            label="checks nothing",
+            hint="name a profile here, or write `demo: run` or `demo: build`",
         )
 
 
 def check_overrides(
     own: Sequence[str], deployment: Sequence[str], config_dir: Path | str | None, locator: Locator
 ) -> None:
-    """Tell `locator` what is wrong with the overrides of the packaged demo; the cell's own are located in its file."""
+    """Report errors in overrides of the packaged demo to `locator`; the cell's own are located in its file."""
     resolved = resolve(None, [*own, *deployment], config_dir=config_dir)
     if not isinstance(resolved, Err):
         return
-    for found in resolved.error.diagnostics:
-        text = found.location.file.removeprefix("override ")
-        if text in own and text != found.location.file:
-            found = _located(found, own.index(text), locator)
-        locator.diagnostics.append(found)
+    for diagnostic in resolved.error.diagnostics:
+        text = diagnostic.location.file.removeprefix("override ")
+        if text in own and text != diagnostic.location.file:
+            diagnostic = _located(diagnostic, own.index(text), locator)
+        locator.diagnostics.append(diagnostic)
 
 
-def _located(found: Diagnostic, index: int, locator: Locator) -> Diagnostic:
+def _located(diagnostic: Diagnostic, index: int, locator: Locator) -> Diagnostic:
     path = (_AT, "overrides", index)
-    return replace(found, location=locator.value(path), path=f"ci.overrides.{index}", notes=())
+    return replace(diagnostic, location=locator.value(path), path=f"ci.overrides.{index}", notes=())
 
 
 def _check_backend(options: CellOptions, locator: Locator) -> None:
@@ -90,9 +90,9 @@ def _check_backend(options: CellOptions, locator: Locator) -> None:
         return
     devices = backend.value.capabilities.devices
     if device.kind not in devices:
-        is_said = locator.origins.of((_AT, "device")).source != "default"
+        is_written = locator.origins.of((_AT, "device")).source != "default"
         locator.at_value(
-            (_AT, "device" if is_said else "backend"),
+            (_AT, "device" if is_written else "backend"),
             "unsupported-device",
             f"backend kind {quoted(kind)} runs on {', '.join(devices)}, not on {quoted(device.kind)}",
             label="every check would be skipped",

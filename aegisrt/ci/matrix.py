@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aegisrt.ci.cell import GROUP, Cell, read_cell
 from aegisrt.ci.options import CellOptions
-from aegisrt.ci.words import Words, sorted_words
+from aegisrt.ci.overrides import SplitOverrides, split_overrides
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Ok, Result
@@ -23,16 +23,16 @@ Runner = Literal["hosted", "self-hosted"]
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What sets the workflow off."""
+    """The event that triggers the workflow."""
 
     event: str
     """One of EVENTS."""
     ref: str | None = None
-    """What is pushed, such as `refs/heads/main`; None stands for the default branch."""
+    """The pushed ref, such as `refs/heads/main`; None means the default branch."""
     default_branch: str = ""
 
     def leaves_out(self, options: CellOptions) -> str | None:
-        """Return why a cell does not run, or None where it does."""
+        """Return why a cell does not run, or None if it does."""
         if options.when == "always":
             return None
         if self.event != "push":
@@ -47,7 +47,7 @@ class MatrixEntry:
     """One job of the matrix."""
 
     name: str
-    """The file's name, with what sets the job apart where the file makes several."""
+    """The file's name, with the distinguishing values if the file makes several jobs."""
     cell: Cell
     python: str
 
@@ -61,54 +61,54 @@ class MatrixEntry:
 def make_matrix(
     overrides: Sequence[str] = (), *, multirun: bool = False, config_dir: Path | str | None = None
 ) -> Result[list[MatrixEntry]]:
-    """Return every cell's entries, by file name; with `multirun`, those of every combination of a sweep.
+    """Return the entries of every cell, by file name; with `multirun`, for every combination of a sweep.
 
-    `ci=NAME` leaves one cell, `ci.FIELD=VALUE` changes each, and any other override is one of the packaged demo. An
-    error's `diagnostics` are everything that is wrong with any cell.
+    `ci=NAME` chooses one cell, `ci.FIELD=VALUE` changes each, and any other override applies to the packaged demo. An
+    error has the diagnostics of all cells.
     """
-    words = sorted_words(overrides, multirun)
-    if isinstance(words, Err):
-        return words
+    combinations = split_overrides(overrides, multirun)
+    if isinstance(combinations, Err):
+        return combinations
     folders = [*([Path(config_dir)] if config_dir is not None else []), configs_dir()]
     library = ConfigLibrary(folders)
-    found = [*_passed_over(folders)]
+    diagnostics = [*_ignored_files(folders)]
     entries: list[MatrixEntry] = []
-    for one in words.value:
+    for one in combinations.value:
         for name in one.chosen or library.options(GROUP):
             cell = read_cell(name, one.own, one.deployment, library, config_dir)
             if isinstance(cell, Err):
-                found += cell.error.diagnostics
+                diagnostics += cell.error.diagnostics
             else:
                 entries += _entries(cell.value, one)
-    found = found or [*_twice(entries)]
-    return Err(manifest_error(found, "the CI matrix")) if found else Ok(entries)
+    diagnostics = diagnostics or [*_duplicates(entries)]
+    return Err(manifest_error(diagnostics, "the CI matrix")) if diagnostics else Ok(entries)
 
 
-def _entries(cell: Cell, words: Words) -> list[MatrixEntry]:
+def _entries(cell: Cell, overrides: SplitOverrides) -> list[MatrixEntry]:
     versions = cell.options.versions
-    made = []
+    entries = []
     for version in versions:
-        apart = [*([version] if len(versions) > 1 else []), *words.swept]
-        made.append(MatrixEntry(f"{cell.file} ({', '.join(apart)})" if apart else cell.file, cell, version))
-    return made
+        apart = [*([version] if len(versions) > 1 else []), *overrides.swept]
+        entries.append(MatrixEntry(f"{cell.file} ({', '.join(apart)})" if apart else cell.file, cell, version))
+    return entries
 
 
-def _passed_over(folders: Iterable[Path]) -> Iterable[Diagnostic]:
-    """Yield what is wrong with a file that stands among the cells and is none."""
+def _ignored_files(folders: Iterable[Path]) -> Iterable[Diagnostic]:
+    """Yield a diagnostic for each file next to the cells that is not read as one."""
     for file in (file for folder in folders for file in sorted((folder / GROUP).glob("*.yml"))):
         place = Location(shown(file), 1, 1, 2)
-        message = f"{quoted(file.name)} is no cell: the files of a group end in `.yaml`"
+        message = f"{quoted(file.name)} is not read as a cell: the files of a group end in `.yaml`"
         yield Diagnostic("ignored-file", message, place, hint=f"rename it to `{file.stem}.yaml`")
 
 
-def _twice(entries: Iterable[MatrixEntry]) -> Iterable[Diagnostic]:
-    """Yield what is wrong with a cell that does what another does."""
+def _duplicates(entries: Iterable[MatrixEntry]) -> Iterable[Diagnostic]:
+    """Yield a diagnostic for each cell that does the same as another."""
     seen: dict[str, MatrixEntry] = {}
     for entry in entries:
         does = {key: value for key, value in entry.to_json().items() if key not in ("name", "cell", "timeout_minutes")}
         first = seen.setdefault(repr(does), entry)
         if first is not entry:
             place = entry.cell.locator.value((GROUP, "backend"))
-            message = f"the cell {quoted(entry.name)} does what {quoted(first.name)} does"
-            hint = "remove one, or change what sets it apart"
+            message = f"the cell {quoted(entry.name)} does the same as {quoted(first.name)}"
+            hint = "remove one of them, or change one of its fields"
             yield Diagnostic("duplicate-cell", message, place, path=GROUP, label="the same again", hint=hint)

@@ -9,7 +9,7 @@ from aegisrt.manifest.json_schema import DEFAULTS, DIALECT
 
 
 def ci_schemas() -> dict[str, dict[str, Any]]:
-    """Return the schema by its file name under schemas/; a file with a defaults list may leave out any field."""
+    """Return the schema by its file name under schemas/; a file with a defaults list may omit any field."""
     cell = CellOptions.model_json_schema()
     required = cell.pop("required")
     cell["properties"] = {**cell["properties"], "defaults": DEFAULTS}

@@ -1,1 +1,1 @@
-"""The command line: `main.py`, and one file a verb."""
+"""The command line: `main.py`, and one file for each verb."""

@@ -1,4 +1,4 @@
-"""The words after a verb: a manifest, overrides, a key path and options, in any order."""
+"""Arguments of a verb: a manifest, overrides, a key path and options, in any order."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from aegisrt.core.suggest import did_you_mean
 
 
 class SupportsWrite(Protocol):
-    """What help is written to."""
+    """A stream that help is written to."""
 
     def write(self, text: str, /) -> object:
         """Write a text."""
 
 
 class UsageParser(argparse.ArgumentParser):
-    """argparse, whose errors are one JSON document where JSON is asked for. Exit code 2."""
+    """argparse with usage errors as one JSON document if JSON is asked for. Exit code 2."""
 
     json = False
     takes = ""
-    """What stands behind the verb, as its usage says it: MANIFEST, OVERRIDE; `parse` refuses what is not there."""
+    """The positionals of the usage line, such as `[MANIFEST] [OVERRIDE...]`; `parse` refuses any others."""
     keys: Sequence[str] = ()
-    """The words that may stand for a key; none: any."""
+    """The accepted keys; empty accepts any."""
 
     def print_help(self, file: SupportsWrite | None = None) -> None:
-        """Write the help; argparse's own hides that nobody reads it."""
+        """Write the help. argparse's own method swallows the error of a closed pipe."""
         (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
@@ -43,7 +43,7 @@ class UsageParser(argparse.ArgumentParser):
         sys.exit(2)
 
     def _near_option(self, message: str) -> str:
-        """Return, for argparse's message of an option that is not known, which one was meant."""
+        """Return a hint with the nearest option if argparse's message is about an unknown one."""
         unknown = re.search(r": (--[a-z-]+)", message)
         known = self._option_string_actions
         near = did_you_mean(unknown[1], known) if unknown and unknown[1] not in known else None
@@ -51,12 +51,12 @@ class UsageParser(argparse.ArgumentParser):
 
 
 class Arguments(argparse.Namespace):
-    """What a verb was told."""
+    """Parsed arguments of a verb."""
 
     manifest: str | None
     overrides: list[str]
     key: str | None
-    """A key path; only where the verb takes one."""
+    """A key path; None unless the verb takes one."""
     format: str
     config_dir: str | None
 
@@ -68,7 +68,7 @@ def verb_parser(
     *,
     takes: str = "[MANIFEST] [OVERRIDE...]",
 ) -> UsageParser:
-    """Return a parser with what every verb takes, and of manifest and overrides those that `takes` names."""
+    """Return a parser with the options of every verb, and those that belong to the positionals in `takes`."""
     parser = UsageParser(
         prog=f"aegisrt {verb}",
         description=description,
@@ -79,44 +79,46 @@ def verb_parser(
     parser.takes = takes
     shown = takes.replace("[", "").replace("]", "").replace("...", "").replace(" ", "|")
     about = "a .yaml file; `key=value` overrides" if "MANIFEST" in takes else None if takes else argparse.SUPPRESS
-    parser.add_argument("words", nargs="*", metavar=shown or "WORD", help=about)
+    parser.add_argument("positionals", nargs="*", metavar=shown or "WORD", help=about)
     if "OVERRIDE" in takes:
         parser.add_argument("--config-dir", metavar="DIR", help="a folder with your own configuration groups")
-    parser.add_argument("--format", choices=list(formats), default="text", help="what to write to stdout")
+    parser.add_argument(
+        "--format", choices=list(formats), default="text", help="format of the output (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     return parser
 
 
-def parse(parser: UsageParser, words: Sequence[str], *, takes_key: bool = False) -> Arguments:
-    """Return the arguments; on a usage error, print it and exit with 2."""
-    if words is _PARSER_ALONE:
-        raise _ParserFound(parser, takes_key)
-    parser.json = asks_json(words)
-    arguments = parser.parse_intermixed_args(list(words), Arguments())
+def parse(parser: UsageParser, argv: Sequence[str], *, takes_key: bool = False) -> Arguments:
+    """Return the parsed arguments; print a usage error and exit with 2."""
+    if argv is _PARSER_ONLY:
+        raise _ParserOnly(parser, takes_key)
+    parser.json = asks_json(argv)
+    arguments = parser.parse_intermixed_args(list(argv), Arguments())
     arguments.manifest, arguments.key, arguments.overrides = None, None, []
-    for word in arguments.words:
+    for word in arguments.positionals:
         if is_manifest(word):
             if arguments.manifest is not None:
-                parser.error(f"two manifests: {arguments.manifest} and {word}; a deployment is one file")
+                parser.error(f"two manifests: {arguments.manifest} and {word}; give one")
             if "MANIFEST" not in parser.takes:
-                parser.error(f"it takes no manifest: {word}")
+                parser.error(f"this verb takes no manifest: {word}")
             arguments.manifest = word
         elif "=" in word or word[:1] in ("+", "~"):
             if "OVERRIDE" not in parser.takes:
-                parser.error(f"it takes no overrides: {word}")
+                parser.error(f"this verb takes no overrides: {word}")
             arguments.overrides.append(word)
         elif takes_key and arguments.key is None:
             arguments.key = word
         else:
-            parser.error(_unexpected(word) if parser.takes else f"it takes no words: {word}")
+            parser.error(_unexpected(word) if parser.takes else f"this verb takes no arguments: {word}")
     return arguments
 
 
-_PARSER_ALONE: Sequence[str] = ("<the parser alone>",)
+_PARSER_ONLY: Sequence[str] = ("<the parser only>",)
 
 
-class _ParserFound(Exception):  # noqa: N818  (it is no error)
-    """Raised by `parse`, in place of parsing, for `parser_of`."""
+class _ParserOnly(Exception):  # noqa: N818  (not an error)
+    """Raised by `parse` instead of parsing, for `parser_of`."""
 
     def __init__(self, parser: UsageParser, takes_key: bool) -> None:
         super().__init__()
@@ -125,11 +127,11 @@ class _ParserFound(Exception):  # noqa: N818  (it is no error)
 
 
 def parser_of(main: Callable[[Sequence[str]], int]) -> tuple[UsageParser, bool]:
-    """Return the parser that a verb's `main` hands to `parse`, and whether it takes a key; the verb does not run."""
+    """Return the parser that a verb's `main` passes to `parse`, and whether the verb takes a key; do not run it."""
     try:
-        main(_PARSER_ALONE)
-    except _ParserFound as found:
-        return found.parser, found.takes_key
+        main(_PARSER_ONLY)
+    except _ParserOnly as caught:
+        return caught.parser, caught.takes_key
     raise TypeError(f"{main} does not call `parse` first")
 
 
@@ -138,13 +140,13 @@ def is_manifest(word: str) -> bool:
     return word.endswith((".yaml", ".yml")) and "=" not in word.partition("/")[0]
 
 
-def asks_json(words: Sequence[str]) -> bool:
-    """Return whether JSON is asked for; for errors that come before the words are parsed."""
-    return "--json" in words or "--format=json" in words or ("--format", "json") in pairwise(words)
+def asks_json(argv: Sequence[str]) -> bool:
+    """Return whether the arguments ask for JSON; for errors that come before they are parsed."""
+    return "--json" in argv or "--format=json" in argv or ("--format", "json") in pairwise(argv)
 
 
 def usage_error(message: str, hint: str) -> str:
-    """Return the one line of JSON that stands for a usage error."""
+    """Return a usage error as one line of JSON."""
     error = {"code": "INVALID_ARGUMENT", "message": message, "hint": hint, "location": None}
     return json.dumps({"ok": False, "error": error}) + "\n"
 
@@ -153,5 +155,5 @@ def _unexpected(word: str) -> str:
     if not word:
         return "an empty argument"
     if word.endswith(".onnx"):
-        return f"`{word}` is a model, no manifest; `aegisrt init --model {word}` writes one for it"
-    return f"`{word}` is no manifest (a file that ends in .yaml or .yml) and no override (`key=value`)"
+        return f"`{word}` is a model, not a manifest; `aegisrt init --model {word}` writes a manifest for it"
+    return f"`{word}` is neither a manifest (a file that ends in .yaml or .yml) nor an override (`key=value`)"

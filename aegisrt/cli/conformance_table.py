@@ -1,4 +1,4 @@
-"""A conformance report on a terminal: counts by subject, then every failure with its mend, then what was skipped."""
+"""A conformance report as text: counts by subject, then each failure with its fix, then the skipped checks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def print_report(report: Report) -> None:
         _print_reasons(results)
     counts = report.counts
     seconds = sum(result.duration_ns for result in report.results) / 1e9
-    said = ", ".join(f"{getattr(counts, name)} {name.replace('_', ' ')}" for name in _STATUSES if getattr(counts, name))
-    print(f"{said or 'no checks'}, in {seconds:.1f} s")
+    summary = ", ".join(
+        f"{getattr(counts, name)} {name.replace('_', ' ')}" for name in _STATUSES if getattr(counts, name)
+    )
+    print(f"{summary or 'no checks'}, in {seconds:.1f} s")
 
 
 _STATUSES = tuple(status.value for status in Status)

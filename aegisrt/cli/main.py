@@ -1,4 +1,4 @@
-"""`aegisrt`: finds the verb, and imports only what that verb needs."""
+"""`aegisrt`: find the verb, and import only what that verb needs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aegisrt import __version__
 from aegisrt.core.suggest import did_you_mean
 
 VERBS = {
-    "init": "write a first manifest for an ONNX file, and inputs to try it with",
-    "run": "run a model of a manifest, and print what it answers",
-    "validate": "check a manifest: every error at once, each with its place",
+    "init": "write a first manifest for an ONNX file, and made-up inputs to try it",
+    "run": "run a model of a manifest, and print its outputs",
+    "validate": "check a manifest: every error at once, each with its location",
     "build": "build every engine file that a manifest needs",
     "graph": "show what would run where, as text, JSON or Mermaid",
     "explain": "show which file, line or override set each value",
@@ -23,12 +23,12 @@ VERBS = {
     "artifacts": "list, verify and prune the cache of engine files",
     "backends": "list every known backend: available, or why not and what to install",
     "devices": "list the devices of this machine: usable, or why not",
-    "doctor": "tell what is wrong with this machine, and the command that mends it",
+    "doctor": "diagnose this machine: each problem with the command that fixes it",
     "schema": "write the JSON Schemas for editors and checkers",
-    "conformance": "prove that a backend keeps the contract",
-    "bench": "measure a model, beside its bare engine",
-    "ci-matrix": "print the CI matrix that the files of configs/ci/ make",
-    "completion": "print the script with which bash, zsh or fish completes all of this",
+    "conformance": "check that a backend meets the contract",
+    "bench": "measure a model, and compare it with the bare engine",
+    "ci-matrix": "print the CI matrix that the files of configs/ci/ describe",
+    "completion": "print the completion script for bash, zsh or fish",
 }
 
 
@@ -46,27 +46,27 @@ One YAML manifest, any engine.
 verbs:
 {verbs}
 
-MANIFEST is a file that ends in .yaml or .yml; without one, the packaged digits demo is meant.
-OVERRIDE is Hydra's grammar: `models.digits.backend=mock`, `env=prod`, `+models.x.path=x.onnx`, `~models.x`.
-Exit codes: 0 fine, 1 it ran and something failed, 2 usage or manifest.
+MANIFEST is a file that ends in .yaml or .yml; the default is the packaged digits demo.
+OVERRIDE follows Hydra's grammar: `models.digits.backend=mock`, `env=prod`, `+models.x.path=x.onnx`, `~models.x`.
+Exit codes: 0 success, 1 something failed at run time, 2 an error in the command line or the manifest.
 
-`aegisrt VERB --help` says more of a verb; `aegisrt --version` prints the version.
+`aegisrt VERB --help` describes a verb; `aegisrt --version` prints the version.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 fine, 1 it ran and something failed, 2 usage or manifest."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Return the exit code: 0 success, 1 a failure at run time, 2 an error in the command line or the manifest."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
-            code = _answered(words)
-        finally:  # argparse exits when it has helped
+            code = _dispatch(argv)
+        finally:  # argparse exits after it printed help
             sys.stdout.flush()
     except BrokenPipeError:
         _discard_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is not None:  # of a file, not of a stream: no verb should let it through
+        if error.filename is not None:  # about a file, not a stream: a verb should have caught it
             raise
         _discard_stdout()
         sys.stderr.write(f"aegisrt: cannot write to stdout: {error.strerror}\n")
@@ -77,28 +77,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _answered(words: list[str]) -> int:
-    if len(words) > 1 and words[0] == "help" and words[1] in VERBS:
-        words = [words[1], "--help"]
-    if not words or words[0] in ("-h", "--help", "help"):
+def _dispatch(argv: list[str]) -> int:
+    if len(argv) > 1 and argv[0] == "help" and argv[1] in VERBS:
+        argv = [argv[1], "--help"]
+    if not argv or argv[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage())
         return 0
-    if words[0] in ("-V", "--version"):
+    if argv[0] in ("-V", "--version"):
         sys.stdout.write(f"aegisrt {__version__}\n")
         return 0
-    if words[0] == "__complete":
+    if argv[0] == "__complete":
         from aegisrt.cli.completion.complete import main as complete
 
-        return complete(words[1:], VERBS)
-    verb, *rest = _verb_first(words)
+        return complete(argv[1:], VERBS)
+    verb, *rest = _verb_first(argv)
     if verb not in VERBS:
-        return _usage_error(f"`{verb}` is not a verb", _meant(verb), words)
+        return _usage_error(f"`{verb}` is not a verb", _suggestion(verb), argv)
     code: int = importlib.import_module(f"aegisrt.cli.verbs.{verb.replace('-', '_')}").main(rest)
     return code
 
 
-def _meant(word: str) -> str:
-    """Return the hint for a word that is no verb: the near one, or the verb that a file belongs to."""
+def _suggestion(word: str) -> str:
+    """Return the hint for an unknown verb: the nearest verb, or the verb that takes such a file."""
     if word.endswith((".yaml", ".yml")):
         return f"did you mean `aegisrt run {word}`?"
     if word.endswith(".onnx"):
@@ -112,25 +112,25 @@ def entry() -> None:
         if getattr(sys, name) is None:  # closed by the shell, as `>&-` does
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still gets its answer
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still gets the output
     sys.exit(main())
 
 
 def _discard_stdout() -> None:
-    """Send what is still buffered nowhere, so that Python's own flush at exit does not fail."""
+    """Redirect buffered output to the null device, so that Python's flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _verb_first(words: list[str]) -> list[str]:
-    """Return the words with the verb before the options that stood before it: `--json run` is `run --json`."""
-    at = next((index for index, word in enumerate(words) if word in VERBS), 0) if words[0].startswith("-") else 0
-    return [words[at], *words[:at], *words[at + 1 :]]
+def _verb_first(argv: list[str]) -> list[str]:
+    """Return the arguments with the verb moved before any options: `--json run` becomes `run --json`."""
+    at = next((index for index, word in enumerate(argv) if word in VERBS), 0) if argv[0].startswith("-") else 0
+    return [argv[at], *argv[:at], *argv[at + 1 :]]
 
 
-def _usage_error(message: str, hint: str, words: Sequence[str]) -> int:
+def _usage_error(message: str, hint: str, argv: Sequence[str]) -> int:
     from aegisrt.cli.arguments import asks_json, usage_error
 
-    if asks_json(words):
+    if asks_json(argv):
         sys.stdout.write(usage_error(message, hint))
     else:
         sys.stderr.write(f"aegisrt: {message}; {hint}\n")

@@ -1,4 +1,4 @@
-"""What a verb prints: one JSON document, or text; errors in the form that was asked for."""
+"""Output of a verb: one JSON document, or text; errors in the requested format."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from aegisrt.core.result import Error
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON document to stdout; NaN and infinities become the strings that protobuf's JSON has for them."""
+    """Write one JSON document to stdout; NaN and infinities become strings, as in protobuf's JSON."""
     plain = finite(value)
     text = json.dumps(plain, ensure_ascii=False, default=str)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a terminal without Unicode, or a file's name that is not UTF-8
+    except UnicodeEncodeError:  # a terminal without Unicode, or a file name that is not UTF-8
         text = json.dumps(plain, default=str)
     sys.stdout.write(text + "\n")
 
 
 def print_error(error: Error, format: str) -> int:  # noqa: A002
-    """Print an error, and return the exit code: 2 for what a manifest or a command line says, else 1."""
+    """Print an error, and return the exit code: 2 if it has diagnostics of a manifest or a command line, else 1."""
     code = 2 if error.diagnostics else 1
     if error.diagnostics and format == "github":
         from aegisrt.manifest.diagnostics.report import render_github
@@ -36,7 +36,7 @@ def print_error(error: Error, format: str) -> int:  # noqa: A002
 
         sys.stderr.write(render_text(error.diagnostics, color=wants_color(sys.stderr)))
     else:
-        sys.stderr.write(f"{_where(error)}error[{error.code}]: {error.message}\n")
+        sys.stderr.write(f"{_location(error)}error[{error.code}]: {error.message}\n")
         if error.cause:
             sys.stderr.write(f"   = cause: {error.cause.strip().splitlines()[0]}\n")
         if error.hint:
@@ -59,21 +59,21 @@ def error_json(error: Error) -> dict[str, Any]:
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Return whether to colour: on a terminal that can, or where FORCE_COLOR is set; never where NO_COLOR is.
+    """Return whether to color: on a terminal that supports it, or if FORCE_COLOR is set; never if NO_COLOR is set.
 
-    https://no-color.org, https://force-color.org: set means to any text that is not empty.
+    A variable is set if its value is not empty: https://no-color.org, https://force-color.org.
     """
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def _where(error: Error) -> str:
+def _location(error: Error) -> str:
     return f"{error.location}: " if error.location else ""
 
 
 def finite(value: Any) -> Any:
-    """Return plain data in which NaN and infinities are the strings that protobuf's JSON has for them."""
+    """Return plain data with NaN and infinities as strings, as in protobuf's JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):

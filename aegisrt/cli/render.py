@@ -15,16 +15,16 @@ from rich.text import Text
 from aegisrt.cli.output import wants_color
 
 _UNBOUNDED = 100_000
-"""Columns of what is no terminal, so that no cell is broken over lines."""
-_BETWEEN = 3
-"""Columns between two of a table."""
+"""Width in columns if stdout is not a terminal, so that no cell is wrapped."""
+_GAP = 3
+"""Blanks between two columns of a table."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Print rows under columns to stdout; on something that is no terminal, without colour and cut off nowhere.
+    """Print rows under columns to stdout; if it is not a terminal, without color and without wrapping.
 
-    On a terminal too narrow for it, cells are broken between words as long as each column has room for its longest
-    word: a key, or the name of a package in a command, is worth nothing in two pieces.
+    On a narrow terminal, cells wrap between words as long as each column has room for its longest word: a key, or
+    the name of a package in a command, is useless in two pieces.
     """
     shown = console()
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
@@ -37,10 +37,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | list[None]:
-    """Return the width of each column where words stay whole; None for each where all fits, or nothing does."""
+    """Return column widths that keep words whole; None for each if all cells fit, or if no widths can do so."""
     whole = [max(map(cell_len, cells)) for cells in columns]
     least = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
-    room -= _BETWEEN * (len(columns) - 1)
+    room -= _GAP * (len(columns) - 1)
     if sum(whole) <= room or sum(least) > room:
         return [None] * len(columns)
     widths, spare = list(least), room - sum(least)
@@ -71,7 +71,7 @@ def console() -> Console:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command's own end; rich would exit with 1."""
+        """Raise it again for `main` to handle; rich would exit with 1."""
         raise
 
 
@@ -87,7 +87,7 @@ def status(text: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Yield a function of (done, total, what runs now) that moves a bar on stderr, on a terminal only."""
+    """Yield a function of (done, total, current step) that moves a bar on stderr, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return

@@ -35,7 +35,7 @@ def test_a_key_path_is_taken_only_where_the_verb_has_one(capsys):
     with pytest.raises(SystemExit) as stop:
         parsed("models.m")
     assert stop.value.code == 2
-    assert "`models.m` is no manifest" in capsys.readouterr().err
+    assert "`models.m` is neither a manifest" in capsys.readouterr().err
 
 
 def test_two_manifests_are_a_usage_error(capsys):

@@ -31,7 +31,7 @@ def test_an_unknown_verb_is_a_usage_error_with_the_near_one(capsys):
     [
         (["deploy.yaml"], "did you mean `aegisrt run deploy.yaml`?"),
         (["net.onnx"], "did you mean `aegisrt init --model net.onnx`?"),
-        (["run", "net.onnx"], "`aegisrt init --model net.onnx` writes one"),
+        (["run", "net.onnx"], "`aegisrt init --model net.onnx` writes a manifest"),
         (["run", "--outptu", "x.npz"], "did you mean `--output`? see `aegisrt run --help`"),
         (["run", "--outptu=x.npz"], "did you mean `--output`?"),
         (["bench", "--scenario", "fast"], "invalid choice"),

@@ -106,7 +106,7 @@ def test_the_help_of_each_verb_shows_examples_that_parse(verb):
     for words in shown:
         parser, takes_key = parser_of(importlib.import_module(f"aegisrt.cli.verbs.{words[1].replace('-', '_')}").main)
         parsed = parser.parse_intermixed_args(words[2:])
-        assert takes_key or all("=" in word or word.endswith(".yaml") for word in parsed.words), words
+        assert takes_key or all("=" in word or word.endswith(".yaml") for word in parsed.positionals), words
 
 
 @pytest.mark.parametrize("words", [["backends", "d.yaml"], ["doctor", "a=b"], ["schema", "x"], ["devices", "env=prod"]])
@@ -114,4 +114,4 @@ def test_a_verb_says_what_it_does_not_take(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code == 2
-    assert "it takes no " in capsys.readouterr().err
+    assert "this verb takes no " in capsys.readouterr().err

@@ -1,28 +1,27 @@
-"""`aegisrt __complete WORD...`: what the last word may become; the completion scripts of the shells call it.
+"""`aegisrt __complete WORD...`: the candidates for the last word; the shells' completion scripts call it.
 
-Each line of the answer is a whole word, and behind a tab what it means. No numpy, pydantic, hydra or engine is
-imported: a person waits for it.
+Each line of the output is a whole word, a tab, and its meaning. It imports no numpy, pydantic, hydra or engine, since
+a user waits at the prompt.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from aegisrt.cli.arguments import UsageParser, is_manifest, parser_of
 from aegisrt.cli.completion.keys import Keys
+from aegisrt.cli.completion.paths import files
 
 _MANIFESTS = (".yaml", ".yml")
 
 
-def main(words: Sequence[str], verbs: Mapping[str, str]) -> int:
-    """Print the candidates for the last word, and return 0; a mistake on the line is nothing to tell of here."""
-    *before, current = [_unquoted(word) for word in words] or [""]
+def main(argv: Sequence[str], verbs: Mapping[str, str]) -> int:
+    """Print the candidates for the last word, and return 0; mistakes on the line are not reported here."""
+    *before, current = list(map(_unquoted, argv)) or [""]
     for text, meaning in candidates(before, current, verbs):
         sys.stdout.write(f"{text}\t{_clean(meaning)}\n" if meaning else f"{text}\n")
     return 0
@@ -32,7 +31,7 @@ def candidates(before: Sequence[str], current: str, verbs: Mapping[str, str]) ->
     """Return the words that `current` may become after the words `before`, each with its meaning."""
     verb = next((word for word in before if word in verbs), None)
     if verb is None:
-        found = [*verbs.items(), ("--help", "say what there is"), ("--version", "print the version")]
+        found = [*verbs.items(), ("--help", "list the verbs"), ("--version", "print the version")]
         shown = found if current.startswith("-") else found[:-2]
     else:
         module = importlib.import_module(f"aegisrt.cli.verbs.{verb.replace('-', '_')}")
@@ -71,7 +70,7 @@ def _of_verb(
 
 
 def _values(action: argparse.Action, keys: Keys, current: str) -> Iterator[tuple[str, str]]:
-    """Yield what an option's value may be, by its choices or by what its help calls it."""
+    """Yield candidates for an option's value, by its choices or by its metavar."""
     if action.choices is not None:
         yield from ((str(choice), "") for choice in action.choices)
         return
@@ -91,30 +90,14 @@ def _values(action: argparse.Action, keys: Keys, current: str) -> Iterator[tuple
             yield from ((f"{name}{equals}{text}" if equals else text, "") for text, _ in files(path or "", None))
 
 
-def files(current: str, endings: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
-    """Yield the files that `current` may become, of these endings (None: any), and folders, with a slash."""
-    folder, slash, start = current.rpartition("/")
-    try:
-        entries = sorted(os.scandir(Path(folder + slash or ".").expanduser()), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith(".") and not start.startswith("."):
-            continue
-        if entry.is_dir():
-            yield f"{folder}{slash}{entry.name}/", ""
-        elif endings is None or entry.name.endswith(endings):
-            yield f"{folder}{slash}{entry.name}", ""
-
-
-def _value_of(option: str, words: Sequence[str]) -> str | None:
-    at = next((index for index, word in enumerate(words[:-1]) if word == option), None)
-    joined = next((word for word in words if word.startswith(f"{option}=")), None)
-    return words[at + 1] if at is not None else joined and joined.partition("=")[2]
+def _value_of(option: str, argv: Sequence[str]) -> str | None:
+    at = next((index for index, word in enumerate(argv[:-1]) if word == option), None)
+    joined = next((word for word in argv if word.startswith(f"{option}=")), None)
+    return argv[at + 1] if at is not None else joined and joined.partition("=")[2]
 
 
 def _unquoted(word: str) -> str:
-    """Return a word as the shell would pass it on, whose last quote may be open still."""
+    """Return a word as the shell would pass it; its last quote may still be open."""
     for ending in ("", "'", '"'):
         try:
             parts = shlex.split(word + ending)

@@ -2,7 +2,7 @@
 
 _aegisrt() {
     local IFS=$' \t\n' word rest=${COMP_LINE:0:COMP_POINT} before glued=() index
-    # COMP_WORDS breaks `env=prod` at `=`: put together again what no blank separates on the line.
+    # COMP_WORDS breaks `env=prod` at `=`: join again the pieces that no blank separates on the line.
     for ((index = 0; index <= COMP_CWORD; index++)); do
         word=${COMP_WORDS[index]}
         ((index == COMP_CWORD)) && word=$rest && word=${word#"${word%%[![:space:]]*}"}
@@ -15,7 +15,7 @@ _aegisrt() {
         rest=${rest#"$before$word"}
     done
     local current=${glued[${#glued[@]} - 1]} done_part= breaks= line candidate
-    # readline replaces what stands behind the last break, unless a quote is open.
+    # readline replaces the text after the last break, unless a quote is open.
     if [[ $current != [\'\"]* ]]; then
         [[ $COMP_WORDBREAKS == *:* ]] && breaks+=:
         [[ $COMP_WORDBREAKS == *=* ]] && breaks+==

@@ -1,6 +1,6 @@
-"""`Keys`: what an override may say, for completion: groups, key paths by the JSON Schema, names, and values.
+"""`Keys`: completions of an override: groups, key paths by the JSON Schema, names and values.
 
-Reads the packaged schema and the files' YAML as they are, without composing them.
+It reads the packaged schema and each file's YAML, and composes nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aegisrt.cli.completion.paths import files
 from aegisrt.core.resources import configs_dir, schemas_dir
 
 _PACKAGE = re.compile(r"^# @package (\w+)\.(\S+)", re.MULTILINE)
@@ -21,25 +22,25 @@ REFERENCES = {
     ("backends", "stream"): "streams",
     ("streams", "device"): "devices",
 }
-"""As in manifest/links.py, which imports too much for here."""
+"""As in manifest/check/links.py, which imports too much for a prompt."""
 COMMAND_GROUPS = frozenset({"ci", "conformance"})
-"""Groups that one command reads, and no manifest; as in manifest/choices.py."""
+"""Groups that only one command reads, and no manifest; as in manifest/compose/choices.py."""
 _BASE = (("backend", "*.yaml"), ("device", "cpu.yaml"), ("stream", "default.yaml"))
 _BOOLEANS = ("true", "false")
 Schema = dict[str, Any]
 
 
 class Keys:
-    """The keys of one manifest; of the packaged demo where none is given."""
+    """The keys of one manifest; without a manifest, of the packaged demo."""
 
     def __init__(self, manifest: str | None, config_dir: str | None, command: str | None = None) -> None:
-        """`command` is the group that the command reads in place of a manifest."""
+        """Set the files to read; `command` is the group that the command reads instead of a manifest."""
         self._command = command
         self._manifest = Path(manifest) if manifest else configs_dir() / "config.yaml"
         self._folders = [Path(folder) for folder in (config_dir, configs_dir()) if folder]
 
     def overrides(self, current: str) -> Iterator[tuple[str, str]]:
-        """Yield `GROUP=`, `models.`, `models.digits.backend=`, and behind the `=` the values."""
+        """Yield `GROUP=`, `models.`, `models.digits.backend=`, and after the `=` the values."""
         sign = re.match(r"[+~]*", current)
         prefix = sign[0] if sign else ""
         key, equals, value = current[len(prefix) :].partition("=")
@@ -55,7 +56,7 @@ class Keys:
         yield from self._children(current, "")
 
     def values(self, key: str, value: str) -> Iterator[tuple[str, str]]:
-        """Yield what may stand behind `key=`."""
+        """Yield the values that may follow `key=`."""
         if key in self.groups():
             yield from ((name, "") for name in self._options(key))
             return
@@ -66,8 +67,6 @@ class Keys:
         for schema in self._schemas(path):
             yield from ((text, "") for text in _constants(schema))
             if schema.get("format") == "path":
-                from aegisrt.cli.completion.complete import files
-
                 yield from files(value, None)
 
     def groups(self) -> list[str]:
@@ -90,7 +89,7 @@ class Keys:
         return sorted({file.stem for folder in self._folders for file in (folder / group).glob("*.yaml")})
 
     def _children(self, key: str, ending: str) -> Iterator[tuple[str, str]]:
-        """Yield what the last step of a key path may become, a field with `ending` and a mapping with a dot."""
+        """Yield candidates for the last step of a key path: a field with `ending`, a mapping with a dot."""
         *around, _ = key.split(".")
         before = "".join(f"{step}." for step in around)
         if len(around) == 1 and around[0] in self._declared:
@@ -104,7 +103,7 @@ class Keys:
                     yield f"{before}{name}{'.' if inside else ending}", field.get("description", "")
 
     def _schemas(self, path: list[str]) -> list[Schema]:
-        """Return the schemas of the value at a key path; none where the path leads nowhere."""
+        """Return the schemas of the value at a key path; none if the path leads nowhere."""
         found = [self._schema] if self._command is None else []
         for depth, step in enumerate(path):
             found = [
@@ -116,7 +115,7 @@ class Keys:
         return found
 
     def _arms(self, schema: Schema, kind: str | None = None) -> list[Schema]:
-        """Return the alternatives of a schema without references; of a choice by `kind`, the one that is meant."""
+        """Return a schema's alternatives, references resolved; only the one of `kind` if `kind` decides."""
         by_kind = schema.get("discriminator", {}).get("mapping", {})
         if kind in by_kind:
             return self._arms({"$ref": by_kind[kind]})
@@ -145,7 +144,7 @@ class Keys:
         return found
 
     def _add(self, file: Path, found: dict[str, dict[str, Any]]) -> None:
-        """Add what a file declares, and before it the files of its defaults list; nothing of one that is not right."""
+        """Add what a file declares, after the files of its defaults list; a file that cannot be read adds nothing."""
         import yaml
 
         try:

@@ -1,1 +1,1 @@
-"""What `aegisrt init` writes and prints."""
+"""Files and output of `aegisrt init`."""

@@ -1,4 +1,4 @@
-"""Inputs made up for a model of which nothing but the signature is known."""
+"""Made-up inputs for a model, from its signature alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, shape_text
 
 GENERATED = ".generated.npz"
-"""What the name of a file of made-up inputs ends with."""
+"""The suffix of a file of made-up inputs."""
 _PICTURE_PIXELS = 224
 _OTHER_SIZE = 16
 _LIMIT_BYTES = 2**28
@@ -25,10 +25,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
-    """Return a shape for each input, those that are `given` as they are; dimensions of one name have one size.
+    """Return a shape for each input, the `given` ones unchanged; dimensions of one name have one size.
 
-    A dynamic dimension is 1 where it is the first one or its name says batch, 224 for the height and the width of a
-    picture `(batch, channels, height, width)`, and else 16. A tensor of unknown rank has the shape `(1,)`.
+    A dynamic dimension is 1 if it is the first one or its name contains `batch`, 224 for the height and the width of
+    a picture `(batch, channels, height, width)`, otherwise 16. A tensor of unknown rank has the shape `(1,)`.
     """
     named = {
         dim: size
@@ -36,31 +36,31 @@ def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
         for dim, size in zip(spec.shape or (), given.get(spec.name, ()), strict=False)
         if isinstance(dim, str)
     }
-    made = {}
+    shapes = {}
     for spec in signature.inputs:
         dims = (1,) if spec.shape is None else spec.shape
         guessed = tuple(_size(dim, axis, spec, named) for axis, dim in enumerate(dims))
-        made[spec.name] = given.get(spec.name, guessed)
-    return made
+        shapes[spec.name] = given.get(spec.name, guessed)
+    return shapes
 
 
-def read_shapes(words: Sequence[str], signature: Signature) -> dict[str, tuple[int, ...]]:
-    """Return shapes by input from words `NAME=1x3x224x224`; raise INVALID_ARGUMENT for one that the model lacks."""
+def read_shapes(arguments: Sequence[str], signature: Signature) -> dict[str, tuple[int, ...]]:
+    """Return shapes by input from `NAME=1x3x224x224`; raise INVALID_ARGUMENT for an unknown input or a wrong shape."""
     specs = {spec.name: spec for spec in signature.inputs}
     given: dict[str, tuple[int, ...]] = {}
-    for word in words:
-        name, _, text = word.rpartition("=")
+    for argument in arguments:
+        name, _, text = argument.rpartition("=")
         if name not in specs:
             hint = suggest(name, list(specs), "inputs") if name else "write --shape NAME=1x3x224x224"
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {word}: `{name}` is not an input of the model", hint)
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {argument}: `{name}` is not an input of the model", hint)
         if not re.fullmatch(r"(\d+([x,]\d+)*)?", text):
             hint = f"write --shape {name}=1x3x224x224"
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {word}: `{text}` is no shape", hint)
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {argument}: `{text}` is not a shape", hint)
         shape = tuple(map(int, re.findall(r"\d+", text)))
         if not _fits(shape, specs[name].shape):
-            message = f"--shape {word}: the model takes {shape_text(specs[name].shape)}"
+            message = f"--shape {argument}: the model takes {shape_text(specs[name].shape)}"
             raise fail(
-                ErrorCode.INVALID_ARGUMENT, message, "give one size for each dimension, and declared ones as they are"
+                ErrorCode.INVALID_ARGUMENT, message, "give one size for each dimension, and declared sizes unchanged"
             )
         given[name] = shape
     return given
@@ -73,26 +73,27 @@ def _fits(shape: Sequence[int], declared: Sequence[Dim] | None) -> bool:
     return same_rank and all(not isinstance(dim, int) or dim == size for dim, size in zip(declared, shape, strict=True))
 
 
-def made_up(signature: Signature, shapes: Shapes) -> dict[str, Array] | None:
-    """Return an array for each input, the same ones each time; None where they would take more than 256 MiB.
+def generate_inputs(signature: Signature, shapes: Shapes) -> dict[str, Array] | None:
+    """Return an array for each input, the same at every call; None if they would need more than 256 MiB.
 
-    Fractions are random from 0 to 1 and bytes of a picture random; other integers are 0, which every index has; masks
-    and booleans are 1 and true; strings are `text`. UNAVAILABLE for BF16 without ml_dtypes.
+    Floating-point values are random from 0 to 1, and UINT8 random, as in a picture; other integers are 0, which is a
+    valid index of every table; masks are 1, booleans true, strings `text`.
+    UNAVAILABLE: if an input is BF16 and ml_dtypes is not installed.
     """
-    taken = sum(math.prod(shapes[spec.name]) * max(spec.dtype.numpy.itemsize, 8) for spec in signature.inputs)
-    if taken > _LIMIT_BYTES:
+    total_bytes = sum(math.prod(shapes[spec.name]) * max(spec.dtype.numpy.itemsize, 8) for spec in signature.inputs)
+    if total_bytes > _LIMIT_BYTES:
         return None
     random = np.random.default_rng(0)
     return {spec.name: _array(spec, shapes[spec.name], random) for spec in signature.inputs}
 
 
-def told(spec: TensorSpec) -> str:
-    """Return in words what `made_up` puts into an input."""
+def fill_name(spec: TensorSpec) -> str:
+    """Return a description of the values that `generate_inputs` fills an input with."""
     return _FILLS[_fill(spec)]
 
 
 def save(inputs: Mapping[str, Array], stream: IO[bytes]) -> None:
-    """Write a .npz; as numpy's `savez` does, which takes no array of the name `file`."""
+    """Write a .npz, as numpy's `savez` does, which cannot take an array named `file`."""
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in inputs.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

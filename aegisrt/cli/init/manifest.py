@@ -22,40 +22,40 @@ _COLUMN = 44
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a first manifest is made from."""
+    """Contents of a first manifest."""
 
     model: Path
     signature: Signature
     target: Path
-    """Where the manifest will lie."""
+    """The path of the manifest."""
     backend: str
     """The name of an option set of the base."""
     others: tuple[str, ...]
-    """The other ones."""
+    """The names of the other option sets."""
     device: str | None
-    """The device kind that the backend needs, where it cannot run on `cpu`."""
+    """The device kind that the backend needs; None if it runs on `cpu`."""
     limits_sizes: bool
-    """The backend has the option `max_dynamic_size`, which it needs for dynamic dimensions other than the batch."""
+    """Whether the backend has the option `max_dynamic_size`, needed for dynamic dimensions other than the batch."""
     shapes: Mapping[str, tuple[int, ...]]
-    """Of the inputs that are made up."""
+    """The shapes of the made-up inputs."""
     sample: str | None
-    """The name of the file of those, beside the manifest."""
+    """The name of the file of made-up inputs, next to the manifest; None without one."""
 
     @property
     def name(self) -> str:
-        """Return the model's name: that of its file, as far as a name may be like it."""
+        """Return the file's stem, changed where needed to be a valid name."""
         return model_name(self.model)
 
 
 def model_name(path: Path) -> str:
-    """Return a name that a manifest takes, near to that of a file: `modele-v2` for `Modèle v2.onnx`."""
+    """Return a valid name that is near to a file's: `modele-v2` for `Modèle v2.onnx`."""
     plain = unicodedata.normalize("NFKD", path.name.removesuffix(path.suffix)).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9_]+", "-", plain.lower()).strip("-_") or "model"
 
 
 def text(start: Start) -> str:
     """Return the manifest as YAML with comments."""
-    others = f"others: {', '.join(start.others)}; `aegisrt backends` tells which are installed"
+    others = f"others: {', '.join(start.others)}; `aegisrt backends` lists which are installed"
     lines = [
         *_head(start),
         "models:",
@@ -70,27 +70,27 @@ def text(start: Start) -> str:
 
 
 def _head(start: Start) -> list[str]:
-    outputs = ", ".join(printable(str(spec)) for spec in start.signature.outputs) or "nothing that is a tensor"
+    outputs = ", ".join(printable(str(spec)) for spec in start.signature.outputs) or "no tensor"
     modeline = [f"# yaml-language-server: $schema={_SCHEMA}"] if (start.target.parent / _SCHEMA).is_file() else []
     return [*modeline, f"# {printable(start.model.name)} answers {outputs}. Written by `aegisrt init`."]
 
 
 def _path(start: Start) -> str:
-    """Return the model's path from the manifest's folder, or its whole path where it lies elsewhere."""
+    """Return the model's path relative to the manifest's folder; absolute if it is outside of it."""
     model, folder = os.path.abspath(start.model), os.path.abspath(start.target.parent)  # noqa: PTH100  (links stay)
     is_near = any(Path(model).is_relative_to(near) for near in (folder, Path.cwd()))
     return os.path.relpath(model, folder) if is_near else model
 
 
 def _where(start: Start) -> str:
-    return "the whole path" if Path(_path(start)).is_absolute() else "relative to this file"
+    return "absolute path" if Path(_path(start)).is_absolute() else "relative to this file"
 
 
 def _signature(signature: Signature) -> Iterable[str]:
-    """Yield the declared inputs; nothing where one has a name that no key of a manifest may have."""
+    """Yield the declared inputs; nothing if a key of a manifest may not have the name of one of them."""
     if not signature.inputs or any(spec.name in INSTANTIATE_KEYS for spec in signature.inputs):
         return
-    yield _line("    signature:", "as the file says; compared with the engine's at load")
+    yield _line("    signature:", "as in the file; compared with the engine's at load")
     yield "      inputs:"
     for spec in signature.inputs:
         yield f"        {_scalar(spec.name, key=True)}: {{dtype: {spec.dtype}{_shape(spec)}}}"
@@ -109,13 +109,13 @@ def _dimension(dim: int | str | None) -> str:
 def _sample(start: Start) -> Iterable[str]:
     if start.sample is not None:
         yield "    sample:"
-        yield _line(f"      inputs: {_scalar(start.sample)}", "made up by `init`: put real inputs here")
+        yield _line(f"      inputs: {_scalar(start.sample)}", "made up by `init`: replace with real inputs")
     elif start.signature.inputs:
-        yield _line("  # sample: {inputs: FILE.npz}", "inputs for `run`, one array for each by name")
+        yield _line("  # sample: {inputs: FILE.npz}", "inputs for `run`: one array by name for each")
 
 
 def _options(start: Start) -> Iterable[str]:
-    """Yield what the backend needs beside the base configuration."""
+    """Yield the options that the backend needs in addition to the base configuration."""
     largest = _largest_dynamic(start) if start.limits_sizes else 0
     if start.device is None and not largest:
         return
@@ -131,7 +131,7 @@ def _options(start: Start) -> Iterable[str]:
 
 
 def _largest_dynamic(start: Start) -> int:
-    """Return the largest size made up for a dynamic dimension behind the first one, or 0 where there is none."""
+    """Return the largest made-up size of a dynamic dimension after the first, or 0 if there is none."""
     dynamic = [
         size
         for spec in start.signature.inputs
@@ -146,7 +146,7 @@ def _line(code: str, comment: str) -> str:
 
 
 def _scalar(value: str, *, key: bool = False) -> str:
-    """Return text as YAML 1.1 and OmegaConf read it back, in a block and between brackets."""
+    """Return text quoted where needed for YAML 1.1 and OmegaConf, in a block and between brackets."""
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
         return value
     import yaml

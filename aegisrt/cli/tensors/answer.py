@@ -1,4 +1,4 @@
-"""What a model answered, as a person reads it: tables, predictions, and a picture of small images."""
+"""A model's answer as text: tables, predictions, and drawings of small images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def classes(outputs: Mapping[str, Array], count: int) -> Array | None:
 
 
 def accuracy(outputs: Mapping[str, Array], labels: Array | None) -> float | None:
-    """Return the share of rows whose class is the label's; None without labels, or without an output of classes."""
+    """Return the share of rows whose class equals the label; None without labels, or without an output of classes."""
     if labels is None or not len(labels):
         return None
     predicted = classes(outputs, len(labels))
@@ -44,8 +44,8 @@ def print_answer(result: ExecutionResult, sample: Sample, score: float | None) -
     if sample.labels is not None:
         _print_predictions(result.outputs, sample, sample.labels)
     if score is not None and sample.labels is not None:
-        right = round(score * len(sample.labels))
-        print(f"accuracy {score:.4f} ({right} of {len(sample.labels)} right)")
+        correct = round(score * len(sample.labels))
+        print(f"accuracy {score:.4f} ({correct} of {len(sample.labels)} correct)")
     times = ", ".join(f"{step.replace('_', ' ')} {_time(value)}" for step, value in result.timings._asdict().items())
     print(f"{result.model} on {result.backend}, device {result.device}: {times}")
 
@@ -72,7 +72,7 @@ def _is_small_image(value: Array) -> bool:
 
 
 def _draw(image: Array) -> list[str]:
-    """Return the lines of one channel's picture, two characters a pixel."""
+    """Return the lines of a one-channel drawing, two characters per pixel."""
     pixels = image[0].astype(float)
     span = np.ptp(pixels) or 1.0
     steps = ((pixels - pixels.min()) / span * (len(_SHADES) - 1)).round().astype(int)

@@ -20,21 +20,23 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
-def read_inputs(words: Sequence[str], signature: Signature) -> dict[str, Array]:
-    """Return arrays by input name from words NAME=FILE, or FILE alone: of several arrays by name, or of the one input.
+def read_inputs(arguments: Sequence[str], signature: Signature) -> dict[str, Array]:
+    """Return arrays by input name from values of `--input`: NAME=FILE, or FILE alone.
 
-    Raises INVALID_ARGUMENT or NOT_FOUND that names the word, the file and the remedy.
+    FILE alone holds several arrays by name, or the model's only input.
+    INVALID_ARGUMENT: if an input is unknown, or the file does not fit it.
+    NOT_FOUND: if the file does not exist.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     inputs: dict[str, Array] = {}
-    for word in words:
+    for word in arguments:
         name, path = _split(word, specs)
-        found = _read(path, word)
-        if name is None and isinstance(found, dict):
-            new = {key: _fit(value, _spec(key, word, specs), path) for key, value in found.items()}
+        content = _read(path, word)
+        if name is None and isinstance(content, dict):
+            new = {key: _fit(value, _spec(key, word, specs), path) for key, value in content.items()}
         else:
             spec = _spec(name, word, specs)
-            new = {spec.name: _one(found, spec, path)}
+            new = {spec.name: _one(content, spec, path)}
         for key, value in new.items():
             if key in inputs:
                 raise fail(ErrorCode.INVALID_ARGUMENT, f"--input gives `{key}` twice")
@@ -55,7 +57,7 @@ def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> Tenso
         if len(specs) == 1:
             return next(iter(specs.values()))
         message = f"--input {word}: the model takes several inputs: {', '.join(specs)}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "say which: --input NAME=FILE")
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "name the input: --input NAME=FILE")
     if name not in specs:
         hint = suggest(name, list(specs), "inputs")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"--input {word}: `{name}` is not an input of the model", hint)
@@ -63,30 +65,30 @@ def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> Tenso
 
 
 def _read(path: Path, word: str) -> Any:
-    """Return what a file holds: an array, JSON's lists, a dict of either by name, or None for a picture."""
+    """Return a file's content: an array, JSON's lists, a dict of either by name, or None for a picture."""
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz", ".json", *_PICTURES):
-        message = f"--input {word}: this kind of file is not known"
+        message = f"--input {word}: unknown kind of file"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, f"kinds are {_READABLE}")
     if not path.is_file():
-        raise fail(ErrorCode.NOT_FOUND, f"--input {word}: there is no such file")
+        raise fail(ErrorCode.NOT_FOUND, f"--input {word}: the file does not exist")
     if suffix in _PICTURES:
         return None
     return _json(path) if suffix == ".json" else read_arrays(path)
 
 
-def _one(found: Any, spec: TensorSpec, path: Path) -> Array:
-    """Return the array of one input out of what its file holds."""
-    if found is None:
+def _one(content: Any, spec: TensorSpec, path: Path) -> Array:
+    """Return the array of one input from the content of its file."""
+    if content is None:
         return picture(path, spec)
-    if not isinstance(found, dict):
-        return _fit(found, spec, path)
-    if len(found) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
-        return _fit(next(iter(found.values())), spec, path)
-    if spec.name not in found:
-        hint = suggest(spec.name, list(found), "its arrays")
+    if not isinstance(content, dict):
+        return _fit(content, spec, path)
+    if len(content) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
+        return _fit(next(iter(content.values())), spec, path)
+    if spec.name not in content:
+        hint = suggest(spec.name, list(content), "its arrays")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array `{spec.name}`", hint)
-    return _fit(found[spec.name], spec, path)
+    return _fit(content[spec.name], spec, path)
 
 
 def _json(path: Path) -> Any:
@@ -100,7 +102,7 @@ def _json(path: Path) -> Any:
 
 
 def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:
-    """Return a file's value as the array of an input: JSON's numbers, and numpy's bits of BF16, have no dtype."""
+    """Return a file's value as an input's array: JSON's numbers, and BF16 stored by numpy, lack the dtype."""
     return with_dtype(value, spec) if isinstance(value, np.ndarray) else _typed(value, spec, path)
 
 
@@ -113,29 +115,31 @@ def _typed(value: Any, spec: TensorSpec, path: Path) -> Array:
         untyped = np.asarray(plain)
     except (ValueError, RecursionError) as error:
         message = f"{path} is not an array of one shape"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "make all lists of one level alike", cause=str(error)) from None
+        raise fail(
+            ErrorCode.INVALID_ARGUMENT, message, "give all lists of one level the same length", cause=str(error)
+        ) from None
     kinds = "iuf" if is_float else {"b": "b", "i": "iu", "u": "iu", "O": "U"}[target.kind]
-    found = "i" if target.kind in "iu" and _are_integers(plain, untyped) else untyped.dtype.kind
-    if found not in kinds and untyped.size:
-        what = {"O": "what is no number", "U": "texts", "b": "booleans", "f": "fractions"}
-        message = f"{path} holds {what.get(found, 'numbers')}, the input `{spec.name}` is {spec.dtype}"
-        hint = "write texts" if spec.dtype is DataType.BYTES else "write numbers of that kind: nothing is cast"
+    kind = "i" if target.kind in "iu" and _are_integers(plain, untyped) else untyped.dtype.kind
+    if kind not in kinds and untyped.size:
+        names = {"O": "values that are not numbers", "U": "strings", "b": "booleans", "f": "floating-point numbers"}
+        message = f"{path} holds {names.get(kind, 'numbers')}, but the input `{spec.name}` is {spec.dtype}"
+        hint = "write strings" if spec.dtype is DataType.BYTES else "write values of that type: nothing is cast"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)
     try:
         with np.errstate(over="raise"):
             return np.asarray(plain, target)
     except (OverflowError, ValueError, FloatingPointError) as error:
-        message = f"{path} holds a number that is no {spec.dtype}"
+        message = f"{path} holds a number outside the range of {spec.dtype}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=str(error)) from None
 
 
 def _are_integers(value: Any, untyped: Array) -> bool:
-    """Return whether the numbers that numpy takes for floats are integers, of which one needs 64 bits unsigned."""
+    """Return whether all are integers: numpy reads them as floats if one needs 64 unsigned bits."""
     return untyped.dtype.kind == "f" and all(type(item) is int for item in np.asarray(value, object).flat)
 
 
 def _with_infinities(value: Any) -> Any:
-    """Return JSON's lists in which the words that stand for NaN and infinities, which JSON lacks, are numbers."""
+    """Return JSON's lists with the strings for NaN and infinities, which JSON lacks, as numbers."""
     if isinstance(value, list):
         return [_with_infinities(item) for item in value]
     return float(value) if value in _NOT_FINITE else value

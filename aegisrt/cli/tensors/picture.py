@@ -1,4 +1,4 @@
-"""A picture's file as the input of a model."""
+"""`picture`: an image file as an input of a model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from aegisrt.core.tensor import Array, DataType, TensorSpec, shape_text
 PILLOW = Requirement("PIL.Image", ("pillow",), "images")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _NO_PICTURE = (DataType.BOOL, DataType.BYTES, DataType.INT8)
-"""Dtypes that do not hold 0 to 255."""
+"""Dtypes that cannot hold 0 to 255."""
 
 
 def picture(path: Path, spec: TensorSpec) -> Array:
     """Return a picture as a batch of one in the input's layout, `(1, channels, height, width)` or channels last.
 
-    It is converted to the input's number of channels (1 grey, 3 RGB, 4 RGBA) and resized to its height and width.
-    Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0. Raises INVALID_ARGUMENT, or UNAVAILABLE without Pillow.
+    The picture is converted to the input's number of channels (1 gray, 3 RGB, 4 RGBA) and resized to its height and
+    width. Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0.
+    INVALID_ARGUMENT: if the input does not take a picture, or the file is not a readable one.
+    UNAVAILABLE: if Pillow is not installed.
     """
     layout = None if spec.dtype in _NO_PICTURE else _layout(spec)
     if layout is None:
@@ -32,9 +34,9 @@ def picture(path: Path, spec: TensorSpec) -> Array:
     try:
         with image_module.open(path) as opened:
             image = _eight_bits(opened, image_module).convert(_MODES[channels])
-    except Exception as error:  # noqa: BLE001  (Pillow's decoders raise whatever a damaged file makes them)
+    except Exception as error:  # noqa: BLE001  (Pillow's decoders raise any exception on a damaged file)
         message, cause = f"{path} is not a readable picture", f"{type(error).__name__}: {error}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "write it again as a PNG", cause=cause) from None
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, "save it again as a PNG", cause=cause) from None
     size = (width or image.width, height or image.height)
     resized = image if image.size == size else image.resize(size)
     pixels = np.asarray(resized, np.uint8).reshape(size[1], size[0], channels)
@@ -44,14 +46,14 @@ def picture(path: Path, spec: TensorSpec) -> Array:
 
 
 def _eight_bits(image: Any, image_module: Any) -> Any:
-    """Return a picture of 16-bit grey as one of 8 bits; Pillow's own `convert` cuts values off at 255."""
+    """Return a 16-bit gray picture as one of 8 bits; Pillow's own `convert` clips values at 255."""
     if not image.mode.startswith("I"):
         return image
     return image_module.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
 
 
 def _layout(spec: TensorSpec) -> tuple[int, int | None, int | None, bool] | None:
-    """Return channels, height, width (None where dynamic), and whether channels come last; None for no picture."""
+    """Return channels, height and width (None if dynamic), and whether channels come last; None if not a picture."""
     if spec.shape is None or len(spec.shape) not in (3, 4):
         return None
     batch, *dims = (dim if isinstance(dim, int) else None for dim in spec.shape)

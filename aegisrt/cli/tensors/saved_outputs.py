@@ -1,4 +1,4 @@
-"""A model's outputs as files (.npz, .npy, .json), and as what JSON has."""
+"""A model's outputs as files (.npz, .npy, .json), and as JSON values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from aegisrt.core.tensor import Array
 
 
 def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
-    """Write outputs to a .npz, .json, or (of one output) .npy; the file appears whole or not at all.
+    """Write outputs to a .npz, .json, or (one output) .npy; the file is written completely or not at all.
 
-    numpy's files have neither BF16 nor strings of any length: BF16 is written as FP32, which holds each of its
-    values, and BYTES as text. Raises PERMISSION_DENIED where nothing can be written.
+    numpy's files have neither BF16 nor strings of variable length: BF16 is written as FP32, which holds each of its
+    values, and BYTES as text.
+    PERMISSION_DENIED: if the file cannot be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -37,20 +38,24 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
 
 
 def check_output(path: Path, count: int) -> None:
-    """Raise INVALID_ARGUMENT where `--output` names a file that `count` outputs cannot be written to."""
+    """Check that `count` outputs can be written to the file of `--output`.
+
+    INVALID_ARGUMENT: if they cannot be written to such a file.
+    NOT_FOUND: if its folder does not exist.
+    """
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".npy", ".json"):
-        message = f"--output {path}: this kind of file is not known"
+        message = f"--output {path}: unknown kind of file"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "kinds are .npz, .json, .npy")
     if suffix == ".npy" and count != 1:
-        message = f"--output {path}: a .npy holds one array, the model gives {count}"
+        message = f"--output {path}: a .npy holds one array, but the model has {count} outputs"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "name a .npz")
     if not path.parent.is_dir():
         raise fail(ErrorCode.NOT_FOUND, f"--output {path}: the folder {path.parent} does not exist")
 
 
 def plain(value: Any) -> Any:
-    """Return an output's data as nested lists of what JSON has; bytes are read as UTF-8."""
+    """Return an output's data as nested lists of JSON values; bytes are decoded as UTF-8."""
     array = np.asarray(value)
     if array.dtype.kind == "V":
         array = array.astype(np.float32)
@@ -63,7 +68,7 @@ def _write(stream: BinaryIO, suffix: str, outputs: Mapping[str, Array]) -> None:
         stream.write((json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
     elif suffix == ".npy":
         np.save(stream, _storable(next(iter(outputs.values()))), allow_pickle=False)
-    else:  # numpy.savez has an argument `file`, so that no output of that name can be given to it
+    else:  # numpy.savez has an argument `file`, so it cannot take an output of that name
         with zipfile.ZipFile(stream, "w") as archive:
             for name, value in outputs.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -78,9 +83,9 @@ def _storable(value: Array) -> Array:
 
 def _texts(array: Array) -> Array:
     """Return an array of str objects."""
-    made = np.empty(array.size, object)
-    made[:] = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]
-    return made.reshape(array.shape)
+    texts = np.empty(array.size, object)
+    texts[:] = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]
+    return texts.reshape(array.shape)
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`aegisrt artifacts`: what the cache of engine files holds; works with no engine installed."""
+"""`aegisrt artifacts`: list, verify and prune the cache of engine files; needs no engine."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from aegisrt.artifacts.cache import ArtifactCache
     from aegisrt.artifacts.entry import CacheEntry
 
-DESCRIPTION = """Show and tidy the cache of engine files.
+DESCRIPTION = """List, verify and prune the cache of engine files.
 
-  list    what is cached, for which model, options, engine version and target; the last used first
-  verify  read every file, and tell which are damaged
-  prune   delete damaged files and what killed builds left; with --max-age and --max-size, good files too
-  path    print the cache's folder (AEGISRT_CACHE_DIR names another)
+  list    list the files with their model, engine version and target, most recently used first
+  verify  read every file, and report the damaged ones
+  prune   delete damaged files and leftovers of killed builds; with --max-age and --max-size, good files too
+  path    print the cache's folder (AEGISRT_CACHE_DIR sets another)
 
     aegisrt artifacts list
     aegisrt artifacts verify --json
     aegisrt artifacts prune --max-age 30d --max-size 2G
 
-exit codes: 0 fine, 1 a file is damaged, 2 usage."""
+exit codes: 0 success, 1 a file is damaged, 2 a usage error."""
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, 1 where `verify` finds damage, 2 for usage."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, 1 if `verify` finds damage, 2 for a usage error."""
     parser = verb_parser("artifacts", DESCRIPTION, takes="list|verify|prune|path")
     parser.keys = tuple(_ACTIONS)
-    parser.add_argument("--max-size", metavar="SIZE", help="prune: keep at most so much, such as 500M or 2G")
+    parser.add_argument("--max-size", metavar="SIZE", help="prune: the largest total size to keep, such as 500M or 2G")
     parser.add_argument(
-        "--max-age", metavar="AGE", help="prune: delete what was not used for so long, such as 12h, 30d"
+        "--max-age", metavar="AGE", help="prune: delete files that were not used for this long, such as 12h or 30d"
     )
-    arguments = parse(parser, words, takes_key=True)
+    arguments = parse(parser, argv, takes_key=True)
     action = arguments.key or ""
     if action not in _ACTIONS:
-        parser.error(f"say one of {', '.join(_ACTIONS)}")
+        parser.error(f"name an action: {', '.join(_ACTIONS)}")
     if action != "prune" and (arguments.max_size or arguments.max_age):
-        parser.error("--max-size and --max-age belong to `prune`")
+        parser.error("--max-size and --max-age are options of `prune`")
     try:
         arguments.max_size = _number(arguments.max_size, r"(\d+)([kmgt]?)(?:i?b)?", _UNITS)
         arguments.max_age = _number(arguments.max_age, r"(\d+)([smhdw])", _SECONDS)
@@ -63,10 +63,10 @@ def main(words: Sequence[str]) -> int:
 def _number(text: str | None, pattern: str, units: dict[str, int]) -> int | None:
     if text is None:
         return None
-    found = re.fullmatch(pattern, text.lower())
-    if found is None:
-        raise ValueError(f"`{text}` is not understood; say 500M or 2G for a size, 12h or 30d for an age")
-    return int(found[1]) * units[found[2]]
+    match = re.fullmatch(pattern, text.lower())
+    if match is None:
+        raise ValueError(f"`{text}` is not a size such as 500M or 2G, or an age such as 12h or 30d")
+    return int(match[1]) * units[match[2]]
 
 
 def _list(cache: ArtifactCache, arguments: Arguments) -> int:
@@ -78,35 +78,35 @@ def _list(cache: ArtifactCache, arguments: Arguments) -> int:
 
     cells = []
     for row in rows:
-        what = (row["model"], row["backend"], row["engine"], _target(row["target"])) if row["ok"] else ()
-        told = what or (f"damaged: {row['problem']}", "", "", "")
-        cells.append((row["key"][:12], *told, _size(row["bytes"]), _ago(row["last_used_s"])))
+        origin = (row["model"], row["backend"], row["engine"], _target(row["target"])) if row["ok"] else ()
+        shown = origin or (f"damaged: {row['problem']}", "", "", "")
+        cells.append((row["key"][:12], *shown, _size(row["bytes"]), _ago(row["last_used_s"])))
     print_table(("key", "model", "backend", "engine", "target", "size", "used"), cells)
     return 0
 
 
 def _verify(cache: ArtifactCache, arguments: Arguments) -> int:
-    found = [(entry, entry.damage()) for entry in cache.entries()]
-    damaged = [(entry, problem) for entry, problem in found if problem]
+    checked = [(entry, entry.damage()) for entry in cache.entries()]
+    damaged = [(entry, problem) for entry, problem in checked if problem]
     if arguments.format == "json":
-        rows = [{"key": entry.key, "ok": problem is None, "problem": problem} for entry, problem in found]
+        rows = [{"key": entry.key, "ok": problem is None, "problem": problem} for entry, problem in checked]
         print_json({"ok": not damaged, "entries": rows})
     else:
         for entry, problem in damaged:
             sys.stdout.write(f"{entry.key[:12]}: {problem}\n")
         hint = "; `aegisrt artifacts prune` deletes them" if damaged else ""
-        sys.stdout.write(f"{len(found)} verified, {len(damaged)} damaged{hint}\n")
+        sys.stdout.write(f"{len(checked)} verified, {len(damaged)} damaged{hint}\n")
     return 1 if damaged else 0
 
 
 def _prune(cache: ArtifactCache, arguments: Arguments) -> int:
     sizes = {entry.key: entry.size_bytes() for entry in cache.entries()}
-    gone: list[CacheEntry] = cache.prune(max_bytes=arguments.max_size, max_age_s=arguments.max_age)
-    freed = sum(sizes.get(entry.key, 0) for entry in gone)
+    deleted: list[CacheEntry] = cache.prune(max_bytes=arguments.max_size, max_age_s=arguments.max_age)
+    freed = sum(sizes.get(entry.key, 0) for entry in deleted)
     if arguments.format == "json":
-        print_json({"ok": True, "deleted": [entry.key for entry in gone], "freed_bytes": freed})
+        print_json({"ok": True, "deleted": [entry.key for entry in deleted], "freed_bytes": freed})
     else:
-        sys.stdout.write(f"{len(gone)} deleted, {_size(freed)} freed\n")
+        sys.stdout.write(f"{len(deleted)} deleted, {_size(freed)} freed\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`aegisrt backends`: every known backend, available or why not."""
+"""`aegisrt backends`: list every known backend, available or why not."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ DESCRIPTION = """List every known backend kind: available, or the reason and the
     aegisrt backends
     aegisrt backends --json
 
-exit codes: 0 fine, 1 the registry is broken (two distributions claim one kind)."""
+exit codes: 0 success, 1 the registry is broken (two distributions claim one kind)."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, or 1 where the registry is broken."""
-    arguments = parse(verb_parser("backends", DESCRIPTION, takes=""), words)
+def main(argv: Sequence[str]) -> int:
+    """Return 0, or 1 if the registry is broken."""
+    arguments = parse(verb_parser("backends", DESCRIPTION, takes=""), argv)
     from aegisrt.backends.registry import entries
     from aegisrt.core.result import Err
 
-    found = entries()
-    if isinstance(found, Err):
-        return print_error(found.error, arguments.format)
-    rows = [_row(kind) for kind in found.value]
+    known = entries()
+    if isinstance(known, Err):
+        return print_error(known.error, arguments.format)
+    rows = [_row(kind) for kind in known.value]
     if arguments.format == "json":
         print_json(rows)
     else:

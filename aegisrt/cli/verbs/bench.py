@@ -1,4 +1,4 @@
-"""`aegisrt bench`: how fast a model of a manifest answers, beside its bare engine."""
+"""`aegisrt bench`: measure a model of a manifest, and compare it with the bare engine."""
 
 from __future__ import annotations
 
@@ -18,30 +18,36 @@ if TYPE_CHECKING:
     from aegisrt.runtime.context import ExecutionContext
 
 SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
-DESCRIPTION = """Measure a model of a manifest, on its sample row by row, or on zeros where it has none.
+DESCRIPTION = """Measure a model of a manifest on the rows of its sample, or on zeros if it has no sample.
 
-scenarios, by MLPerf's names:
-  single-stream  the next request when the last is answered
+scenarios, named as in MLPerf:
+  single-stream  one request after the other
   multi-stream   queries of 8 requests at once
   offline        all requests at once: throughput
-  server         Poisson arrivals at --qps, latencies from the moment a request was due
+  server         Poisson arrivals at --qps; a latency starts when its request was due
 
     aegisrt bench deploy.yaml --against bare
     aegisrt bench deploy.yaml --scenario server --qps 200 --seconds 30 --plot load.svg
 
-exit codes: 0 measured, 1 the model did not load or a request failed, 2 usage or manifest."""
+exit codes: 0 success, 1 the model did not load or a request failed, 2 a usage error or an invalid manifest."""
 
 
 def _parser() -> UsageParser:
     parser = verb_parser("bench", DESCRIPTION)
-    parser.add_argument("--model", metavar="NAME", help="which model; may be left out where there is one")
+    parser.add_argument("--model", metavar="NAME", help="which model; needed if there are several")
     parser.add_argument("--scenario", choices=SCENARIOS, default="single-stream", help="default: %(default)s")
-    parser.add_argument("--qps", type=_positive, metavar="N", help="server: arrivals a second (default: half capacity)")
-    parser.add_argument("--seconds", type=_positive, metavar="S", default=5.0, help="of each kind (default: 5)")
-    parser.add_argument("--rows", type=_count, metavar="N", default=1, help="rows of a request (default: 1)")
-    parser.add_argument("--against", choices=("bare",), help="the engine's own call, interleaved in the same run")
-    parser.add_argument("--report", metavar="FILE", help="write the document to a .json, or JUnit XML to an .xml")
-    parser.add_argument("--plot", metavar="FILE", help="measure `server` at five loads too, and draw them into an .svg")
+    parser.add_argument(
+        "--qps", type=_positive, metavar="N", help="server: arrivals per second (default: half the capacity)"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, metavar="S", default=5.0, help="duration of each measurement (default: 5)"
+    )
+    parser.add_argument("--rows", type=_count, metavar="N", default=1, help="rows per request (default: 1)")
+    parser.add_argument(
+        "--against", choices=("bare",), help="also measure the engine's own call, interleaved in the same run"
+    )
+    parser.add_argument("--report", metavar="FILE", help="write the results to a .json, or as JUnit XML to an .xml")
+    parser.add_argument("--plot", metavar="FILE", help="also measure `server` at five loads, and plot them to an .svg")
     return parser
 
 
@@ -57,14 +63,14 @@ def _positive(text: str) -> float:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"`{text}` is not a whole number from 1 on")
+        raise ArgumentTypeError(f"`{text}` is not a whole number above 0")
     return int(text)
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, 1 where the model failed, 2 for usage or a manifest with errors."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, 1 if the model failed, 2 for a usage error or an invalid manifest."""
     parser = _parser()
-    arguments = parse(parser, words)
+    arguments = parse(parser, argv)
     _check_usage(parser, arguments)
     from aegisrt.cli.render import status
     from aegisrt.cli.verbs.run import choose
@@ -89,7 +95,7 @@ def _check_usage(parser: UsageParser, arguments: Arguments) -> None:
     for option, suffixes in (("report", (".json", ".xml")), ("plot", (".svg",))):
         value = getattr(arguments, option)
         if value is not None and Path(value).suffix not in suffixes:
-            parser.error(f"--{option} {value}: it writes a {' or a '.join(suffixes)}")
+            parser.error(f"--{option} {value}: name a {' or a '.join(suffixes)} file")
         if value is not None and not Path(value).parent.is_dir():
             parser.error(f"--{option} {value}: the folder {Path(value).parent} does not exist")
 
@@ -134,7 +140,9 @@ def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list
     with progress_bar("sweep") as progress:
         reports = sweep(context, model, load, progress)
     lines = {
-        f"{kind} {name}": [(report.load.qps or 0.0, found.latency_us[name]) for report, found in pairs if found.count]
+        f"{kind} {name}": [
+            (report.load.qps or 0.0, summary.latency_us[name]) for report, summary in pairs if summary.count
+        ]
         for kind, pairs in (
             ("aegisrt", [(report, report.ours) for report in reports]),
             ("bare", [(report, report.bare) for report in reports if report.bare is not None]),
@@ -142,8 +150,8 @@ def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list
         for name in ("p50", "p99")
     }
     if not any(lines.values()):
-        message = "no request of the sweep was answered, so there is nothing to draw"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, "see what they answer without --plot")
+        message = "no request of the sweep succeeded, so there is nothing to plot"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "run without --plot to see the errors")
     title = f"{model} on {reports[0].backend}: latency against load (server scenario)"
     path.write_text(latency_plot(title, {name: line for name, line in lines.items() if line}), encoding="utf-8")
     return [{"qps": round(report.load.qps or 0.0, 3), **report.ours.to_json()} for report in reports]
@@ -155,18 +163,18 @@ def _print(report: BenchReport) -> None:
     names = ("p50", "p90", "p99", "mean")
     rows = [("aegisrt", report.ours), *([("bare", report.bare)] if report.bare is not None else [])]
     cells = [
-        (kind, *(_shown(found, name) for name in names), f"{found.throughput_per_s:.0f}", str(found.count))
-        for kind, found in rows
+        (kind, *(_shown(summary, name) for name in names), f"{summary.throughput_per_s:.0f}", str(summary.count))
+        for kind, summary in rows
     ]
     if report.bare is not None and report.ours.count:
         ratio = report.ours.over(report.bare)
         cells.append(("ratio", *(f"{ratio[name]:.3f}" for name in names), f"{ratio['throughput']:.3f}", ""))
-    rate = f" at {report.load.qps:.0f} requests a second" if report.load.qps is not None else ""
+    rate = f" at {report.load.qps:.0f} requests per second" if report.load.qps is not None else ""
     title = f"{report.scenario}{rate}, model {report.model} on {report.backend}, {report.load.seconds:g} s"
     print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
     for code, count in report.ours.errors.items():
-        print(f"{count} requests answered {code}: {report.ours.messages[code]}")
+        print(f"{count} requests failed with {code}: {report.ours.messages[code]}")
 
 
-def _shown(found: Summary, name: str) -> str:
-    return f"{found.latency_us[name]:.1f}" if found.count else "-"
+def _shown(summary: Summary, name: str) -> str:
+    return f"{summary.latency_us[name]:.1f}" if summary.count else "-"

@@ -1,4 +1,4 @@
-"""`aegisrt build`: every engine file that a manifest needs, built before anything runs."""
+"""`aegisrt build`: build every engine file that a manifest needs, before anything runs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from aegisrt.runtime.building.prebuild import Prebuilt
 
 DESCRIPTION = """Build every engine file that the manifest's models need, and keep it in the cache.
-What is there already is verified; nothing is loaded.
+Cached files are verified; no model is loaded.
 
     aegisrt build deploy.yaml
     aegisrt build deploy.yaml models.digits.backend=tvm --force
 
-exit codes: 0 fine, 1 a build failed, 2 usage or manifest."""
+exit codes: 0 success, 1 a build failed, 2 a usage error or an invalid manifest."""
 
 
 _COUNTED = re.compile(r"\b(\d+) of (\d+)\b")
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, 1 where a build failed, 2 for usage or a manifest with errors."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, 1 if a build failed, 2 for a usage error or an invalid manifest."""
     parser = verb_parser("build", DESCRIPTION)
-    parser.add_argument("--force", action="store_true", help="build again what is in the cache already")
-    arguments = parse(parser, words)
+    parser.add_argument("--force", action="store_true", help="build again even if the cache holds a file")
+    arguments = parse(parser, argv)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
     from aegisrt.runtime.building.prebuild import build_engine_files
@@ -42,21 +42,21 @@ def main(words: Sequence[str]) -> int:
         return print_error(resolved.error, arguments.format)
     graph, origins = resolved.value.graph, resolved.value.origins
     rows, failed, started = [], 0, time.monotonic()
-    with _progress() as tell:
-        for made in build_engine_files(graph, origins, force=arguments.force, progress=tell):
+    with _progress() as report_progress:
+        for prebuilt in build_engine_files(graph, origins, force=arguments.force, progress=report_progress):
             took_s, started = time.monotonic() - started, time.monotonic()
-            rows.append(_row(made, took_s))
-            if isinstance(made.file, Err):
+            rows.append(_row(prebuilt, took_s))
+            if isinstance(prebuilt.file, Err):
                 failed += 1
                 if arguments.format != "json":
-                    print_error(made.file.error, arguments.format)
+                    print_error(prebuilt.file.error, arguments.format)
     _print(rows, failed, arguments)
     return 1 if failed else 0
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, str], None]]:
-    """Yield what tells how far the build of a model is: a bar on a terminal, else a line now and then."""
+    """Yield a function of (model, step) that shows progress: a bar on a terminal, else lines at intervals."""
     if sys.stderr.isatty():
         from aegisrt.cli.render import progress_bar
 
@@ -65,7 +65,7 @@ def _progress() -> Iterator[Callable[[str, str], None]]:
         return
     last: dict[str, float] = {}
 
-    def tell(model: str, text: str) -> None:
+    def report_progress(model: str, text: str) -> None:
         counted = _COUNTED.search(text) is not None
         if counted and time.monotonic() - last.get(model, 0.0) < _SECONDS_BETWEEN_LINES:
             return
@@ -74,25 +74,25 @@ def _progress() -> Iterator[Callable[[str, str], None]]:
         sys.stderr.write(f"{model}: {text}\n")
         sys.stderr.flush()
 
-    yield tell
+    yield report_progress
 
 
 def _share(text: str) -> tuple[int, int]:
-    """Return how much is done, and of how much: `tuning 14 of 64` says it, other steps do not."""
-    found = _COUNTED.search(text)
-    return (int(found[1]), int(found[2])) if found else (0, 1)
+    """Return (done, total) of a step such as `tuning 14 of 64`; (0, 1) for a step without numbers."""
+    match = _COUNTED.search(text)
+    return (int(match[1]), int(match[2])) if match else (0, 1)
 
 
-def _row(made: Prebuilt, took_s: float) -> dict[str, Any]:
+def _row(prebuilt: Prebuilt, took_s: float) -> dict[str, Any]:
     from aegisrt.core.result import Err
     from aegisrt.core.sidecar import read_sidecar
 
-    row: dict[str, Any] = {"model": made.model, "state": "as_it_is", "seconds": round(took_s, 3)}
-    if made.file is None:
+    row: dict[str, Any] = {"model": prebuilt.model, "state": "as_it_is", "seconds": round(took_s, 3)}
+    if prebuilt.file is None:
         return row
-    if isinstance(made.file, Err):
-        return {**row, "state": "failed", "error": error_json(made.file.error)}
-    file = made.file.value
+    if isinstance(prebuilt.file, Err):
+        return {**row, "state": "failed", "error": error_json(prebuilt.file.error)}
+    file = prebuilt.file.value
     sidecar = read_sidecar(file.path)
     metadata = sidecar.metadata if sidecar else {}
     state = "built" if file.built else "cached"
@@ -105,7 +105,7 @@ def _print(rows: list[dict[str, Any]], failed: int, arguments: Arguments) -> Non
         return
     from aegisrt.cli.render import print_table
 
-    code = {True: "tuned", False: "untuned: right, and slow", None: ""}
+    code = {True: "tuned", False: "untuned: correct, but slow", None: ""}
     cells = []
     for row in rows:
         state = row["state"].replace("_", " ")

@@ -1,4 +1,4 @@
-"""`aegisrt ci-matrix`: the cells of configs/ci/ as a GitHub matrix."""
+"""`aegisrt ci-matrix`: print the cells of configs/ci/ as a GitHub matrix."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from aegisrt.cli.output import print_error, print_json
 if TYPE_CHECKING:
     from aegisrt.ci.matrix import MatrixEntry, Trigger
 
-DESCRIPTION = """Print the CI matrix in one line of JSON, as a GitHub workflow takes it: `strategy.matrix` is
-`fromJSON` of it. One file of configs/ci/, or of ci/ in --config-dir, is one cell; every cell is checked first.
+DESCRIPTION = """Print the CI matrix as one line of JSON, which a GitHub workflow passes through `fromJSON` to
+`strategy.matrix`. Each file of configs/ci/, or of ci/ in --config-dir, is one cell; every cell is checked first.
 
     aegisrt ci-matrix                                     every cell
-    aegisrt ci-matrix --event pull_request                those that a pull request runs
+    aegisrt ci-matrix --event pull_request                the cells that a pull request runs
     aegisrt ci-matrix ci=cpu-onnx ci.timeout_minutes=60   one cell, with another limit
     aegisrt ci-matrix -m ci.python=3.11,3.12              a sweep: every cell once with each value
     aegisrt ci-matrix -m ci=integration-trt backends.trt.precision=fp32,fp16
 
-`ci=NAME` chooses a cell, `ci.FIELD=VALUE` changes a field of each; other overrides are of the packaged demo, and are
-handed on to the cell. `--format text` is a table of all cells, with why one does not run.
+`ci=NAME` chooses a cell, `ci.FIELD=VALUE` changes a field of each; other overrides apply to the packaged demo, and are
+passed to the cell. `--format text` prints a table of all cells, with the reason why one does not run.
 
-exit codes: 0 fine, 2 usage, or a cell that is wrong."""
+exit codes: 0 success, 2 a usage error or an invalid cell."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, or 2 for usage or a cell that is wrong."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, or 2 for a usage error or an invalid cell."""
     parser = _parser()
-    arguments = parse(parser, words)
+    arguments = parse(parser, argv)
     from aegisrt.ci.matrix import Trigger, make_matrix
     from aegisrt.core.result import Err
 
     trigger = _trigger(arguments, parser, Trigger)
-    made = make_matrix(arguments.overrides, multirun=arguments.multirun, config_dir=arguments.config_dir)
-    if isinstance(made, Err):
-        return max(2, print_error(made.error, arguments.format))
-    entries = [entry for entry in made.value if _is_asked(entry, arguments.runner)]
+    matrix = make_matrix(arguments.overrides, multirun=arguments.multirun, config_dir=arguments.config_dir)
+    if isinstance(matrix, Err):
+        return max(2, print_error(matrix.error, arguments.format))
+    entries = [entry for entry in matrix.value if _is_asked(entry, arguments.runner)]
     if arguments.format == "text":
         _print_table(entries, trigger)
     else:
@@ -48,14 +48,16 @@ def main(words: Sequence[str]) -> int:
 
 def _parser() -> UsageParser:
     parser = verb_parser("ci-matrix", DESCRIPTION, ("text", "json", "github"), takes="[OVERRIDE...]")
-    parser.set_defaults(format="matrix")  # the JSON, with errors for a person
+    parser.set_defaults(format="matrix")  # the JSON, with errors as text
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: every combination of `a=1,2 b=x,y`")
     parser.add_argument(
-        "--event", choices=("pull_request", "push", "schedule", "workflow_dispatch"), help="only what it runs"
+        "--event",
+        choices=("pull_request", "push", "schedule", "workflow_dispatch"),
+        help="only the cells that this event runs",
     )
-    parser.add_argument("--ref", help="what is pushed: refs/heads/NAME; without it, the default branch")
-    parser.add_argument("--default-branch", metavar="NAME", help="which branch that is")
-    parser.add_argument("--runner", choices=("hosted", "self-hosted"), help="only the cells of these runners")
+    parser.add_argument("--ref", help="the pushed ref: refs/heads/NAME (default: the default branch)")
+    parser.add_argument("--default-branch", metavar="NAME", help="the name of the default branch")
+    parser.add_argument("--runner", choices=("hosted", "self-hosted"), help="only the cells for these runners")
     return parser
 
 
@@ -63,10 +65,10 @@ def _trigger(arguments: Arguments, parser: UsageParser, make: type[Trigger]) -> 
     ref, branch = arguments.ref, arguments.default_branch
     if arguments.event is None:
         if ref is not None or branch is not None:
-            parser.error("--ref and --default-branch are of an --event")
+            parser.error("--ref and --default-branch need --event")
         return None
     if arguments.event == "push" and ref is not None and not branch:
-        parser.error("--ref needs --default-branch NAME: whether it is that one decides which cells run")
+        parser.error("--ref needs --default-branch NAME: a push to the default branch runs more cells")
     return make(arguments.event, ref, branch or "")
 
 

@@ -1,4 +1,4 @@
-"""`aegisrt config`: the composed manifest as YAML."""
+"""`aegisrt config`: print the composed manifest as YAML."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
 
-DESCRIPTION = """Print the composed manifest as YAML, with overrides applied and paths resolved; it deploys as it is.
+DESCRIPTION = """Print the composed manifest as YAML, with overrides applied and paths resolved. It can be deployed.
 
     aegisrt config deploy.yaml env=prod > composed.yaml
     aegisrt config deploy.yaml --json
 
-exit codes: 0 fine, 2 a manifest with errors."""
+exit codes: 0 success, 2 a usage error or an invalid manifest."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, or 2 for a manifest with errors."""
-    arguments = parse(verb_parser("config", DESCRIPTION), words)
+def main(argv: Sequence[str]) -> int:
+    """Return 0, or 2 for an invalid manifest."""
+    arguments = parse(verb_parser("config", DESCRIPTION), argv)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
 

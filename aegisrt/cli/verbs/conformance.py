@@ -1,4 +1,4 @@
-"""`aegisrt conformance`: proves backends, check by check."""
+"""`aegisrt conformance`: check that backends meet the contract."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from aegisrt.conformance.options import ConformanceOptions
     from aegisrt.conformance.report import Report
 
-DESCRIPTION = """Prove that backends keep the contract. Without --backend, every known kind is judged.
+DESCRIPTION = """Check that backends meet the contract. Without --backend, check every known kind.
 
     aegisrt conformance --backend onnx                        all checks, on the CPU
     aegisrt conformance conformance=quick                     another set of checks: full, quick, contract, files, ...
-    aegisrt conformance --check 'model-files.*' --list        what the checks are, without running them
+    aegisrt conformance --check 'model-files.*' --list        list checks without running them
     aegisrt conformance -m conformance.backend=mock,onnx conformance.device=cpu,cuda
 
-Overrides are of the group `conformance`: `conformance.cycles=100`, `conformance.options.intra_op_threads=1`. A sweep
+Overrides change the group `conformance`: `conformance.cycles=100`, `conformance.options.intra_op_threads=1`. A sweep
 (-m) runs every combination. Checks run in processes of their own, so a crash of an engine is a failed check.
 
-exit codes: 0 nothing failed (what is not declared or not installed is skipped, and never counted as passed),
-1 a check failed, 2 usage."""
+exit codes: 0 no check failed (checks of features that are not declared or not installed are skipped, and never
+counted as passed), 1 a check failed, 2 a usage error."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0 where no check failed, 1 where one did, 2 for a mistake in the arguments."""
-    arguments = parse(_parser(), words)
+def main(argv: Sequence[str]) -> int:
+    """Return 0 if no check failed, 1 if one did, 2 for a usage error."""
+    arguments = parse(_parser(), argv)
     cells = _cells(arguments)
     if isinstance(cells, Err):
         return max(2, print_error(cells.error, arguments.format))
@@ -40,8 +40,8 @@ def main(words: Sequence[str]) -> int:
         return _list(cells.value, arguments.format)
     try:
         reports = [_judge(cell) for cell in cells.value]
-    except ResultError as mistake:
-        return max(2, print_error(mistake.error, arguments.format))
+    except ResultError as failure:
+        return max(2, print_error(failure.error, arguments.format))
     from aegisrt.conformance.report import Report
 
     report = Report.merged(reports)
@@ -73,21 +73,28 @@ def _parser() -> UsageParser:
         action="append",
         default=[],
         metavar="KIND",
-        help="a kind, or its option set (`trt`); repeats",
+        help="a backend kind, or an option set (`trt`); may be repeated",
     )
     parser.add_argument("--device", metavar="KIND", help="a device kind: cpu, cuda, cuda:1")
-    parser.add_argument("--check", action="append", default=[], metavar="GLOB", help="checks by id; may be repeated")
     parser.add_argument(
-        "--report", action="append", default=[], type=_report_file, metavar="FILE", help=".json or .xml"
+        "--check", action="append", default=[], metavar="GLOB", help="only the checks with these ids; may be repeated"
     )
-    parser.add_argument("--list", action="store_true", help="print the checks and what they need; run nothing")
+    parser.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        type=_report_file,
+        metavar="FILE",
+        help="write a report to a .json or .xml; may be repeated",
+    )
+    parser.add_argument("--list", action="store_true", help="list the checks and their needs; run nothing")
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: every combination of `a=1,2 b=x,y`")
     return parser
 
 
 def _report_file(name: str) -> str:
     if not name.endswith((".json", ".xml")):
-        raise argparse.ArgumentTypeError(f"{name} ends in neither .json nor .xml")
+        raise argparse.ArgumentTypeError(f"{name} does not end in .json or .xml")
     if not Path(name).absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"the folder of {name} does not exist")
     return name
@@ -105,18 +112,18 @@ def _cells(arguments: Arguments) -> Result[list[ConformanceOptions]]:
     known = entries()
     if isinstance(known, Err):
         return known
-    said: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     if arguments.check:
-        said["checks"] = tuple(arguments.check)
+        given["checks"] = tuple(arguments.check)
     if arguments.device:
-        said["device"] = arguments.device
+        given["device"] = arguments.device
     cells: list[ConformanceOptions] = []
     for overrides in swept.value:
         options = configured(overrides, config_dir=arguments.config_dir)
         if isinstance(options, Err):
             return options
         kinds = arguments.backend or ([options.value.backend] if options.value.backend else list(known.value))
-        cells += [options.value.model_copy(update={**said, "backend": kind}) for kind in kinds]
+        cells += [options.value.model_copy(update={**given, "backend": kind}) for kind in kinds]
     return Ok(cells)
 
 
@@ -141,8 +148,8 @@ def _list(cells: list[ConformanceOptions], format: str) -> int:  # noqa: A002
     try:
         for cell in cells:
             chosen.update({check.id: check for check in select(cell.checks, cell.exclude)})
-    except ResultError as mistake:
-        return max(2, print_error(mistake.error, format))
+    except ResultError as failure:
+        return max(2, print_error(failure.error, format))
     if format == "json":
         print_json([check.to_json() for check in chosen.values()])
         return 0

@@ -1,4 +1,4 @@
-"""`aegisrt devices`: every device of this machine, usable or why not."""
+"""`aegisrt devices`: list every device of this machine, usable or why not."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_json
 
-DESCRIPTION = """List the devices of this machine: usable, or the reason in the driver's words.
+DESCRIPTION = """List the devices of this machine: usable, or the driver's reason why not.
 
     aegisrt devices
     aegisrt devices --json
 
-exit codes: 0 fine."""
+exit codes: 0 success, 2 a usage error."""
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Return 0."""
-    arguments = parse(verb_parser("devices", DESCRIPTION, takes=""), words)
+    arguments = parse(verb_parser("devices", DESCRIPTION, takes=""), argv)
     from aegisrt.devices.discover import DiscoveredDevice, discover
 
-    found = discover()
+    devices = discover()
     if arguments.format == "json":
-        print_json([device.to_json() for device in found])
+        print_json([device.to_json() for device in devices])
         return 0
     from aegisrt.cli.render import print_table
 
@@ -40,6 +40,6 @@ def main(words: Sequence[str]) -> int:
         )
 
     print_table(
-        ("id", "available", "name", "memory", "capability", "driver", "reason"), [cells(item) for item in found]
+        ("id", "available", "name", "memory", "capability", "driver", "reason"), [cells(item) for item in devices]
     )
     return 0

@@ -1,4 +1,4 @@
-"""`aegisrt doctor`: what is wrong with this machine for running models, and the command that mends it."""
+"""`aegisrt doctor`: diagnose this machine: each problem with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_json
 
-DESCRIPTION = """Check the driver, the GPUs, the engines and the cache, and tell the command that mends each problem.
+DESCRIPTION = """Check the driver, the GPUs, the engines and the cache.
+Print each problem with the command that fixes it.
 
     aegisrt doctor
     aegisrt doctor --json
 
-exit codes: 0 nothing fails, 1 something does."""
+exit codes: 0 no check failed, 1 a check failed, 2 a usage error."""
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Return 0, or 1 where a check failed."""
-    arguments = parse(verb_parser("doctor", DESCRIPTION, takes=""), words)
+    arguments = parse(verb_parser("doctor", DESCRIPTION, takes=""), argv)
     from aegisrt.doctor.diagnose import diagnose
     from aegisrt.doctor.environment import examine
 

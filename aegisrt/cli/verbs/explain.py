@@ -1,4 +1,4 @@
-"""`aegisrt explain`: which file, line or override set each value."""
+"""`aegisrt explain`: show which file, line or override set each value."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
 
 DESCRIPTION = """Show each value of the composed manifest, and the file:line or the override that set it.
-KEY.PATH, such as `models.digits`, shows that part alone.
+KEY.PATH, such as `models.digits`, limits it to that part.
 
     aegisrt explain deploy.yaml                         every value
     aegisrt explain deploy.yaml models.digits env=prod  one part, in an environment
 
-exit codes: 0 fine, 2 a manifest with errors, or an unknown key."""
+exit codes: 0 success, 2 a usage error, an invalid manifest or an unknown key."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, or 2 for a manifest with errors or an unknown key."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, or 2 for an invalid manifest or an unknown key."""
     parser = verb_parser("explain", DESCRIPTION, takes="[MANIFEST] [KEY.PATH] [OVERRIDE...]")
-    arguments = parse(parser, words, takes_key=True)
+    arguments = parse(parser, argv, takes_key=True)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
     from aegisrt.manifest.explain import explain

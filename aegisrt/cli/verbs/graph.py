@@ -1,4 +1,4 @@
-"""`aegisrt graph`: what would run where."""
+"""`aegisrt graph`: show what would run where."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
 
-DESCRIPTION = """Show what would run where, and whether it could here; load no engine without `--load`.
+DESCRIPTION = """Show which model would run on which backend and device, and whether this machine can run it.
+Without --load, no engine is loaded.
 
     aegisrt graph deploy.yaml env=prod
     aegisrt graph deploy.yaml --format mermaid
 
-exit codes: 0 fine, 1 a model does not load, 2 a manifest with errors."""
+exit codes: 0 success, 1 a model does not load, 2 a usage error or an invalid manifest."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, 1 for a model that does not load, or 2 for a manifest with errors."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, 1 if a model does not load, 2 for a usage error or an invalid manifest."""
     parser = verb_parser("graph", DESCRIPTION, ("text", "json", "mermaid"))
-    parser.add_argument("--load", action="store_true", help="load the models, and show what their engines say of them")
-    arguments = parse(parser, words)
+    parser.add_argument("--load", action="store_true", help="load the models, and show what their engines report")
+    arguments = parse(parser, argv)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve, run
     from aegisrt.graph.render import to_mermaid, to_text

@@ -1,4 +1,4 @@
-"""`aegisrt run`: deploys a manifest, calls one model once, and prints what it answers."""
+"""`aegisrt run`: deploy a manifest, call one model once, and print its outputs."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ if TYPE_CHECKING:
     from aegisrt.runtime.building.sample import Sample
     from aegisrt.runtime.context import ExecutionContext
 
-DESCRIPTION = """Deploy a manifest, call one model once, and print what it answers.
-Without --input the model's sample is used; where that has labels, the accuracy is printed too.
+DESCRIPTION = """Deploy a manifest, call one model once, and print its outputs.
+Without --input the model's sample is used. If the sample has labels, the accuracy is printed as well.
 
     aegisrt run                                             the packaged demo
     aegisrt run deploy.yaml --model digits --input image=digit.npy --output answer.npz
     aegisrt run deploy.yaml models.digits.backend=tvm       another engine
-    aegisrt run deploy.yaml env=prod --json                 an environment; one JSON document
+    aegisrt run deploy.yaml env=prod --json                 an environment, and output as JSON
 
-exit codes: 0 fine, 1 the model did not load or the call failed, 2 usage or manifest."""
+exit codes: 0 success, 1 the model did not load or the call failed, 2 a usage error or an invalid manifest."""
 
-
-_MADE_UP = """the inputs are made up, and may be none that the model takes: give real ones with --input NAME=FILE, or
-other sizes with `aegisrt init --shape NAME=SIZES --force`"""
+_MADE_UP = """the inputs are made up, and the model may not accept them: give real ones with --input NAME=FILE, or
+make up other sizes with `aegisrt init --shape NAME=SIZES --force`"""
 
 
 def _parser() -> UsageParser:
     parser = verb_parser("run", DESCRIPTION)
-    parser.add_argument("--model", metavar="NAME", help="which model; may be left out where there is one")
+    parser.add_argument("--model", metavar="NAME", help="which model; needed if there are several")
     parser.add_argument(
-        "--input", metavar="NAME=FILE", action="append", default=[], help=".npy, .npz, .json, .png or .jpg; repeats"
+        "--input",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="a .npy, .npz, .json, .png or .jpg file; may be repeated",
     )
     parser.add_argument("--output", metavar="FILE", help="write the outputs to a .npz, .json or .npy")
     return parser
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, 1 where the model failed, 2 for usage or a manifest with errors."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, 1 if the model failed, 2 for a usage error or an invalid manifest."""
     parser = _parser()
-    arguments = parse(parser, words)
+    arguments = parse(parser, argv)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve, run
 
@@ -63,12 +66,12 @@ def main(words: Sequence[str]) -> int:
 
 
 def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolved:
-    """Return the deployment of the one model that is meant, so that no other is loaded."""
+    """Return the deployment reduced to the chosen model, so that no other is loaded."""
     from aegisrt.core.suggest import suggest
 
     known = [node.name for node in resolved.graph.models]
     if name is None and len(known) != 1:
-        parser.error(f"say which model: --model {'|'.join(known)}" if known else "the manifest declares no model")
+        parser.error(f"name the model: --model {'|'.join(known)}" if known else "the manifest declares no model")
     if name is not None and name not in known:
         parser.error(f"`{name}` is not a model of the manifest; {suggest(name, known, 'models')}")
     nodes = tuple(node for node in resolved.graph.nodes if node.kind != "model" or node.name == (name or known[0]))
@@ -104,15 +107,15 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
     return 0
 
 
-def _inputs(resolved: Resolved, context: ExecutionContext, model: str, words: Sequence[str]) -> Sample:
+def _inputs(resolved: Resolved, context: ExecutionContext, model: str, files: Sequence[str]) -> Sample:
     from aegisrt.cli.tensors.inputs import read_inputs
     from aegisrt.core.result import ErrorCode, fail
     from aegisrt.runtime.building.sample import Sample, read_sample
 
     signature = context.signature(model)
     assert signature is not None
-    if words:
-        return Sample(read_inputs(words, signature))
+    if files:
+        return Sample(read_inputs(files, signature))
     options = resolved.manifest.models[model].sample
     if options is None and not signature.inputs:
         return Sample({})
@@ -130,7 +133,7 @@ def _print(result: ExecutionResult, sample: Sample, made_up: bool, format: str) 
     if format != "json":
         print_answer(result, sample, score)
         if made_up:
-            print("the inputs are those that `aegisrt init` made up: give real ones with --input NAME=FILE")
+            print("the inputs were made up by `aegisrt init`: give real ones with --input NAME=FILE")
         return
     from aegisrt.cli.tensors.saved_outputs import plain
     from aegisrt.core.tensor import DataType

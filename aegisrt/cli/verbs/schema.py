@@ -1,4 +1,4 @@
-"""`aegisrt schema`: writes the JSON Schemas."""
+"""`aegisrt schema`: write the JSON Schemas."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
 
 DESCRIPTION = """Write the JSON Schemas of a manifest, of one file of a composition, of the conformance kit, of a
-cell of the CI matrix, and of each backend kind that is installed here, third parties' included. In an editor, begin a
+cell of the CI matrix, and of each installed backend kind, including third parties'. To use one in an editor, begin a
 file with
     # yaml-language-server: $schema=schemas/fragment.schema.json
 
     aegisrt schema
     aegisrt schema --out .vscode/schemas
 
-exit codes: 0 written, 1 the folder cannot be written."""
+exit codes: 0 success, 1 a file cannot be written, 2 a usage error."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Return 0, or 1 where a file cannot be written."""
+def main(argv: Sequence[str]) -> int:
+    """Return 0, or 1 if a file cannot be written."""
     parser = verb_parser("schema", DESCRIPTION, takes="")
-    parser.add_argument("--out", metavar="DIR", default="schemas", help="where to write (default: schemas)")
-    arguments = parse(parser, words)
+    parser.add_argument("--out", metavar="DIR", default="schemas", help="the folder to write to (default: schemas)")
+    arguments = parse(parser, argv)
     from aegisrt.backends.registry import options_by_kind
     from aegisrt.ci.schemas import ci_schemas
     from aegisrt.conformance.schemas import conformance_schemas

@@ -10,7 +10,7 @@ import pytest
 
 from aegisrt.backends.base.backend import Availability
 from aegisrt.backends.onnx.backend import ONNXBackend
-from aegisrt.cli.init.inputs import made_up, sizes
+from aegisrt.cli.init.inputs import generate_inputs, sizes
 from aegisrt.cli.init.manifest import model_name
 from aegisrt.cli.main import main
 from aegisrt.core.resources import configs_dir
@@ -67,11 +67,11 @@ def test_it_says_to_a_person_that_the_inputs_are_made_up(folder, capsys):
     shutil.copy(DIGITS, "digits.onnx")
     assert main(["init", "--backend", "mock"]) == 0
     out = capsys.readouterr().out
-    assert "made up; put real ones in their place" in out
+    assert "made-up inputs; replace them with real ones" in out
     assert "[1,1,8,8]" in out
     assert out.rstrip().endswith("next: aegisrt run aegisrt.yaml")
     assert main(["run", "aegisrt.yaml"]) == 0
-    assert "made up: give real ones with --input" in capsys.readouterr().out
+    assert "made up by `aegisrt init`: give real ones with --input" in capsys.readouterr().out
     np.save("x.npy", np.zeros((1, 1, 8, 8), np.float32))
     assert main(["run", "aegisrt.yaml", "--input", "x.npy"]) == 0
     assert "made up" not in capsys.readouterr().out
@@ -152,12 +152,12 @@ def test_dimensions_of_one_name_have_one_size():
         (),
     )
     assert list(sizes(text, {}).values()) == [(1, 16), (1, 16), (2, 1, 16, 64), (1, 3, 224, 224), (1,), (1,), ()]
-    made = made_up(text, sizes(text, {}))
+    made = generate_inputs(text, sizes(text, {}))
     assert (made["input_ids"] == 0).all()
     assert (made["attention_mask"] == 1).all()
     assert 0 <= made["pixels"].min() < 0.01 < 0.99 < made["pixels"].max() < 1
     assert (made["words"].tolist(), made["rank"].tolist(), made["one"].tolist()) == (["text"], [True], 0)
-    again = made_up(text, sizes(text, {}))
+    again = generate_inputs(text, sizes(text, {}))
     assert all((made[name] == again[name]).all() for name in made)
 
 
@@ -171,9 +171,9 @@ def test_sizes_can_be_given(folder, ask):
 
 @pytest.mark.parametrize(
     ("shape", "said"),
-    [("y=1", "inputs are `xx`, `yy`"), ("1x2", "write --shape NAME=1x3x224x224"), ("xx=1xa", "`1xa` is no shape"),
-     ("xx=1", "the model takes [n,4]"), ("xx=1x5", "the model takes [n,4]"), ("xx=1x", "is no shape"),
-     ("xx=-1x4", "is no shape")],
+    [("y=1", "inputs are `xx`, `yy`"), ("1x2", "write --shape NAME=1x3x224x224"), ("xx=1xa", "`1xa` is not a shape"),
+     ("xx=1", "the model takes [n,4]"), ("xx=1x5", "the model takes [n,4]"), ("xx=1x", "is not a shape"),
+     ("xx=-1x4", "is not a shape")],
 )  # fmt: skip
 def test_a_size_that_does_not_fit_is_told(shape, said, folder, ask):
     write("m.onnx", tensor("xx", FLOAT, ["n", 4]), tensor("yy", FLOAT, [1]))
@@ -284,7 +284,7 @@ def truncated(path: str, share: float) -> None:
         (lambda: truncated("m.onnx", 0.5), [], "DATA_LOSS", 1, "cut short or damaged"),
         (lambda: truncated("m.onnx", 0.01), [], "DATA_LOSS", 1, "cut short or damaged"),
         (lambda: shutil.copy(KIT / "external.onnx", "m.onnx"), [], "NOT_FOUND", 2, "keeps weights in it"),
-        (lambda: shutil.copy(DIGITS, "m.pb"), ["m.pb"], "INVALID_ARGUMENT", 2, "is no .onnx file"),
+        (lambda: shutil.copy(DIGITS, "m.pb"), ["m.pb"], "INVALID_ARGUMENT", 2, "is not an .onnx file"),
         (lambda: write("m.onnx", tensor("x", 17, [1])), [], "UNIMPLEMENTED", 1, "element type 17"),
         (lambda: shutil.copy(DIGITS, "m.onnx"), ["--backend", "tensort"], "INVALID_ARGUMENT", 2, "mean `tensorrt`?"),
         (lambda: shutil.copy(DIGITS, "m.onnx"), ["--backend", "zzz"], "INVALID_ARGUMENT", 2, "backends are `mock`"),

@@ -121,7 +121,7 @@ def test_a_model_that_fails_is_shown_with_what_it_says_and_no_latencies(capsys, 
     assert main(["bench", manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2"]) == 1
     *_, row, said = capsys.readouterr().out.splitlines()
     assert row.split()[:5] == ["aegisrt", "-", "-", "-", "-"]
-    assert said.endswith("requests answered DATA_LOSS: the mock is set to fail")
+    assert said.endswith("requests failed with DATA_LOSS: the mock is set to fail")
 
 
 def test_one_of_several_models_is_named(capsys, manifest, tmp_path):
@@ -131,7 +131,7 @@ def test_one_of_several_models_is_named(capsys, manifest, tmp_path):
     assert (code, found["model"]) == (0, "b")
     with pytest.raises(SystemExit):
         main(["bench", str(two)])
-    assert "say which model: --model a|b" in capsys.readouterr().err
+    assert "name the model: --model a|b" in capsys.readouterr().err
 
 
 def test_text_is_a_table_with_the_ratio(capsys, manifest):
@@ -148,9 +148,9 @@ def test_text_is_a_table_with_the_ratio(capsys, manifest):
         (["--qps", "-1", "--scenario", "server"], "--qps"),
         (["--seconds", "nan"], "--seconds"),
         (["--qps", "ten", "--scenario", "server"], "`ten` is not a number above 0"),
-        (["--rows", "0"], "`0` is not a whole number from 1 on"),
-        (["--rows", "1.5"], "`1.5` is not a whole number from 1 on"),
-        (["--report", "x.txt"], "it writes a .json or a .xml"),
+        (["--rows", "0"], "`0` is not a whole number above 0"),
+        (["--rows", "1.5"], "`1.5` is not a whole number above 0"),
+        (["--report", "x.txt"], "name a .json or a .xml file"),
         (["--model", "n"], "`n` is not a model of the manifest"),
         (["--plot", "missing/x.svg"], "does not exist"),
         (["--scenario", "streams"], "--scenario"),

@@ -90,11 +90,11 @@ def test_without_a_backend_every_known_kind_is_judged(capsys):
         (["--backend", "mock", "--device", "tpu"], "`tpu` is not a device"),
         (["--backend", "mock", "conformance.cyles=3"], "`cyles` is not a field of"),
         (["--backend", "mock", "conformance.options={delay: 3}"], "delay"),
-        (["--backend", "mock", "--report", "report.txt"], "neither .json nor .xml"),
+        (["--backend", "mock", "--report", "report.txt"], "does not end in .json or .xml"),
         (["--backend", "mock", "--report", "none/report.xml"], "the folder of none/report.xml does not exist"),
         (["--backend", "mock", "conformance.device=cpu,cuda"], "several values"),
         (["-m", "conformance.device=(("], "cannot be read"),
-        (["deploy.yaml"], "it takes no manifest"),
+        (["deploy.yaml"], "this verb takes no manifest"),
         (["--list", "--check", "nothing.*"], "no check matches `nothing.*`"),
     ],
 )

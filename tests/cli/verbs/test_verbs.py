@@ -50,7 +50,7 @@ def test_run_answers_one_document(deploy, ask):
 def test_run_prints_for_a_person(deploy, capsys):
     assert main(["run", deploy]) == 0
     out = capsys.readouterr().out
-    assert "accuracy 1.0000 (4 of 4 right)" in out
+    assert "accuracy 1.0000 (4 of 4 correct)" in out
     assert "double on mock, device cpu" in out
 
 
@@ -79,17 +79,17 @@ def test_run_reads_inputs_and_writes_outputs(deploy, ask, tmp_path, name, value)
     ("words", "code", "status", "said"),
     [
         (("--model", "doubel"), "INVALID_ARGUMENT", 2, "did you mean `double`?"),
-        (("--input", "x=none.npy"), "NOT_FOUND", 2, "there is no such file"),
+        (("--input", "x=none.npy"), "NOT_FOUND", 2, "the file does not exist"),
         (("--input", "z=x.npy"), "INVALID_ARGUMENT", 2, "`z` is not an input"),
-        (("--input", "x=deploy.yaml"), "INVALID_ARGUMENT", 2, "kind of file is not known"),
+        (("--input", "x=deploy.yaml"), "INVALID_ARGUMENT", 2, "unknown kind of file"),
         (("--input", "x=y.npy"), "INVALID_ARGUMENT", 1, "`x` is INT64, the model takes FP32"),
-        (("--output", "out.txt"), "INVALID_ARGUMENT", 2, "kind of file is not known"),
+        (("--output", "out.txt"), "INVALID_ARGUMENT", 2, "unknown kind of file"),
         (("--output", "none/out.npz"), "NOT_FOUND", 2, "does not exist"),
         (("backends.mock.fail_execute=RESOURCE_EXHAUSTED",), "RESOURCE_EXHAUSTED", 1, "set to fail"),
         (("backends.mock.fail_load=UNAVAILABLE",), "UNAVAILABLE", 1, "set to fail at load"),
         (("backends.mock.delay_m=1",), "INVALID_ARGUMENT", 2, "delay_m"),
         (("~models.double.sample",), "INVALID_ARGUMENT", 2, "has no sample"),
-        (("nonsense",), "INVALID_ARGUMENT", 2, "`nonsense` is no manifest"),
+        (("nonsense",), "INVALID_ARGUMENT", 2, "`nonsense` is neither a manifest"),
     ],
 )
 def test_what_a_person_does_wrong_is_one_document_and_no_traceback(deploy, capsys, words, code, status, said):

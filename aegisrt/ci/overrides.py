@@ -1,4 +1,4 @@
-"""`sorted_words`: the overrides of `aegisrt ci-matrix`, by what they are of, once for each combination of a sweep."""
+"""`split_overrides`: overrides of `aegisrt ci-matrix` by their target, for each combination of a sweep."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from aegisrt.manifest.errors import manifest_error
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """Overrides by what they are of."""
+class SplitOverrides:
+    """Overrides by their target."""
 
     chosen: tuple[str, ...]
-    """Of `ci=NAME`: the cell; empty stands for all."""
+    """The cells of `ci=NAME`; empty means all."""
     own: tuple[str, ...]
-    """Of a cell's fields: `ci.python=3.12`."""
+    """Overrides of a cell's fields: `ci.python=3.12`."""
     deployment: tuple[str, ...]
-    """Of the packaged demo: `backends.trt.precision=fp16`."""
+    """Overrides of the packaged demo: `backends.trt.precision=fp16`."""
     swept: tuple[str, ...]
-    """Those of one's fields and of the demo that a sweep gives several values; they set the cells apart."""
+    """The overrides with several values in a sweep; they distinguish the entries of a cell."""
 
 
-def sorted_words(overrides: Sequence[str], multirun: bool) -> Result[list[Words]]:
-    """Return the overrides of each combination of a sweep; without `multirun`, of the one that they are."""
-    found = [wrong for text in overrides if (wrong := _misplaced(text)) is not None]
-    if found:
-        return Err(manifest_error(found, "the command line"))
+def split_overrides(overrides: Sequence[str], multirun: bool) -> Result[list[SplitOverrides]]:
+    """Return the split overrides of each combination of a sweep; without `multirun`, of the only one."""
+    diagnostics = [diagnostic for text in overrides if (diagnostic := _misplaced(text)) is not None]
+    if diagnostics:
+        return Err(manifest_error(diagnostics, "the command line"))
     expanded = expand_sweep(overrides) if multirun else Ok([list(overrides)])
     if isinstance(expanded, Err):
         return expanded
-    return Ok([_sorted(texts, overrides) for texts in expanded.value])
+    return Ok([_split(texts, overrides) for texts in expanded.value])
 
 
-def _sorted(texts: Sequence[str], before: Sequence[str]) -> Words:
-    swept = [text for text, whole in zip(texts, before, strict=True) if text != whole and _key(text) != GROUP]
+def _split(texts: Sequence[str], unexpanded: Sequence[str]) -> SplitOverrides:
+    swept = [text for text, whole in zip(texts, unexpanded, strict=True) if text != whole and _key(text) != GROUP]
     by_head = [(_key(text).partition(".")[0], text) for text in texts]
-    return Words(
+    return SplitOverrides(
         chosen=tuple(text.partition("=")[2].strip() for text in texts if _key(text) == GROUP),
         own=tuple(text for head, text in by_head if head == GROUP and _key(text) != GROUP),
         deployment=tuple(text for head, text in by_head if head != GROUP),
@@ -52,16 +52,16 @@ def _sorted(texts: Sequence[str], before: Sequence[str]) -> Words:
 
 
 def _misplaced(text: str) -> Diagnostic | None:
-    """Return what is wrong with an override's form: a field without its `ci.`, blanks, no choice of one cell."""
+    """Return a diagnostic for an override's form: a field without `ci.`, blanks, a list of cells."""
     key = _key(text)
     start = len(text) - len(text.lstrip("+~ "))
     place = place_in(text, start, start + len(key))
     if key.partition(".")[0] in set(CellOptions.model_fields) - {*TOP, "backend", "device", "conformance"}:
         hint = f"write `ci.{text[start:]}`"
-        message = f"`{key}` is a field of a cell, which is under `ci`"
+        message = f"`{key}` is a field of a cell, so it belongs under `ci`"
         return Diagnostic("unknown-field", message, place, path=key, label=f"did you mean `ci.{key}`?", hint=hint)
     if key.partition(".")[0] != GROUP and any(char.isspace() for char in text):
-        message, hint = f"`{key}` is handed on to the cell, and has blanks", "write it without: `a=[1,2]`, `a={b:1}`"
+        message, hint = f"`{key}` is passed to the cell, and contains blanks", "write it without: `a=[1,2]`, `a={b:1}`"
         return Diagnostic("bad-override", message, place_in(text, 0, len(text)), path=key, hint=hint)
     if key == GROUP and (text.startswith("~") or "[" in text):
         hint = "write `ci=NAME` for one cell, and `-m ci=NAME,NAME` for several"

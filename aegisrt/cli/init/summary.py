@@ -1,4 +1,4 @@
-"""What `aegisrt init` says that it wrote, and the next command."""
+"""The output of `aegisrt init`: the files that it wrote, and the next command."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.base.loaded import NO_TENSOR_HINT
-from aegisrt.cli.init.inputs import told
+from aegisrt.cli.init.inputs import fill_name
 from aegisrt.cli.init.manifest import Start
 from aegisrt.cli.output import print_json
 from aegisrt.core.sidecar import signature_json
 from aegisrt.core.tensor import shape_text
 
 
-def tell(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | None, format: str) -> None:  # noqa: A002
-    """Print what was written; `why_none` is why no inputs were made up."""
+def print_summary(
+    start: Start,
+    backend: type[RuntimeBackend[Any]],
+    why_none: str | None,
+    format: str,  # noqa: A002
+) -> None:
+    """Print which files were written; `why_none` is the reason if no inputs were made up."""
     if format == "json":
         print_json(_document(start, backend))
     else:
@@ -45,14 +50,14 @@ def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | Non
 
     print(f"{start.target}: model `{start.name}` on backend `{start.backend}`")
     if start.sample:
-        print(f"{start.target.with_name(start.sample)}: inputs that are made up; put real ones in their place\n")
-        rows = [(str(spec), shape_text(start.shapes[spec.name]), told(spec)) for spec in start.signature.inputs]
+        print(f"{start.target.with_name(start.sample)}: made-up inputs; replace them with real ones\n")
+        rows = [(str(spec), shape_text(start.shapes[spec.name]), fill_name(spec)) for spec in start.signature.inputs]
         print_table(("input", "made up", "filled with"), rows)
     elif why_none:
         print(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")
     if start.signature.omitted:
         left = ", ".join(f"`{name}` ({kind})" for name, kind in start.signature.omitted)
-        print(f"\nleft out of the answers, as no tensor: {left}\n    {NO_TENSOR_HINT}")
+        print(f"\nomitted from the answers, because they are not tensors: {left}\n    {NO_TENSOR_HINT}")
     state = backend.availability()
     if not state.available:
         print(f"\nit cannot run here yet: {state.reason}\n    {state.install}")
