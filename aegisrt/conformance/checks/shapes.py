@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares
+from aegisrt.conformance.references.compare import difference
+from aegisrt.conformance.references.models import REFERENCES
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Ok
+from aegisrt.core.tensor import Array
 
 _NEEDS = [declares("dynamic_shapes")]
 _STALE = "Size every buffer, profile and captured graph from the inputs of this call; key what is cached by shape."
@@ -90,3 +97,47 @@ def two_inputs_one_name(subject: Subject) -> None:
     if isinstance(result, Ok):
         raise verdict.Failed(f"5 and 3 elements for one `n`: wanted an error, got {result.value.outputs}")
     subject.serves(backend, "pair", 1, n=6, when="after inputs that disagree")
+
+
+@check(
+    "shapes.rows-are-independent",
+    needs=_NEEDS,
+    why="`batching` joins the rows of several callers into one call. An engine that sorts, scales or pads over the "
+    "whole call gives one caller numbers that depend on the other callers, without an error.",
+    fix="Do not sort, rescale or pad over the batch in `_execute`; if the engine must, declare dynamic_shapes=False.",
+)
+def rows_are_independent(subject: Subject) -> None:
+    """Rows of one call are answered as if each came alone, whatever their order and whatever is beside them."""
+    tried = 0
+    for name, rows in _ROW_WISE.items():
+        try:
+            backend = subject.loaded(name)
+        except verdict.Skipped:
+            continue
+        tried += 1
+        inputs = subject.inputs(name, **{rows: 6})
+        single = [{key: value[row : row + 1] for key, value in inputs.items()} for row in range(6)]
+        answers = [subject.call(backend, row).outputs for row in single]
+        for what, arrange in _ARRANGEMENTS.items():
+            arranged = {key: arrange(value)[0] for key, value in inputs.items()}
+            outputs = subject.call(backend, arranged, f"execute with rows {what}").outputs
+            for output, value in outputs.items():
+                alone = np.concatenate([answer[output] for answer in answers])
+                sent, theirs = arrange(alone)
+                verdict.that(len(value) == len(sent), f"`{name}` with rows {what}: {len(sent)} in, {len(value)} out")
+                problem = difference(value[theirs], alone, subject.tolerance(REFERENCES[name], output))
+                where = f"`{name}` with rows {what}: `{output}`"
+                verdict.that(problem is None, f"{where} differs from the rows alone: {problem}")
+    if not tried:
+        raise verdict.Skipped(f"declares no model for `{next(iter(_ROW_WISE))}`")
+
+
+_ROW_WISE = {"batch": "batch", "rows-and-columns": "rows", "pair": "n"}
+"""Reference models whose rows do not depend on each other, and their dimension of rows."""
+_ARRANGEMENTS: dict[str, Callable[[Array], tuple[Array, slice]]] = {
+    "together": lambda x: (x, slice(6)),
+    "in reverse order": lambda x: (np.ascontiguousarray(x[::-1]), slice(None, None, -1)),
+    "beside rows a thousand times as large": lambda x: (np.concatenate([x * 1000, x]).astype(x.dtype), slice(6, 12)),
+    "before rows of zeros": lambda x: (np.concatenate([x, np.zeros_like(x[:2])]), slice(6)),
+}
+"""How six rows are sent, and which rows of the answer are theirs."""

@@ -91,3 +91,35 @@ class PadsTheShorterInput(MockBackend):
         longest = max((value.shape[0] for value in inputs.values() if value.ndim == 1), default=0)
         padded = {name: np.resize(value, longest) if value.ndim == 1 else value for name, value in inputs.items()}
         return super()._execute(slot, padded, outputs)
+
+
+@defect("shapes.rows-are-independent", "`batch` with rows together: `y` differs from the rows alone: wanted")
+class SortsTheRowsOfABatch(Altering):
+    """As a suppression over the whole batch does, instead of over each row."""
+
+    def alter(self, value):
+        return value[np.argsort(value[:, 0])].copy() if value.ndim == 2 else value
+
+
+@defect("shapes.rows-are-independent", "`batch` with rows beside rows a thousand times as large: `y` differs")
+class ScalesByTheLargestRow(Altering):
+    """Rounds to a millionth of the largest value in the batch: exact enough, until a row of another scale comes."""
+
+    def alter(self, value):
+        step = np.abs(value).max(initial=0) / (1 << 21)
+        return (np.round(value / step) * step).astype(value.dtype) if step and value.ndim == 2 else value
+
+
+@defect("shapes.rows-are-independent", "`batch` with rows together: 6 in, 8 out")
+class AnswersItsPaddingToo(Altering):
+    def alter(self, value):
+        rows = len(value) if value.ndim == 2 and len(value) > 1 else 0
+        return np.concatenate([value, np.zeros((-rows % 4, *value.shape[1:]), value.dtype)]) if rows else value
+
+
+@defect("shapes.rows-are-independent", "`batch` with rows together: `y` differs from the rows alone")
+class FillsABatchUpAndAnswersItsEnd(Altering):
+    def alter(self, value):
+        if value.ndim != 2 or len(value) < 2:
+            return value
+        return np.concatenate([value, np.repeat(value[:1], -len(value) % 4, axis=0)])[-len(value) :].copy()
