@@ -20,13 +20,13 @@ def single_stream(run: ScenarioRun) -> None:
     while (now := perf_counter_ns()) < end:
         bare_first = run.against_bare and order.random() < 0.5
         if bare_first:
-            time_bare(next_bare(), run.bare)
+            time_bare((next_bare(),), run.bare)
         request = next_request()
         started = perf_counter_ns()
         result = execute(request)
         record(run.ours, result, started, perf_counter_ns())
         if run.against_bare and not bare_first:
-            time_bare(next_bare(), run.bare)
+            time_bare((next_bare(),), run.bare)
         if not run.ours.samples % 1000:
             run.progress(int(run.seconds * 1e9) - (end - now), int(run.seconds * 1e9), "single-stream")
     # The two kinds alternate call by call, so that each kind's own time is the sum of its calls.
@@ -56,9 +56,6 @@ def multi_stream_bare(run: ScenarioRun, turn: int) -> None:  # noqa: ARG001
     """Make 8 bare calls one after the other, as one query, for one turn."""
     _, next_bare = run.workload.in_turn()
     began = perf_counter_ns()
-    while (started := perf_counter_ns()) < began + run.turn_ns:
-        for _ in range(STREAMS):
-            next_bare()()
-        run.bare.latencies_ns.append(perf_counter_ns() - started)
-        run.bare.samples += STREAMS
+    while perf_counter_ns() < began + run.turn_ns:
+        time_bare((next_bare() for _ in range(STREAMS)), run.bare)
     run.bare.elapsed_ns += perf_counter_ns() - began

@@ -39,7 +39,7 @@ def offline_bare(run: ScenarioRun, turn: int) -> None:  # noqa: ARG001
     _, next_bare = run.workload.in_turn()
     began = perf_counter_ns()
     while perf_counter_ns() < began + run.turn_ns:
-        time_bare(next_bare(), run.bare)
+        time_bare((next_bare(),), run.bare)
     run.bare.elapsed_ns += perf_counter_ns() - began
 
 
@@ -61,9 +61,7 @@ def server_bare(run: ScenarioRun, turn: int) -> None:
     _, next_bare = run.workload.in_turn()
     began = perf_counter_ns()
     for due in _arrivals(run, turn, began, "the bare engine, one call at a time,"):
-        next_bare()()
-        run.bare.latencies_ns.append(perf_counter_ns() - due)
-        run.bare.samples += 1
+        time_bare((next_bare(),), run.bare, due)
     run.bare.elapsed_ns += perf_counter_ns() - began
 
 

@@ -57,13 +57,19 @@ class BenchReport:
             document |= {"bare": self.bare.to_json(), "ratio": self.ours.over(self.bare)}
         return document
 
+    @property
+    def failures(self) -> list[str]:
+        """Return for each code with which requests failed, of either side, their count and message."""
+        sides = (self.ours,) if self.bare is None else (self.ours, self.bare)
+        return [f"{count} {code}: {side.messages[code]}" for side in sides for code, count in side.errors.items()]
+
     def to_junit(self) -> bytes:
         """Return JUnit XML: one test case, which fails if a request failed; the numbers are its suite's properties."""
-        failed = sum(self.ours.errors.values())
         classname, seconds = f"bench.{self.backend}.{self.model}", self.load.seconds
         case = JUnitCase(classname, self.scenario, seconds)
-        if failed:
-            text = "; ".join(f"{count} {code}: {self.ours.messages[code]}" for code, count in self.ours.errors.items())
+        if self.failures:
+            failed = sum(sum(side.errors.values()) for side in (self.ours, self.bare) if side is not None)
+            text = "; ".join(self.failures)
             case = replace(case, outcome="failed", message=f"{failed} requests failed", type="requests", text=text)
         suite = JUnitSuite(f"{self.model} on {self.backend}", [case], dict(self._numbers()))
         return junit_xml("aegisrt bench", [suite])
@@ -72,11 +78,13 @@ class BenchReport:
         yield from environment().items()
         for prefix, summary in (("", self.ours), ("bare.", self.bare)):
             if summary is not None:
-                yield from ((f"{prefix}latency_us.{name}", round(us, 3)) for name, us in summary.latency_us.items())
+                latencies = summary.to_json()["latency_us"]
+                yield from ((f"{prefix}latency_us.{name}", us) for name, us in latencies.items() if us is not None)
                 yield f"{prefix}throughput_per_s", round(summary.throughput_per_s, 3)
                 yield f"{prefix}count", summary.count
         if self.bare is not None:
-            yield from ((f"ratio.{name}", ratio) for name, ratio in self.ours.over(self.bare).items())
+            ratios = self.ours.over(self.bare)
+            yield from ((f"ratio.{name}", ratio) for name, ratio in ratios.items() if ratio is not None)
 
 
 def benchmark(
@@ -120,7 +128,8 @@ def sweep(context: ExecutionContext, model: str, load: Load, progress: Progress 
 
 
 def _capacity(workload: Workload, seconds: float) -> float:
-    """Return how many requests a second are answered if all are there at once."""
+    """Return how many requests a second succeed if all are there at once; if none does, how many fail."""
     run = ScenarioRun(workload, min(1.0, seconds))
     measure(run, "offline")
-    return max(1.0, run.ours.summary().throughput_per_s)
+    count = run.ours.samples or sum(run.ours.errors.values())
+    return max(1.0, count / (run.ours.elapsed_ns / 1e9))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from aegisrt.bench.summary import RequestTimes
 from aegisrt.bench.workload import Workload
 from aegisrt.core.request import ExecutionResult
-from aegisrt.core.result import Ok, Result
+from aegisrt.core.result import Error, ErrorCode, Ok, Result
 
 TURNS = 5
 
@@ -49,10 +49,17 @@ def record(times: RequestTimes, result: Result[ExecutionResult], since_ns: int, 
         times.failed(result.error)
 
 
-def time_bare(call: Callable[[], object], times: RequestTimes) -> None:
-    """Make the bare engine's call and add its latency."""
+def time_bare(calls: Iterable[Callable[[], object]], times: RequestTimes, since_ns: int | None = None) -> None:
+    """Make the bare engine's calls of one query and add its latency, since now or `since_ns`; or count them failed."""
     started = perf_counter_ns()
-    call()
-    elapsed = perf_counter_ns() - started
-    times.latencies_ns.append(elapsed)
-    times.samples += 1
+    answered = 0
+    try:
+        for call in calls:
+            call()
+            answered += 1
+    except Exception as error:  # noqa: BLE001  (the bare engine has no Result: it may raise anything)
+        text = f"the bare engine raised {type(error).__name__}: {error}".partition("\n")[0]
+        times.failed(Error(ErrorCode.INTERNAL, text))
+    else:
+        times.latencies_ns.append(perf_counter_ns() - (started if since_ns is None else since_ns))
+    times.samples += answered

@@ -17,7 +17,8 @@ from typing import Literal, TypeAlias
 
 from aegisrt.bench.closed_loops import multi_stream, multi_stream_bare, single_stream
 from aegisrt.bench.open_loops import offline, offline_bare, server, server_bare
-from aegisrt.bench.scenario_run import TURNS, ScenarioRun
+from aegisrt.bench.scenario_run import TURNS, ScenarioRun, time_bare
+from aegisrt.bench.summary import RequestTimes
 
 Scenario: TypeAlias = Literal["single-stream", "multi-stream", "offline", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "server")
@@ -52,6 +53,6 @@ def _warm_up(run: ScenarioRun) -> None:
         run.workload.context.execute(next_request())
         run.workload.context.submit(next_request()).result()
         if run.against_bare:
-            next_bare()()
+            time_bare((next_bare(),), RequestTimes())
         if count >= 2 and perf_counter_ns() > end:
             break

@@ -40,10 +40,10 @@ class RequestTimes:
         self.messages.setdefault(error.code, error.message)
 
     def summary(self) -> Summary:
-        """Return the summary of all turns; if nothing was answered, all numbers are 0."""
+        """Return the summary of all turns; if nothing was answered, every latency is None."""
         times_us = [latency / 1e3 for latency in self.latencies_ns]
-        latency_us = {f"p{percent}": percentile(times_us, percent) if times_us else 0.0 for percent in PERCENTILES}
-        latency_us["mean"] = fmean(times_us) if times_us else 0.0
+        latency_us = {f"p{percent}": percentile(times_us, percent) if times_us else None for percent in PERCENTILES}
+        latency_us["mean"] = fmean(times_us) if times_us else None
         rate = self.samples / (self.elapsed_ns / 1e9) if self.elapsed_ns else 0.0
         return Summary(latency_us, rate, len(times_us), dict(self.errors), self.messages)
 
@@ -52,8 +52,8 @@ class RequestTimes:
 class Summary:
     """Latencies in microseconds, and samples a second."""
 
-    latency_us: dict[str, float]
-    """`p50`, `p90`, `p99` (nearest rank) and `mean`."""
+    latency_us: dict[str, float | None]
+    """`p50`, `p90`, `p99` (nearest rank) and `mean`; None if nothing was answered."""
     throughput_per_s: float
     count: int
     """Latencies that were measured."""
@@ -68,15 +68,22 @@ class Summary:
             "throughput_per_s": round(self.throughput_per_s, 3),
             "count": self.count,
             "errors": self.errors,
+            "messages": self.messages,
         }
 
-    def over(self, bare: Summary) -> dict[str, float]:
-        """Return this summary's numbers divided by the bare engine's; for latencies less is better, for rates more."""
-        ratios = {name: value / bare.latency_us[name] for name, value in self.latency_us.items() if bare.count}
-        if bare.throughput_per_s:
-            ratios["throughput"] = self.throughput_per_s / bare.throughput_per_s
+    def over(self, bare: Summary) -> dict[str, float | None]:
+        """Return this summary's numbers divided by the bare engine's; for latencies less is better, for rates more.
+
+        A ratio is None if either side answered nothing.
+        """
+        ratios = {name: _ratio(value, bare.latency_us[name]) for name, value in self.latency_us.items()}
+        ratios["throughput"] = _ratio(self.throughput_per_s or None, bare.throughput_per_s)
         return _rounded(ratios.items())
 
 
-def _rounded(items: Iterable[tuple[str, float]]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in items}
+def _ratio(ours: float | None, bare: float | None) -> float | None:
+    return ours / bare if ours is not None and bare else None
+
+
+def _rounded(items: Iterable[tuple[str, float | None]]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 3) for name, value in items}

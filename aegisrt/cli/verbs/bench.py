@@ -14,7 +14,6 @@ from aegisrt.cli.output import print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.bench.report import BenchReport, Load
-    from aegisrt.bench.summary import Summary
     from aegisrt.runtime.context import ExecutionContext
 
 SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
@@ -121,7 +120,7 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
         print_json(document)
     else:
         _print(report)
-    return 1 if report.ours.errors else 0
+    return 1 if report.failures else 0
 
 
 def _write(path: Path, report: BenchReport, document: dict[str, Any]) -> None:
@@ -141,7 +140,9 @@ def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list
         reports = sweep(context, model, load, progress)
     lines = {
         f"{kind} {name}": [
-            (report.load.qps or 0.0, summary.latency_us[name]) for report, summary in pairs if summary.count
+            (report.load.qps or 0.0, latency)
+            for report, summary in pairs
+            if (latency := summary.latency_us[name]) is not None
         ]
         for kind, pairs in (
             ("aegisrt", [(report, report.ours) for report in reports]),
@@ -163,18 +164,24 @@ def _print(report: BenchReport) -> None:
     names = ("p50", "p90", "p99", "mean")
     rows = [("aegisrt", report.ours), *([("bare", report.bare)] if report.bare is not None else [])]
     cells = [
-        (kind, *(_shown(summary, name) for name in names), f"{summary.throughput_per_s:.0f}", str(summary.count))
+        (
+            kind,
+            *(_shown(summary.latency_us[name], 1) for name in names),
+            f"{summary.throughput_per_s:.0f}",
+            str(summary.count),
+        )
         for kind, summary in rows
     ]
     if report.bare is not None and report.ours.count:
         ratio = report.ours.over(report.bare)
-        cells.append(("ratio", *(f"{ratio[name]:.3f}" for name in names), f"{ratio['throughput']:.3f}", ""))
+        cells.append(("ratio", *(_shown(ratio[name], 3) for name in (*names, "throughput")), ""))
     rate = f" at {report.load.qps:.0f} requests per second" if report.load.qps is not None else ""
     title = f"{report.scenario}{rate}, model {report.model} on {report.backend}, {report.load.seconds:g} s"
     print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
-    for code, count in report.ours.errors.items():
-        print(f"{count} requests failed with {code}: {report.ours.messages[code]}")
+    for failure in report.failures:
+        count, _, error = failure.partition(" ")
+        print(f"{count} requests failed with {error}")
 
 
-def _shown(summary: Summary, name: str) -> str:
-    return f"{summary.latency_us[name]:.1f}" if summary.count else "-"
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

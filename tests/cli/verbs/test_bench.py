@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 
 from aegisrt.cli.main import main
@@ -62,6 +63,55 @@ def test_failing_requests_are_counted_and_fail_the_verb(capsys, manifest):
     assert code == 1
     assert set(found["errors"]) == {"DATA_LOSS"}
     assert found["count"] == 0
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("bare", [[], ["--against", "bare"]], ids=["alone", "against"])
+def test_where_every_request_fails_latencies_are_null_and_the_message_is_shown(capsys, manifest, scenario, bare):
+    words = [manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2", "--scenario", scenario, *bare]
+    code, found = bench(capsys, *words)
+    assert code == 1
+    assert found["latency_us"] == dict.fromkeys(("p50", "p90", "p99", "mean"))
+    assert (found["throughput_per_s"], found["count"]) == (0, 0)
+    assert found["errors"]["DATA_LOSS"] > 0
+    assert found["messages"] == {"DATA_LOSS": "the mock is set to fail"}
+    if bare:
+        assert set(found["ratio"].values()) == {None}
+
+
+@pytest.fixture
+def out_of_range(tmp_path):
+    """Return a manifest whose model looks its input up among two numbers; its sample asks for the tenth."""
+    from tests.backends.onnx_models import INT64, model, node, save, tensor, weight
+
+    table = weight("table", np.ones(2, np.float32))
+    lookup = model([node("Gather", "table x", "y")], [tensor("x", INT64)], [tensor("y")], [table])
+    save(tmp_path, lookup, "lookup.onnx")
+    np.savez(tmp_path / "tenth.npz", x=np.full(4, 9, np.int64))
+    manifest = tmp_path / "lookup.yaml"
+    manifest.write_text("models:\n  m: {path: lookup.onnx, backend: onnx, sample: {inputs: tenth.npz}}\n")
+    return str(manifest)
+
+
+@pytest.mark.engine("onnx")
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_bare_engine_that_raises_is_a_failure_and_no_traceback(capsys, out_of_range, scenario):
+    words = [out_of_range, "--seconds", "0.2", "--against", "bare", "--scenario", scenario]
+    code, found = bench(capsys, *words)
+    assert code == 1
+    assert set(found["errors"]) == {"INVALID_ARGUMENT"}
+    assert set(found["bare"]["latency_us"].values()) == {None}
+    assert found["bare"]["errors"]["INTERNAL"] > 0
+    assert found["bare"]["messages"]["INTERNAL"].startswith("the bare engine raised InvalidArgument: ")
+
+
+def test_some_requests_that_fail_leave_the_latencies_of_the_others(capsys, manifest):
+    """A queue of two rejects most of eight requests at once."""
+    words = [manifest, "backends.mock.delay_ms=2", "models.m.queue.max_queue_size=2", "models.m.batching=null"]
+    code, found = bench(capsys, *words, "--seconds", "0.3", "--scenario", "server", "--qps", "2000")
+    assert code == 1
+    assert found["errors"]["RESOURCE_EXHAUSTED"] > 0
+    assert found["latency_us"]["p50"] > 0
 
 
 def test_the_report_and_the_plot_are_written(capsys, manifest, tmp_path):
