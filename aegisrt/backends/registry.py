@@ -52,8 +52,9 @@ def collect(declared: Iterable[BackendEntry]) -> Result[dict[str, BackendEntry]]
 def backend_class(kind: str) -> Result[type[RuntimeBackend[Any]]]:
     """Return the class of a backend kind.
 
-    NOT_FOUND for an unknown kind, UNAVAILABLE where its module does not import, INVALID_ARGUMENT where its entry
-    point is no backend.
+    NOT_FOUND: if the kind is unknown.
+    UNAVAILABLE: if its module does not import.
+    INVALID_ARGUMENT: if its entry point is not a backend.
     """
     found = entries()
     if isinstance(found, Err):
@@ -68,7 +69,7 @@ def backend_class(kind: str) -> Result[type[RuntimeBackend[Any]]]:
 def options_by_kind() -> Result[dict[str, type[BackendOptions]]]:
     """Return the options class of each known kind.
 
-    A kind whose module does not import has one that takes any field, so that its error is told where it is used.
+    A kind whose module does not import has options that take any field: its error is reported when it is used.
     """
     found = entries()
     if isinstance(found, Err):
@@ -103,7 +104,7 @@ def _imported(entry: BackendEntry) -> Result[type[RuntimeBackend[Any]]]:
     whose = f"backend `{entry.kind}` of `{entry.distribution}`"
     try:
         loaded = point.load()
-    except Exception as error:  # noqa: BLE001  (somebody else's module may raise anything)
+    except Exception as error:  # noqa: BLE001  (a third party's module may raise anything)
         message = f"{whose} does not import: {entry.target}"
         return Err(Error(ErrorCode.UNAVAILABLE, message, f"reinstall `{entry.distribution}`", cause=repr(error)))
     if not (isinstance(loaded, type) and issubclass(loaded, RuntimeBackend)):
