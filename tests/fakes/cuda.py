@@ -54,6 +54,8 @@ class FakeCuda:
         """Ordinal of the GPU by the address of an allocation, where it is not the first one."""
         self.managed = set()
         self.pinned = {}
+        self.destroyed = []
+        """Addresses that pycuda's destructors had to free: on a lost device each prints a warning."""
         self.streams = {}
         self.contexts = {}
         """Handle of the context of each stream and event: kernels need that one, and a record that both have the same,
@@ -345,18 +347,25 @@ class FakeCuda:
             def _free(self):
                 del cuda.allocations[self.address]
 
+            def __del__(self):
+                cuda.destroyed += [self.address] * (self.address in cuda.allocations)
+
         class HostAllocation:
             def __init__(self, size):
                 self.memory = np.zeros(size, np.uint8)
                 self.__array_interface__ = self.memory.__array_interface__
-                cuda.pinned[self.memory.ctypes.data] = self
+                self.address = self.memory.ctypes.data
+                cuda.pinned[self.address] = size
 
             def free(self):
                 check()
                 cuda.watch("HostAllocation.free", self._free)
 
             def _free(self):
-                del cuda.pinned[self.memory.ctypes.data]
+                del cuda.pinned[self.address]
+
+            def __del__(self):
+                cuda.destroyed += [self.address] * (cuda.pinned.pop(self.address, None) is not None)
 
         def check():
             if not cuda.stack:

@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base.description import Availability, OptionsT
-from aegisrt.backends.base.failures import not_a_request, not_loaded
+from aegisrt.backends.base.failures import not_a_request
 from aegisrt.backends.base.hooks import EngineT, SlotT
 from aegisrt.backends.base.lifecycle import Lifecycle, Names
 from aegisrt.backends.base.loaded import Loaded
@@ -60,7 +60,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
             with self._gate:
                 loaded = self._loaded
                 if loaded is None:
-                    return not_loaded(self._model)
+                    return self._not_loaded()
                 loaded.users += 1
                 used = loaded  # Python handles no signal between these two statements, so the count is always undone
             return self._run(loaded, request, entered)
@@ -85,7 +85,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         """Return a request's inputs as the engine would get them; the errors of `execute` before the engine runs."""
         loaded = self._loaded
         if loaded is None:
-            return not_loaded(self._model)
+            return self._not_loaded()
         try:
             inputs, _ = self._checked(loaded, request)
             return Ok(inputs)
@@ -99,7 +99,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         """
         loaded = self._loaded
         if loaded is None:
-            return not_loaded(self._model)
+            return self._not_loaded()
         try:
             inputs, wanted = self._checked(loaded, request)
         except Exception as error:  # noqa: BLE001
@@ -151,7 +151,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         UNIMPLEMENTED: if the engine does not report them.
         """
         if self._loaded is None:
-            return not_loaded(self._model)
+            return self._not_loaded()
         try:
             return Ok(self._memory())
         except Exception as error:  # noqa: BLE001

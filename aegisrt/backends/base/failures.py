@@ -37,6 +37,13 @@ def not_loaded(model: str | None) -> Err:
     return Err(Error(ErrorCode.NOT_LOADED, message, "deploy the manifest again"))
 
 
+def loaded_before_fork(model: str | None) -> Err:
+    """Return FAILED_PRECONDITION: in a child, for a model that was loaded before the fork."""
+    which = "the model" if model is None else f"model `{model}`"
+    message = f"{which} was loaded by the process that this one was forked from"
+    return Err(Error(ErrorCode.FAILED_PRECONDITION, message, "load it after the fork, in each process"))
+
+
 def not_a_request(value: object) -> Err:
     """Return the error for an argument that is not a request."""
     message = f"execute takes an ExecutionRequest, not a {type(value).__name__}"

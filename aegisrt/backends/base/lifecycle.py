@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from aegisrt.backends.base.description import OptionsT
-from aegisrt.backends.base.failures import engine_failure
+from aegisrt.backends.base.failures import engine_failure, loaded_before_fork, not_loaded
+from aegisrt.backends.base.forked import watch_forks
 from aegisrt.backends.base.hooks import EngineT, Hooks, SlotT
 from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.readable import readable_file
+from aegisrt.core.immortal import immortalize
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Signature
@@ -64,6 +66,12 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         self._model = names.model if names else None
         self._backend = (names.backend if names else None) or self.kind
         self._loaded: Loaded[EngineT, SlotT] | None = None
+        self._is_copy = False
+        """Whether a model was loaded when this process was forked, and none has been since."""
+        self._new_locks()
+        watch_forks(self)
+
+    def _new_locks(self) -> None:
         self._gate = threading.Lock()
         self._idle = threading.Condition(self._gate)
         self._changing = threading.Lock()
@@ -134,10 +142,20 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
     def _swap(self, fresh: Loaded[EngineT, SlotT] | None) -> Error | None:
         """Replace the loaded model, wait for the calls in the old one and release it; return any error of that."""
         with self._gate:
-            old, self._loaded = self._loaded, fresh
+            old, self._loaded, self._is_copy = self._loaded, fresh, False
             while old is not None and old.users:
                 self._idle.wait()
         return self._release(old.engine, old.slots) if old is not None else None
+
+    def _become_copy(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        self._new_locks()  # a thread that is not in this process may hold the old ones
+        if loaded is not None:
+            self._is_copy = True
+            immortalize(loaded)
+
+    def _not_loaded(self) -> Err:
+        return loaded_before_fork(self._model) if self._is_copy else not_loaded(self._model)
 
     def _release(self, engine: EngineT, slots: list[SlotT]) -> Error | None:
         problem: Error | None = None

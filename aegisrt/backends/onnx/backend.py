@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.onnx.cuda_binding import runs_bound
@@ -45,7 +45,30 @@ class _LoadedSessions:
     """Whether the instances bind memory on the GPU instead of calling `run`."""
 
 
-class ONNXBackend(RuntimeBackend[ONNXOptions]):
+class _Slot(Protocol):
+    """One instance of a loaded model."""
+
+    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        """Return the values of `outputs`, in that order."""
+
+    def close(self) -> None:
+        """Release what the instance holds."""
+
+
+@dataclass(slots=True, eq=False)
+class _SharedSession:
+    """An instance that has nothing of its own: all of them run the one session of the model."""
+
+    loaded: _LoadedSessions
+
+    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        return self.loaded.run(outputs, inputs)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Do nothing: `_unload` drops the session."""
+
+
+class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _Slot]):
     """Runs ONNX (`.onnx`, weights inside or beside) and ORT-format (`.ort`) models.
 
     On the CPU all instances share one session; on a GPU each has its own, on a stream of its own.
@@ -150,21 +173,16 @@ class ONNXBackend(RuntimeBackend[ONNXOptions]):
     def _device_view(self, engine: _LoadedSessions) -> DeviceView | None:
         return arrays_on(self.device.ordinal) if engine.bound else None
 
-    def _open(self, engine: _LoadedSessions, stream: Any) -> _LoadedSessions | OrtCudaSlot:
+    def _open(self, engine: _LoadedSessions, stream: Any) -> _Slot:
         if engine.sessions is None or not engine.bound:
-            return engine
+            return _SharedSession(engine)
         return OrtCudaSlot(require(self.requirement), engine.sessions, engine.signature, self.options)
 
-    def _close(self, slot: _LoadedSessions | OrtCudaSlot) -> None:
-        if isinstance(slot, OrtCudaSlot):
-            slot.close()
+    def _close(self, slot: _Slot) -> None:
+        slot.close()
 
-    def _execute(
-        self, slot: _LoadedSessions | OrtCudaSlot, inputs: dict[str, Array], outputs: tuple[str, ...]
-    ) -> Sequence[Any]:
-        if isinstance(slot, OrtCudaSlot):
-            return slot.call(inputs, outputs)
-        return slot.run(outputs, inputs)  # type: ignore[no-any-return]
+    def _execute(self, slot: _Slot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        return slot.call(inputs, outputs)
 
     def _unload(self, engine: _LoadedSessions) -> None:
         session = engine.session

@@ -7,15 +7,24 @@ all code that allocates or frees runs inside `with context:`.
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from ctypes import byref, c_int, c_void_p
 from types import TracebackType
 from typing import Any
 
+from aegisrt.core.immortal import immortalize
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
-from aegisrt.devices.cuda.driver import THREAD_LOCAL_CAPTURE, CudaDriver, cuda_driver, driver_error, is_sticky
+from aegisrt.devices.cuda.driver import (
+    FORKED_HINT,
+    THREAD_LOCAL_CAPTURE,
+    CudaDriver,
+    cuda_driver,
+    driver_error,
+    is_sticky,
+)
 
 PYCUDA = Requirement("pycuda.driver", ("pycuda",), "cuda")
 
@@ -70,6 +79,17 @@ class CudaContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pop()
+
+    def free(self, allocation: Any) -> None:
+        """Free memory that pycuda allocated; keep it for good if the device is lost.
+
+        pycuda's destructor would try to free it then, and print a warning.
+        """
+        if self.lost is not None:
+            immortalize(allocation)
+            return
+        with self:
+            allocation.free()
 
     def make_current(self) -> bool:
         """Return whether this context is now current in this thread without `with`, and the device is not lost.
@@ -134,11 +154,28 @@ class CudaContext:
 
     def _lose(self, error: Error, text: str) -> None:
         message = f"device cuda:{self.ordinal} was lost to an earlier error: {text}"
-        self.lost = self.lost or Error(ErrorCode.UNAVAILABLE, message, error.hint, cause=error.cause)
+        if self.lost is None:
+            self.lost = Error(ErrorCode.UNAVAILABLE, message, error.hint, cause=error.cause)
+            immortalize(self)  # with pycuda's context, which would print a warning when it is released
+
+    def _become_copy(self) -> None:
+        """Answer FAILED_PRECONDITION from now on: CUDA does not work in a child of a process that has used it."""
+        message = f"the process that this one was forked from has used cuda:{self.ordinal}, so this one cannot"
+        self.lost = Error(ErrorCode.FAILED_PRECONDITION, message, FORKED_HINT)
+        immortalize(self)
 
 
 _contexts: dict[int, CudaContext] = {}
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    for context in _contexts.values():
+        context._become_copy()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def is_lost(ordinal: int) -> bool:

@@ -59,7 +59,11 @@ THREAD_LOCAL_CAPTURE = 1
 """`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: other threads do not disturb what a thread records."""
 _POINTER_IS_MANAGED, _POINTER_ORDINAL = 8, 9
 _NO_DRIVER = "install the NVIDIA driver, or run the container with `--gpus all`"
+FORKED_HINT = "fork before CUDA is used, or start the process with the method `spawn`"
+"""CUDA works in no child of a process that has used it
+(https://docs.nvidia.com/cuda/cuda-c-programming-guide/#initialization; `cuInit` answers 3 there)."""
 _HINTS = {
+    3: FORKED_HINT,
     100: "no GPU is visible: see `nvidia-smi`, CUDA_VISIBLE_DEVICES, and the container's `--gpus`",
     802: "the machine's fabric manager is not running: systemctl start nvidia-fabricmanager",
     803: "the driver's kernel module and libcuda differ: reboot, or install both from one release",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aegisrt.core.immortal import immortalize
 from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda.context import CudaContext
@@ -41,9 +42,8 @@ class DeviceBuffer:
         """Free it; may be called again."""
         allocation, self._allocation = self._allocation, None
         self.pointer = 0
-        if allocation is not None and self._context.lost is None:
-            with self._context:
-                allocation.free()
+        if allocation is not None:
+            self._context.free(allocation)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # no caller to report to: the garbage collector runs this
@@ -60,6 +60,7 @@ class PinnedBuffer:
         """
         self._context = context
         self.size_bytes = size_bytes
+        self._allocation: Any = None
         with context:
             try:
                 flags = context.pycuda.host_alloc_flags.PORTABLE
@@ -87,9 +88,14 @@ class PinnedBuffer:
     def free(self) -> None:
         """Free it."""
         allocation, self._allocation = self._allocation, None
-        if allocation is not None and self._context.lost is None:
-            with self._context:
-                allocation.free()
+        if allocation is not None:
+            self._context.free(allocation)
+
+    def __del__(self) -> None:
+        """Leave the memory to pycuda, which frees it once no view of it is left; unless the device is lost."""
+        with contextlib.suppress(Exception):  # no caller to report to: the garbage collector runs this
+            if self._context.lost is not None:
+                self.free()
 
 
 class StagingPool:
@@ -159,10 +165,16 @@ _pools_lock = threading.Lock()
 
 @atexit.register
 def _clear_pools() -> None:
-    """Free all kept buffers while the driver is still there; pycuda warns of each that it has to free later."""
+    """Free all kept buffers while the driver is still there; pycuda warns of each that it has to free later.
+
+    Keep those of a device that is lost, and in a forked child: there another thread may have held the pool's lock.
+    """
     with contextlib.suppress(ResultError):
         for pool in _pools.values():
-            pool.clear()
+            if pool._context.lost is not None:
+                immortalize(pool)
+            else:
+                pool.clear()
 
 
 def staging_pool(context: CudaContext) -> StagingPool:

@@ -1,5 +1,7 @@
 """Contexts, streams, events, memory and graphs, on a fake driver that refuses what the real one refuses."""
 
+import gc
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +12,17 @@ from aegisrt import CudaStream
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda import context as cuda
+from aegisrt.devices.cuda import memory as cuda_memory
 from aegisrt.devices.cuda.context import cuda_context
 from aegisrt.devices.cuda.graph import CudaGraph
-from aegisrt.devices.cuda.memory import DeviceBuffer, StagingPool, copy_to_device, copy_to_host, staging_pool
+from aegisrt.devices.cuda.memory import (
+    DeviceBuffer,
+    PinnedBuffer,
+    StagingPool,
+    copy_to_device,
+    copy_to_host,
+    staging_pool,
+)
 from aegisrt.devices.cuda.staged import StagedTensor
 from aegisrt.devices.cuda.stream import open_stream, stream_priority
 from aegisrt.devices.options import StreamOptions
@@ -334,3 +344,64 @@ def test_a_stream_whose_close_is_interrupted_as_it_waits_is_destroyed(fake_cuda)
     with pytest.raises(KeyboardInterrupt):
         stream.close()
     assert fake_cuda.streams == {}
+
+
+def test_pycuda_destroys_nothing_of_a_device_that_is_lost(fake_cuda):
+    """Each of its destructors would print `PyCUDA WARNING: a clean-up operation failed`."""
+    context = cuda_context(0)
+    tensors = [StagedTensor(context) for _ in range(2)]
+    for tensor in tensors:
+        tensor.reserve(1000)
+    memory, kept, forgotten = DeviceBuffer(context, 64), staging_pool(context).take(5000), PinnedBuffer(context, 64)
+    staging_pool(context).release(kept)
+    with pytest.raises(ResultError):
+        context.check("cuStreamSynchronize", 700)
+    tensors[0].free()
+    memory.free()
+    cuda_memory._clear_pools()
+    cuda_memory._pools.clear()
+    del tensors, tensor, memory, kept, forgotten
+    gc.collect()
+    assert fake_cuda.destroyed == []
+    assert len(fake_cuda.allocations) == 3, "nor does it free anything"
+
+
+def test_what_is_left_of_a_sound_device_is_freed_by_pycuda(fake_cuda):
+    forgotten = PinnedBuffer(cuda_context(0), 64)
+    view = forgotten.view((64,), np.dtype(np.uint8))
+    del forgotten
+    gc.collect()
+    assert fake_cuda.destroyed == []
+    view[:] = 1
+    del view
+    gc.collect()
+    assert len(fake_cuda.destroyed) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_neither_uses_nor_frees_what_its_parent_has_of_a_gpu(fake_cuda):
+    context = cuda_context(0)
+    stream, memory = CudaStream(), DeviceBuffer(context, 64)
+    with staging_pool(context)._lock:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                fake_cuda.calls.clear()
+                stream.close()
+                memory.free()
+                cuda_memory._clear_pools()
+                with pytest.raises(ResultError) as refused:
+                    CudaStream()
+                error = refused.value.error
+                assert error.code is ErrorCode.FAILED_PRECONDITION
+                assert error.message == "the process that this one was forked from has used cuda:0, so this one cannot"
+                assert error.hint == "fork before CUDA is used, or start the process with the method `spawn`"
+                assert (fake_cuda.calls, len(fake_cuda.allocations)) == ([], 1)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    stream.close()
+    memory.free()
