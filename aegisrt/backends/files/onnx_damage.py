@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from aegisrt.backends.files.onnx import OnnxFile, looks_like_onnx, read_onnx
 from aegisrt.backends.files.readable import known_format
+from aegisrt.backends.files.source import weights_file
 from aegisrt.core.result import ErrorCode, ResultError
 
 Finding: TypeAlias = tuple[ErrorCode, str, str | None]
@@ -53,14 +54,10 @@ def _ort_damage(path: Path, head: bytes, is_ort: bool) -> Finding:
 
 def _external_damage(path: Path, model: OnnxFile, exception: str) -> Finding | None:
     for name in model.external_files:
-        file = path.parent / name
-        escapes = Path(name).is_absolute() or os.path.normpath(name).startswith(os.pardir)
-        if not escapes and not file.exists():
-            message = f"{file} does not exist; {path} keeps weights in it"
-            return ErrorCode.NOT_FOUND, message, "copy it together with the model"
-        if escapes or not file.resolve().is_relative_to(path.resolve().parent):
-            message = f"weights of {path} lie outside its folder: {name}"
-            return ErrorCode.PERMISSION_DENIED, message, "put them beside the model"
+        try:
+            file = weights_file(path, name)
+        except ResultError as problem:
+            return problem.error.code, problem.error.message, problem.error.hint
         if not os.access(file, os.R_OK):
             return ErrorCode.PERMISSION_DENIED, f"{file}, with weights of {path}, may not be read", f"chmod +r {file}"
     if model.external_files and _SHORT.search(exception):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.files.onnx_weights import load_onnx
 from aegisrt.core.result import ErrorCode, fail
 
 _FLOAT = 1
@@ -30,7 +31,7 @@ def convert_file(source: Path, target: Path, precision: str) -> Path:
     """Write the converted model to `target`, and return that; `precision` is `fp16` or `bf16`."""
     import onnx
 
-    model = onnx.load(str(source))
+    model = load_onnx(source)
     convert(model, precision)
     large = model.ByteSize() > 2**31 - 2**20
     onnx.save(model, str(target), save_as_external_data=large, location=f"{target.name}.data")

@@ -13,21 +13,28 @@ from aegisrt.core.sidecar import file_sha256
 def source_of(path: Path) -> dict[str, Any]:
     """Return `name`, `sha256` and `external` (the sha256 of each file of weights, by its name in the model).
 
-    The errors of `read_onnx`, and:
-    NOT_FOUND: if a file of weights is missing.
-    PERMISSION_DENIED: if a file of weights is outside the model's folder.
+    The errors of `read_onnx` and of `weights_file`.
     """
     names = read_onnx(path).external_files if path.suffix == ".onnx" else ()
-    external = {name: file_sha256(_weights(path, name)) for name in names}
+    external = {name: file_sha256(weights_file(path, name)) for name in names}
     return {"name": path.name, "sha256": file_sha256(path), "external": external}
 
 
-def _weights(model: Path, name: str) -> Path:
+def weights_file(model: Path, name: str) -> Path:
+    """Return the file that a model calls `name`; links are followed, as far as ONNX Runtime follows them.
+
+    NOT_FOUND: if it is missing.
+    PERMISSION_DENIED: if it is neither in the model's folder nor in that of the file that the model is a link to.
+    """
     file = model.parent / name
+    if file.is_symlink() and not file.exists():
+        message = f"{file}, with weights of {model}, is a link to {file.readlink()}, which does not exist"
+        raise fail(ErrorCode.NOT_FOUND, message, "copy the file that it names too")
+    folders = (model.parent.resolve(), model.resolve().parent)
+    if Path(name).is_absolute() or not any(map(file.resolve().is_relative_to, folders)):
+        message = f"weights of {model} lie outside its folder: {name}"
+        raise fail(ErrorCode.PERMISSION_DENIED, message, "put them beside the model")
     if not file.exists():
         message = f"{file} does not exist; {model} keeps weights in it"
         raise fail(ErrorCode.NOT_FOUND, message, "copy it together with the model")
-    if Path(name).is_absolute() or not file.resolve().is_relative_to(model.resolve().parent):
-        message = f"weights of {model} lie outside its folder: {name}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message, "put them beside the model")
     return file

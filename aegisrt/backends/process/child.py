@@ -1,4 +1,8 @@
-"""`child_main`: what runs in the child process that `run_child` (job.py) starts."""
+"""`child_main`: what runs in the child process that `run_child` (job.py) starts.
+
+A job's memory is limited, and an allocation that the limit refuses shows in many ways: as a MemoryError, as
+`std::bad_alloc` in another exception's text, or as the death of a compiler. `is_out_of_memory` recognizes them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from aegisrt.core.result import Error, ErrorCode, ResultError
+from aegisrt.core.result import Error, ResultError
+
+_NO_MEMORY = (
+    "bad_alloc", "bad allocation", "alloc failed", "allocation failed", "failed to allocate", "cannot allocate memory",
+    "can't allocate memory", "out of memory", "memory exhausted", "memoryerror", "can't start new thread",
+)  # fmt: skip
+_LONGEST_CHAIN = 20
 
 PROGRESS = "@progress "
 """A line of the child's output that starts with this is progress, and not for the log."""
@@ -28,11 +38,31 @@ def child_main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         plain = work(job)
     except ResultError as known:
         plain = {"error": _plain(known.error)}
-    except MemoryError:
-        plain = {"error": _plain(Error(ErrorCode.RESOURCE_EXHAUSTED, "it ran out of memory", "allow more memory"))}
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        plain = {"out_of_memory": f"{type(error).__name__}: {str(error)[-500:]}".removesuffix(": ")}
+    _unlimit_memory()
     fresh = answer.with_suffix(".part")
     fresh.write_text(json.dumps(plain), encoding="utf-8")
     fresh.replace(answer)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception, or one that it was raised from, means that an allocation was refused."""
+    link: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if link is None:
+            return False
+        if isinstance(link, MemoryError) or has_no_memory(str(link)):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
+
+
+def has_no_memory(output: str) -> bool:
+    """Return whether a tool's output means that an allocation was refused."""
+    return any(text in output.lower() for text in _NO_MEMORY)
 
 
 def report_progress(text: str) -> None:
@@ -64,4 +94,16 @@ def _limit_memory(memory_bytes: int) -> None:
     except ImportError:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _unlimit_memory() -> None:
+    """Lift the limit, so that the answer of a job that has used it up can be written."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))

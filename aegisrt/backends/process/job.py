@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import PROGRESS
+from aegisrt.backends.process.child import PROGRESS, has_no_memory
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
 _LOG_TAIL_LINES = 5
-_NO_MEMORY = ("bad_alloc", "alloc failed", "cannot allocate memory", "out of memory", "memoryerror")
+_TRACEBACK = "Traceback (most recent call last):\n"
+_CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE))
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "file too large")
 
 
@@ -37,6 +38,8 @@ class Limits:
     memory_bytes: int
     silence_s: float = math.inf
     """Seconds that it may run without a line of output."""
+    memory_option: str = "build.memory_bytes"
+    """The option that sets `memory_bytes`, for messages."""
 
 
 def run_child(
@@ -53,7 +56,7 @@ def run_child(
     Its temporary files are in a folder that is deleted afterwards: a child that is killed deletes none itself.
     An error that the child answers is raised unchanged. All errors name the log. And:
     DEADLINE_EXCEEDED: if it exceeds its limits on time or silence.
-    RESOURCE_EXHAUSTED: if it runs out of memory or disk space.
+    RESOURCE_EXHAUSTED: if it runs out of memory, with the option that limits it, or out of disk space.
     INTERNAL: if it dies.
     """
     with tempfile.TemporaryDirectory(prefix="aegisrt-", ignore_cleanup_errors=True) as scratch:
@@ -84,7 +87,7 @@ def _run(
     watch = _Watch(process, limits)
     try:
         _copy_output(process, log, progress, watch)
-        status = process.wait()
+        status, peak_bytes = _wait(process)
     finally:
         watch.stop()
         _kill(process)
@@ -95,7 +98,17 @@ def _run(
     if watch.expired:
         hint = f"allow more time, or read the log: {log}"
         raise fail(ErrorCode.DEADLINE_EXCEEDED, f"stopped: {watch.expired}", hint)
-    return _read_answer(answer, status, limits, log)
+    return _read_answer(answer, status, peak_bytes, limits, log)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """Return the child's exit status, and the most memory that it had in use (0 if that is not known)."""
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except (AttributeError, ChildProcessError):  # no such call here, or the watch has waited for it
+        return process.wait(), 0
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class _Watch:
@@ -162,11 +175,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _read_answer(answer: Path, status: int, limits: Limits, log: Path) -> dict[str, Any]:
+def _read_answer(answer: Path, status: int, peak_bytes: int, limits: Limits, log: Path) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        raise _died(status, limits, log) from None
+        raise _died(status, peak_bytes, limits, log) from None
+    if "out_of_memory" in plain:
+        raise _out_of_memory(limits, log, plain["out_of_memory"])
     error = plain.get("error")
     if error is not None:
         hint = f"{error['hint']}; the log is {log}" if error["hint"] else f"the log is {log}"
@@ -179,15 +194,33 @@ def is_disk_full(output: str) -> bool:
     return any(text in output.lower() for text in _NO_ROOM)
 
 
-def _died(status: int, limits: Limits, log: Path) -> ResultError:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:]
-    cause = "\n".join(lines) or None
-    if status == -signal.SIGKILL or any(text in (cause or "").lower() for text in _NO_MEMORY):
-        message = f"it ran out of memory (its limit is {limits.memory_bytes / 2**30:.1f} GiB)"
-        hint = f"allow more memory, or read the log: {log}"
-        return fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=cause)
-    if is_disk_full(cause or ""):
+def _died(status: int, peak_bytes: int, limits: Limits, log: Path) -> ResultError:
+    output = log.read_text(encoding="utf-8", errors="replace")
+    cause = _cause(output)
+    # C code that does not check an allocation crashes on the refused one; the largest that it asks for is about as
+    # much as is in use already, when a buffer is doubled or a model copied. So half of the limit is near it.
+    crashed_near_limit = status in _CRASHES and peak_bytes > limits.memory_bytes / 2
+    tail = "\n".join(output.splitlines()[-_LOG_TAIL_LINES:])
+    if status == -signal.SIGKILL or crashed_near_limit or has_no_memory(tail):
+        return _out_of_memory(limits, log, cause)
+    if is_disk_full(tail):
         hint = f"free space in {log.parent} and in {tempfile.gettempdir()}, or read the log: {log}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no disk space for a file that it wrote", hint, cause=cause)
     how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
     return fail(ErrorCode.INTERNAL, f"it died {how}", f"read the log: {log}", cause=cause)
+
+
+def _cause(output: str) -> str | None:
+    """Return the exception that ends a log, else its last lines; not the lines that only mark a place in a source."""
+    lines = [line for line in output.splitlines() if line.strip(" \t^~")]
+    _, traceback, rest = "\n".join(lines).rpartition(_TRACEBACK)
+    raised = [line for line in rest.splitlines() if line]
+    while traceback and raised and raised[0].startswith(" "):
+        raised.pop(0)
+    return "\n".join(raised[:_LOG_TAIL_LINES] if traceback and raised else lines[-_LOG_TAIL_LINES:]) or None
+
+
+def _out_of_memory(limits: Limits, log: Path, cause: str | None) -> ResultError:
+    limit = f"{limits.memory_bytes / 2**30:.3g} GiB, which `{limits.memory_option}` sets"
+    hint = f"raise `{limits.memory_option}`; the log is {log}"
+    return fail(ErrorCode.RESOURCE_EXHAUSTED, f"it ran out of memory: its limit is {limit}", hint, cause=cause)

@@ -31,6 +31,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         case "litter":
             Path(tempfile.mkdtemp(), "part").touch()
             os.kill(os.getpid(), signal.SIGSEGV)
+        case "crash with a mark":
+            print("compiling\n~~~^~~~\nit is too large\n  ^^^^^^^", flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "hang":
@@ -39,6 +42,26 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
             time.sleep(60)
         case "eat":
             return {"size": len(bytearray(2**31))}
+        case "eat in C++":
+            raise RuntimeError("InternalError: std::bad_alloc")
+        case "eat below another error":
+            try:
+                bytearray(2**31)
+            except MemoryError as error:
+                raise ValueError("the model cannot be read") from error
+        case "eat and hold on":
+            held = [b"x" * 2**28 for _ in range(3)]
+            try:
+                held += [bytearray(2**28)]
+            except MemoryError:
+                held += [b"the answer is written although nothing is left"]
+                raise
+        case "crash on a refused allocation":
+            _held = b"x" * (600 * 2**20)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "raise with a mark":
+            print("  ~~~~^~~~")
+            raise ValueError("of two\nlines")
     return {}
 
 

@@ -53,7 +53,12 @@ def test_an_error_of_the_child_is_raised_with_the_log_in_its_hint(ask, tmp_path)
 def test_an_exception_of_the_child_is_internal_and_says_what_it_was(ask):
     found = error(ask, "raise")
     assert found.code is ErrorCode.INTERNAL
-    assert "ZeroDivisionError" in found.cause
+    assert found.cause == "ZeroDivisionError: by nothing"
+    assert error(ask, "raise with a mark").cause == "ValueError: of two\nlines"
+
+
+def test_the_cause_of_a_death_is_the_end_of_the_log_without_marks(ask):
+    assert error(ask, "crash with a mark").cause == "compiling\nit is too large"
 
 
 def test_a_crash_is_internal_and_names_the_signal(ask):
@@ -109,8 +114,14 @@ def test_a_child_ends_with_its_parent_even_one_that_is_killed(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux alone")
-def test_memory_is_limited(ask):
-    assert error(ask, "eat").code is ErrorCode.RESOURCE_EXHAUSTED
+@pytest.mark.parametrize(
+    "what", ["eat", "eat in C++", "eat below another error", "eat and hold on", "crash on a refused allocation"]
+)
+def test_memory_is_limited_and_the_limit_s_option_named(ask, what, tmp_path):
+    found = error(ask, what)
+    assert found.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert "1 GiB, which `build.memory_bytes` sets" in found.message
+    assert found.hint == f"raise `build.memory_bytes`; the log is {tmp_path / 'log'}"
 
 
 def assert_ends(pid: int) -> None:

@@ -271,15 +271,24 @@ def test_a_build_that_takes_too_long_is_stopped(tmp_path):
     assert list(tmp_path.glob(".build-*")) == []
 
 
-def test_a_build_that_needs_too_much_memory_is_an_error(tmp_path):
-    weights = np.ones((9000, 9000), np.float32)
+def test_out_of_memory_is_the_same_error_at_each_step_of_a_build(tmp_path):
+    """Parsing, copying, importing, compiling: the allocation that is refused is another one at each size."""
+    weights = np.random.default_rng(0).random((4096, 4096), np.float32)
     source = made.save(
         tmp_path,
-        made.model([node("MatMul", "x w", "y")], [tensor("x", FLOAT, (1, 9000))], [tensor("y", FLOAT, (1, 9000))],
+        made.model([node("MatMul", "x w", "y")], [tensor("x", FLOAT, (1, 4096))], [tensor("y", FLOAT, (1, 4096))],
                    [weight("w", weights)]),
     )  # fmt: skip
-    error = TVMBackend({"build": {"memory_bytes": 2**29}}).build(source, tmp_path / "m.so").unwrap_err()
-    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    errors = []
+    for mib in (256, 300, 360, 420, 512, 650):
+        backend = TVMBackend({"build": {"memory_bytes": mib * 2**20}})
+        result = backend.build(source, tmp_path / "m.so")
+        errors += [result.unwrap_err()] if result.is_err() else []
+    assert len(errors) >= 4
+    for error in errors:
+        assert error.code is ErrorCode.RESOURCE_EXHAUSTED, error
+        assert "`build.memory_bytes`" in error.message
+        assert "`build.memory_bytes`" in error.hint
 
 
 def test_what_is_no_onnx_model_is_not_built(tmp_path):

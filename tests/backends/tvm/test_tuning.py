@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,28 @@ def test_a_model_of_dynamic_shape_alone_is_not_tuned(source, tmp_path):
     error = TVMBackend({"tuning": {}}).build(source, tmp_path / "m.so").unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert "`shapes`" in error.hint
+
+
+@pytest.mark.parametrize("code", [ErrorCode.RESOURCE_EXHAUSTED, ErrorCode.INTERNAL])
+def test_workers_that_keep_running_out_of_memory_end_the_build_and_others_do_not(tmp_path, monkeypatch, code):
+    tvm = pytest.importorskip("tvm")
+    from tvm import te
+
+    from aegisrt.backends.tvm.build import tune
+    from aegisrt.core.result import ResultError, fail
+
+    started = []
+
+    def dies(*arguments, **_):
+        started.append(arguments)
+        raise fail(code, "it ran out of memory: its limit is 1 GiB, which `build.memory_bytes` sets")
+
+    monkeypatch.setattr(tune, "run_child", dies)
+    a = te.placeholder((4,), name="a", dtype="float32")
+    function = te.create_prim_func([a, te.compute((4,), lambda i: a[i] + 1, name="b")])
+    tasks = {"task": tvm.IRModule({"main": function.with_attr("global_symbol", "main")})}
+    settings = {"trials_per_task": 2, "timeout_s": 60, "memory_bytes": 2**30, "trial_timeout_s": 5, "seed": 0}
+    memory = pytest.raises(ResultError, match=r"`build\.memory_bytes`")
+    with memory if code is ErrorCode.RESOURCE_EXHAUSTED else nullcontext():
+        tune._search(tasks, {**settings, "target": {"kind": "llvm"}}, tmp_path)
+    assert len(started) == 3

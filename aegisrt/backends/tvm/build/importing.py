@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.onnxruntime import NO_TELEMETRY
+from aegisrt.backends.process.child import is_out_of_memory
 from aegisrt.backends.tvm.build.indices import bounded
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
@@ -37,13 +38,6 @@ class ImportFailedError(Exception):
         self.cause = cause
         self.unknown = unknown
         """There is no converter, so fixed shapes do not help."""
-
-
-def read_model(path: Path) -> Any:
-    """Return the `onnx.ModelProto` with its weights, also external ones."""
-    import onnx
-
-    return onnx.load(str(path))
 
 
 def input_shapes(model: Any) -> dict[str, list[int | str | None]]:
@@ -132,7 +126,9 @@ def folded(model: Any) -> Any | None:
             before.write_bytes(model.SerializeToString())
             onnxruntime.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
             return onnx.load(str(after))
-        except Exception as error:  # noqa: BLE001  (it is an attempt: the model is tried as it is)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
             print(f"onnxruntime does not fold it: {error}")
             return None
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.files.onnx_weights import load_onnx
 from aegisrt.backends.onnxruntime import installed_version
-from aegisrt.backends.process.child import child_main, report_progress
+from aegisrt.backends.process.child import child_main, is_out_of_memory, report_progress
 from aegisrt.backends.process.job import is_disk_full
 from aegisrt.backends.tvm.build.importing import (
     ELSEWHERE,
@@ -26,7 +27,6 @@ from aegisrt.backends.tvm.build.importing import (
     has_unnamed_dimensions,
     imported,
     input_shapes,
-    read_model,
 )
 from aegisrt.backends.tvm.build.indices import index_bounds
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
@@ -48,7 +48,7 @@ class Variant:
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Write the library to the job's `library`; return its functions and the facts that calls need."""
     _refuse_without_linker()
-    model = read_model(Path(job["source"]))
+    model = load_onnx(Path(job["source"]))
     variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
     if job["tuning"] is not None:
         refuse_dynamic([variant.shapes for variant in variants])
@@ -144,7 +144,7 @@ def _link(executable: Any, library: str) -> None:
     try:
         executable.export_library(library, options=["-s"])
     except (RuntimeError, AssertionError, OSError) as error:  # TVM asserts the compiler's target triple
-        if is_disk_full(str(error)):
+        if is_disk_full(str(error)) or is_out_of_memory(error):
             raise
         hint = "check that it can link a shared library, or set CXX to another"
         message = f"the C++ compiler {cc.get_cc()} did not link the library"
@@ -161,12 +161,16 @@ def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dic
                 best, report = tuned(module, target, job["tuning"], Path(job["records"]))
                 report_progress("compiling tuned code")
                 return tvm.compile(best, target, relax_pipeline=_cpu_pipeline()), report
-            except Exception as error:  # noqa: BLE001  (the untuned code is still correct)
+            except Exception as error:
+                if is_out_of_memory(error) or isinstance(error, ResultError):
+                    raise
                 print(f"tuned code cannot be compiled: {error}")
                 report_progress("tuned code cannot be compiled; going on without")
         report_progress("compiling")
         with target:  # the compiler of CUDA code reads the current target
             return tvm.compile(module, target, relax_pipeline=_pipeline(target)), {"tuned": False}
+    except ResultError:
+        raise
     except Exception as error:
         raise _not_compiled(error) from error
 
@@ -223,6 +227,8 @@ def _import(variant: Variant, into: Any, attempt: Attempt) -> Any:
     try:
         return imported(model, variant.function, into, unnamed_are_equal=attempt.unnamed_are_equal)
     except ImportFailedError as error:
+        if is_out_of_memory(error):
+            raise
         names = ", ".join(f"`{name}`" for name in error.operators)
         message = f"TVM cannot take {'operator' if len(error.operators) == 1 else 'operators'} {names} of the model"
         dynamic = variant.shapes is None and not error.unknown
@@ -235,6 +241,9 @@ def _import(variant: Variant, into: Any, attempt: Attempt) -> Any:
 
 
 def _not_compiled(error: Exception) -> ResultError:
+    """Return UNIMPLEMENTED for TVM's exception; raise it unchanged if memory ran out."""
+    if is_out_of_memory(error):
+        raise error
     text = str(error).strip()
     names = list(dict.fromkeys(_RELAX_OPERATOR.findall(text)))[:3]
     first = text.splitlines()[0][:200] if text else type(error).__name__

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from aegisrt.backends.process.child import is_out_of_memory
+
 _LONGEST_VECTOR, _MOST_ROWS = 64, 16
 _FEWEST, _BEST, _MOST = 64, 256, 512
 """Elements of a tile: as many as 16 to 32 vector registers hold."""
@@ -34,7 +36,9 @@ def schedules(module: Any, postprocs: Any, *, threads: int) -> Iterator[Any]:
             schedule.enter_postproc()
             if all(postproc.apply(schedule) for postproc in postprocs):
                 yield schedule
-        except Exception as error:  # noqa: BLE001  (a function of another form refuses a step)
+        except Exception as error:  # a function of another form refuses a step
+            if is_out_of_memory(error):
+                raise
             print(f"no tile of {rows} rows by {lanes}: {str(error).strip().splitlines()[-1:]}")
 
 
@@ -119,7 +123,9 @@ def reductions_vectorized(function: Any) -> Any:
         for block in schedule.get_child_blocks(schedule.get_sblock("root")):
             if _reduces(schedule, block) and _reads_along_its_result(schedule, block):
                 _vectorize(schedule, block)
-    except Exception as error:  # noqa: BLE001  (a function of another form stays unchanged)
+    except Exception as error:  # a function of another form stays unchanged
+        if is_out_of_memory(error):
+            raise
         print(f"a reduction stays unchanged: {str(error).strip().splitlines()[-1:]}")
         return function
     return schedule.mod["main"]

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.backends.process.child import child_main, report_progress
+from aegisrt.backends.process.child import child_main, is_out_of_memory, report_progress
 from aegisrt.backends.tvm.build.schedules import schedules
 
 _ROUND = 8
@@ -112,7 +112,9 @@ def open_records(folder: Path) -> Any:
         _drop_half_line(file)
     try:
         return ms.database.JSONDatabase(*map(str, files))
-    except Exception as error:  # noqa: BLE001  (the files may hold anything)
+    except Exception as error:  # the files may hold anything
+        if is_out_of_memory(error):
+            raise
         print(f"the records in {folder} cannot be read and are deleted: {error}")
         for file in files:
             file.unlink()
@@ -194,7 +196,9 @@ def _measure(task: Task, run: Search, schedule: Any, arguments: Any) -> Any:
     run.done += 1
     try:
         cost_s = _measured_s(schedule.mod, arguments, run.target)
-    except Exception as error:  # noqa: BLE001  (a candidate may fail in any way; then it is skipped)
+    except Exception as error:  # a candidate may fail in any way; then it is skipped
+        if is_out_of_memory(error):
+            raise
         print(f"{task.name}: {error}")
         return ms.runner.RunnerResult(None, str(error)[:200])
     record = ms.database.TuningRecord(schedule.trace, task.workload, [cost_s], run.target, arguments)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.child import report_progress
+from aegisrt.backends.process.child import is_out_of_memory, report_progress
 from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.backends.tvm.build.schedules import reductions_vectorized
 from aegisrt.backends.tvm.build.search import count_records, open_records
@@ -71,7 +71,9 @@ def _fused(module: Any, target: Any) -> Any:
         module = transform.DecomposeOpsForInference()(module)
         try:
             return tvm.transform.Sequential([channels_last, *lowered])(module)
-        except Exception as error:  # noqa: BLE001  (not every operator has code for that layout)
+        except Exception as error:  # not every operator has code for that layout
+            if is_out_of_memory(error):
+                raise
             print(f"channels stay first: {error}")
             return tvm.transform.Sequential(list(lowered))(module)
 
@@ -105,13 +107,18 @@ def _is_static(module: Any) -> bool:
 
     try:
         ms.arg_info.ArgInfo.from_entry_func(module)
-    except Exception:  # noqa: BLE001  (it refuses symbolic shapes)
+    except Exception as error:  # it refuses symbolic shapes
+        if is_out_of_memory(error):
+            raise
         return False
     return True
 
 
 def _search(tasks: Mapping[str, Any], settings: Mapping[str, Any], records: Path) -> None:
-    """Run workers until every task has its trials, the time is over, or workers keep dying without a new record."""
+    """Run workers until every task has its trials, the time is over, or workers keep dying without a new record.
+
+    RESOURCE_EXHAUSTED: if they keep running out of memory.
+    """
     import tvm
 
     texts = {name: tvm.ir.save_json(task) for name, task in tasks.items()}
@@ -143,8 +150,11 @@ def _search(tasks: Mapping[str, Any], settings: Mapping[str, Any], records: Path
                 return
             except ResultError as failure:
                 print(f"a tuning worker ended: {failure}")
+                ended = failure
         attempt += 1
         fruitless = 0 if _total(tasks, records) > before else fruitless + 1
+        if fruitless == _WORKERS_WITHOUT_PROGRESS and ended.error.code is ErrorCode.RESOURCE_EXHAUSTED:
+            raise ended
 
 
 def _total(tasks: Mapping[str, Any], records: Path) -> int:
