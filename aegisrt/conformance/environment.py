@@ -10,13 +10,12 @@ import numpy as np
 
 import aegisrt
 from aegisrt.conformance.report import Environment
-from aegisrt.conformance.target import Target
 from aegisrt.devices.base import Device
 from aegisrt.devices.discover import discover
 
 
-def environment(target: Target) -> Environment:
-    """Return the environment block for `target`; loads no engine."""
+def environment(kind: str, engine_version: str | None, device: Device) -> Environment:
+    """Return the environment block for one backend kind and device; loads no engine."""
     return Environment(
         aegisrt=aegisrt.__version__,
         python=platform.python_version(),
@@ -24,8 +23,8 @@ def environment(target: Target) -> Environment:
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        engines={target.kind: target.backend.availability().version},
-        devices={target.device.name: _device(target.device)},
+        engines={kind: engine_version},
+        devices={device.name: _device(device)},
     )
 
 

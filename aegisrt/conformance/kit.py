@@ -8,19 +8,16 @@ from typing import Any
 
 from aegisrt.conformance.catalogue import select
 from aegisrt.conformance.check import Check
-from aegisrt.conformance.environment import environment
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.report import CheckResult, Report
-from aegisrt.conformance.session import Session
-from aegisrt.conformance.target import Backend, Target
-from aegisrt.conformance.xfails import read_xfails
+from aegisrt.conformance.session import session_of
+from aegisrt.conformance.target import Backend
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a run: reported before each check, with `result` None, and again after it."""
 
-    target: Target
     check: Check
     index: int
     """How many checks are done."""
@@ -58,13 +55,12 @@ def judge(
 ) -> Report:
     """Return the report of one backend under `settings`; raises as `run` does."""
     chosen = select(settings.checks, settings.exclude)
-    target = Target.of(backend, device=settings.device, options=settings.options, instances=settings.instances)
-    xfails = read_xfails(settings.xfails)
+    opened = session_of(backend, settings)
     report_progress = progress or (lambda _: None)
     results: list[CheckResult] = []
-    with Session(target, settings, xfails) as session:
+    with opened() as session:
         for index, check in enumerate(chosen):
-            report_progress(Step(target, check, index, len(chosen)))
+            report_progress(Step(check, index, len(chosen)))
             results.append(session.run(check))
-            report_progress(Step(target, check, index + 1, len(chosen), results[-1]))
-    return Report.of(environment(target), results)
+            report_progress(Step(check, index + 1, len(chosen), results[-1]))
+        return Report.of(session.environment(), results)

@@ -19,9 +19,8 @@ from aegisrt.conformance.check import Check
 from aegisrt.conformance.configured import configured
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.report import CheckResult, Status
-from aegisrt.conformance.session import Session
-from aegisrt.conformance.target import Target
-from aegisrt.conformance.xfails import read_xfails
+from aegisrt.conformance.session import Session, session_of
+from aegisrt.conformance.unjudged import Unjudged
 from aegisrt.core.result import Err, ResultError
 
 _KIT = Path(kit.__file__)
@@ -66,14 +65,10 @@ class _Kit(pytest.File):
 class _Backend(pytest.Collector):
     def __init__(self, *, kind: str, settings: ConformanceOptions, **rest: Any) -> None:
         super().__init__(**rest)
-        self.settings = settings
-        self._session: Session | None = None
+        self._session: Session | Unjudged | None = None
         try:
-            self.target = Target.of(
-                kind, device=settings.device, options=settings.options, instances=settings.instances
-            )
             self._checks = select(settings.checks, settings.exclude)
-            self._xfails = read_xfails(settings.xfails)
+            self._open = session_of(kind, settings)
         except ResultError as mistake:
             raise pytest.UsageError(str(mistake)) from None
 
@@ -83,7 +78,7 @@ class _Backend(pytest.Collector):
 
     def judged(self, check: Check) -> CheckResult:
         if self._session is None:
-            self._session = Session(self.target, self.settings, self._xfails)
+            self._session = self._open()
         return self._session.run(check)
 
     def teardown(self) -> None:

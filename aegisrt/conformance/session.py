@@ -7,18 +7,24 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
 
 from aegisrt.conformance.check import Check
+from aegisrt.conformance.declaration import fault
+from aegisrt.conformance.environment import environment
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.processes.judge import Judge, Outcome
 from aegisrt.conformance.processes.judge_process import JudgeProcess
 from aegisrt.conformance.processes.probe import PROBE
-from aegisrt.conformance.report import CheckResult, Status
-from aegisrt.conformance.target import Target
-from aegisrt.conformance.xfails import Xfails
+from aegisrt.conformance.report import CheckResult, Environment, Status
+from aegisrt.conformance.target import Backend, Target, refusal
+from aegisrt.conformance.unjudged import Unjudged
+from aegisrt.conformance.xfails import Xfails, read_xfails
+from aegisrt.devices.base import Device
 
 _NO_FORK = "needs a process of its own, and this system cannot fork"
 
@@ -60,10 +66,15 @@ class Session:
             self._process.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def environment(self) -> Environment:
+        """Return the environment block."""
+        found = self.target.availability()
+        return environment(self.target.kind, found.version if found else None, self.target.device)
+
     def run(self, check: Check) -> CheckResult:
         """Return the result of `check` on this backend, with expected failures applied."""
         started = perf_counter_ns()
-        outcome = self._xfails.applied(self.target, check.id, self._outcome(check))
+        outcome = self._xfails.applied(self.target.kind, self.target.device, check.id, self._outcome(check))
         return CheckResult(
             backend=self.target.kind,
             device=self.target.device.name,
@@ -113,12 +124,30 @@ class Session:
         return Outcome(Status.FAILED, f"did not return within {self._settings.time_limit_s:g} s{at}")
 
 
+def session_of(
+    backend: str | type[Backend] | Backend, settings: ConformanceOptions
+) -> Callable[[], Session | Unjudged]:
+    """Return a function that opens the session of a backend.
+
+    ResultError: if the call has a mistake: an unknown kind, device or check, wrong options, a wrong file of xfails.
+    """
+    xfails, device = read_xfails(settings.xfails), Device.parse(settings.device)
+    refused = refusal(backend) if isinstance(backend, str) else None
+    if isinstance(backend, str) and refused is not None:
+        return partial(Unjudged, backend, device, str(refused), settings, xfails)
+    target = Target.of(backend, device=settings.device, options=settings.options, instances=settings.instances)
+    reason = fault(target.backend)
+    if reason is not None:
+        return partial(Unjudged, target.kind, device, reason, settings, xfails)
+    return partial(Session, target, settings, xfails)
+
+
 def _absent(target: Target) -> Outcome | None:
     """Return the outcome of every check if the engine or the device is missing, else None."""
     can = target.backend.capabilities
     if target.device.kind not in can.devices:
         return Outcome(Status.SKIPPED, f"declares devices={', '.join(can.devices)}, not {target.device.kind}")
-    found = target.backend.availability()
-    if found.available:
+    found = target.availability()
+    if found is None or found.available:
         return None
     return Outcome(Status.NOT_INSTALLED, f"{found.reason}; run: {found.install}" if found.install else found.reason)

@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.base.backend import Availability, RuntimeBackend
 from aegisrt.backends.registry import backend_class, entries
+from aegisrt.conformance.declaration import fault
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.resources import configs_dir
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import Err, Error, ErrorCode, fail
 from aegisrt.devices.base import Device
 from aegisrt.manifest.compose.base import option_sets
 
@@ -38,8 +39,8 @@ class Target:
         From an instance only the class and the options are used.
 
         NOT_FOUND: if the kind is unknown.
-        UNAVAILABLE: if its module does not import.
         INVALID_ARGUMENT: if the device is unknown, the object is not a backend, or the options are wrong.
+        Other codes: if the registry refuses the kind; `refusal` returns that error.
         """
         found = Device.parse(device)
         if isinstance(backend, RuntimeBackend):
@@ -50,6 +51,8 @@ class Target:
         if not (isinstance(backend, type) and issubclass(backend, RuntimeBackend)):
             message = f"{backend!r} is not a backend: name a kind, or pass a RuntimeBackend subclass or an instance"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
+        if fault(backend) is not None:
+            return Target(backend, found, options, instances)
         target = Target(backend, found, {**backend.conformance_options, **options}, instances)
         try:
             target.parsed_options()
@@ -57,12 +60,23 @@ class Target:
             first = error.errors()[0]
             message = f"options of backend `{target.kind}`: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, _known(target)) from None
+        except (Exception, SystemExit):  # noqa: BLE001, S110  (a third party's validator; the checks report what it raises)
+            pass
         return target
 
     @property
     def kind(self) -> str:
-        """Return the backend's kind."""
-        return self.backend.kind
+        """Return the backend's kind; the name of a class that has none."""
+        kind = getattr(self.backend, "kind", None)
+        return kind if isinstance(kind, str) else self.backend.__name__
+
+    def availability(self) -> Availability | None:
+        """Return the backend's availability; None if it raises, or returns something else: a check reports that."""
+        try:
+            found = self.backend.availability()
+        except (Exception, SystemExit):  # noqa: BLE001  (a third party's method)
+            return None
+        return found if isinstance(found, Availability) else None
 
     def parsed_options(self) -> BackendOptions:
         """Return the options, validated."""
@@ -82,6 +96,12 @@ class Target:
         except (pickle.PicklingError, AttributeError):
             return f"{where} is defined inside a function: put it at the top of a module"
         return None if self.backend.__module__ in sys.modules else f"{where} is in no module that is loaded"
+
+
+def refusal(name: str) -> Error | None:
+    """Return why the registry refuses a known kind, such as one whose module does not import; None if it does not."""
+    found = backend_class(_kind(name))
+    return found.error if isinstance(found, Err) and found.error.code is not ErrorCode.NOT_FOUND else None
 
 
 def _kind(name: str) -> str:

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from aegisrt.conformance.catalogue import all_checks
 from aegisrt.conformance.processes.judge import Outcome
 from aegisrt.conformance.report import Status
-from aegisrt.conformance.target import Target
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
+from aegisrt.devices.base import Device
 
 PACKAGED = Path(__file__).parent / "xfails.toml"
 
@@ -39,9 +39,9 @@ class Xfails:
         self.entries = entries
         self._source = source
 
-    def applied(self, target: Target, check: str, outcome: Outcome) -> Outcome:
+    def applied(self, kind: str, device: Device, check: str, outcome: Outcome) -> Outcome:
         """Return the outcome: an expected failure is `xfailed`, an expected failure that passes is `failed`."""
-        entry = next((item for item in self.entries if _applies(item, target, check)), None)
+        entry = next((item for item in self.entries if _applies(item, kind, device, check)), None)
         if entry is None:
             return outcome
         if outcome.status is Status.FAILED:
@@ -79,5 +79,5 @@ def read_xfails(file: Path | None) -> Xfails:
     return Xfails(entries, file.name)
 
 
-def _applies(entry: Xfail, target: Target, check: str) -> bool:
-    return entry.check == check and entry.backend == target.kind and entry.device in (None, target.device.kind)
+def _applies(entry: Xfail, kind: str, device: Device, check: str) -> bool:
+    return entry.check == check and entry.backend == kind and entry.device in (None, device.kind)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from aegisrt.backends.base.backend import Availability
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check, declares, declares_some
 from aegisrt.conformance.references.models import REFERENCES
@@ -40,7 +41,12 @@ def well_formed(subject: Subject) -> None:
     verdict.that(can.devices and set(can.devices) <= set(KINDS), f"`devices` {can.devices} are not among {KINDS}")
     verdict.that(issubclass(backend.Options, BackendOptions), "`Options` is not a subclass of BackendOptions")
     verdict.that(subject.target.parsed_options().kind == backend.kind, "`Options.kind` differs from `kind`")
-    verdict.that(backend.availability().available is True, "it runs, but `availability()` reports that it does not")
+    try:
+        found = backend.availability()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (the reason names what it raises)
+        raise verdict.Failed(f"`availability()` raises {type(error).__name__}: {error}") from None
+    verdict.that(isinstance(found, Availability), f"`availability()` is {found!r}, wanted an Availability")
+    verdict.that(found.available is True, "it runs, but `availability()` reports that it does not")
 
 
 @check(
