@@ -34,9 +34,9 @@ def check_cell(options: CellOptions, library: ConfigLibrary, locator: Locator) -
         locator.at_value(
             (_AT, "when"),
             "ungated-runner",
-            "a self-hosted runner would run code of pull requests before a review",
+            "a runner that is not hosted by GitHub would run code of pull requests before a review",
             label="runs before a review",
-            hint="write `when: default-branch-push`, or remove `self-hosted` from `runs_on`",
+            hint="write `when: default-branch-push`, or name one hosted runner in `runs_on`, such as `[ubuntu-24.04]`",
         )
     if options.backend != "mock" and options.conformance is None and options.demo is None:
         locator.at_value(

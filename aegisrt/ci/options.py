@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from aegisrt.core.options import StrictModel
 
-SELF_HOSTED = "self-hosted"
-"""The label of every self-hosted runner: https://docs.github.com/actions/reference/runners/self-hosted-runners."""
+HOSTED = re.compile(
+    r"ubuntu-(latest|slim|\d\d\.\d\d)(-arm)?"
+    r"|windows-(latest|\d{4}|11-arm)(-vs\d{4})?"
+    r"|macos-(latest|\d\d)(-intel|-large|-xlarge)?"
+)
+"""The labels of GitHub's standard runners: https://docs.github.com/actions/reference/runners/github-hosted-runners.
+An allow-list: a self-hosted runner may be reached by its custom labels alone, without the label `self-hosted`."""
 
 
 def _as_text(value: Any) -> Any:
@@ -69,5 +75,5 @@ class CellOptions(StrictModel):
 
     @property
     def is_hosted(self) -> bool:
-        """Return True for a runner hosted by GitHub, False for a self-hosted one."""
-        return SELF_HOSTED not in self.runs_on
+        """Return True if the labels are of a runner hosted by GitHub, False if they may reach a self-hosted one."""
+        return len(self.runs_on) == 1 and HOSTED.fullmatch(self.runs_on[0]) is not None

@@ -111,7 +111,8 @@ def test_the_test_command_and_the_workflow_run_the_same():
     whole = recipe("test")
     for target in ("lint", unit["target"]):
         assert set(recipe(target)) <= set(whole), target
-    assert any(line.endswith(".venv-unit/bin/python -m pytest -q -n 2") for line in recipe(unit["target"]))
+    command = ".venv-unit/bin/python -m pytest -q -n 2 --durations=15 --write-passed=.venv-unit/passed.txt"
+    assert any(line.endswith(command) for line in recipe(unit["target"]))
 
 
 @needs_make
