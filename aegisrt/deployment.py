@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aegisrt.backends.registry import options_by_kind
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.result import Err, Ok, Result
+from aegisrt.core.system_error import is_exhausted, system_error
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.check import check_graph
 from aegisrt.graph.nodes import Graph
@@ -21,6 +23,8 @@ from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import Manifest
 from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,32 @@ def resolve(
     config_dir: Path | str | None = None,
 ) -> Result[Resolved]:
     """Return the composed and checked manifest, and its graph; load no engine."""
+    return _answered(partial(_resolve, manifest, overrides, config_dir), "the manifest cannot be read")
+
+
+def run(resolved: Resolved, progress: Callable[[str], None] | None = None) -> Result[ExecutionContext]:
+    """Return the running models of a resolved manifest."""
+    return _answered(partial(_run, resolved, progress), "the models cannot be loaded")
+
+
+def _answered(work: Callable[[], Result[T]], message: str) -> Result[T]:
+    """Return the result of `work`, or RESOURCE_EXHAUSTED if it raises since file descriptors or memory ran out.
+
+    Anywhere in it a file may be opened or a module imported, so no single place can check for that.
+    """
+    try:
+        return work()
+    except (OSError, ImportError, MemoryError) as error:
+        if not is_exhausted(error):
+            raise
+        return Err(system_error(error, message).error)
+
+
+def _resolve(
+    manifest: Path | str | Mapping[str, Any] | Manifest[Any] | None,
+    overrides: Sequence[str],
+    config_dir: Path | str | None,
+) -> Result[Resolved]:
     kinds = options_by_kind()
     if isinstance(kinds, Err):
         return kinds
@@ -78,7 +108,6 @@ def resolve(
     return Ok(Resolved(valid.value, graph, composition.origins, composition, diagnostics))
 
 
-def run(resolved: Resolved, progress: Callable[[str], None] | None = None) -> Result[ExecutionContext]:
-    """Return the running models of a resolved manifest."""
+def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[ExecutionContext]:
     built = build_backends(resolved.graph, resolved.origins, progress)
     return Ok(ExecutionContext(resolved.graph, built.value)) if isinstance(built, Ok) else built

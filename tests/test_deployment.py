@@ -123,3 +123,10 @@ def test_what_can_be_no_manifest_is_an_answer(manifest):
     error = deploy(manifest).unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert "a manifest is the path of a YAML file" in error.message
+
+
+@pytest.mark.parametrize("folder", [5, ["conf"], b"conf"])
+def test_a_folder_of_groups_that_is_not_a_path(folder):
+    error = deploy({}, config_dir=folder).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "`config_dir` is the path of a folder" in error.message

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aegisrt.artifacts.cache import ArtifactCache, Policy
 from aegisrt.artifacts.entry import CacheEntry
+from aegisrt.artifacts.location import VARIABLE
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.source import source_of
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
+from aegisrt.core.result import Err, Ok, Result, ResultError
 from aegisrt.core.sidecar import artifact_key
+from aegisrt.core.system_error import system_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,6 @@ def engine_file(
     except ResultError as failure:
         return Err(failure.error)
     except OSError as error:
-        message = f"the cache {cache.root} cannot be used: {error.strerror or error}"
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            hint = "let this user write to it, or name another: AEGISRT_CACHE_DIR"
-            return Err(Error(ErrorCode.PERMISSION_DENIED, message, hint))
-        return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message, "free space there, or name another: AEGISRT_CACHE_DIR"))
+        problem = system_error(error, f"the cache {cache.root} cannot be used", "let this user write to it").error
+        return Err(replace(problem, hint=f"{problem.hint}, or name another folder: {VARIABLE}"))
     return Ok(EngineFile(path, key, built))

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 
 from aegisrt.artifacts.entry import STEM, CacheEntry
-from aegisrt.artifacts.location import cache_root, make_private
+from aegisrt.artifacts.location import cache_root, make_private, refuse_file
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
 Policy: TypeAlias = Literal["rebuild", "fail"]
@@ -77,7 +77,11 @@ class ArtifactCache:
         return CacheEntry(folder).damage() is None and CacheEntry(folder).file() == path.resolve()
 
     def entries(self) -> list[CacheEntry]:
-        """Return the entries, the most recently used first; damaged ones too."""
+        """Return the entries, the most recently used first; damaged ones too.
+
+        INVALID_ARGUMENT: if the cache is not a folder.
+        """
+        refuse_file(self.root)
         found = [CacheEntry(path) for path in self._folders() if len(path.name) == _KEY_LENGTH]
         return sorted(found, key=CacheEntry.last_used_s, reverse=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar
+from aegisrt.core.system_error import is_exhausted
 
 STEM = "model"
 
@@ -65,6 +66,8 @@ class CacheEntry:
         except ResultError as problem:
             return problem.error.message
         except OSError as error:
+            if is_exhausted(error):  # says nothing about the entry, which `prune` would delete
+                raise
             return str(error)
         return None
 

@@ -66,8 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is not None:  # about a file, not a stream: a verb should have caught it
-            raise
+        if error.filename is not None:
+            from aegisrt.core.system_error import exhausted_hint, is_exhausted
+
+            if not is_exhausted(error):  # about a file, not a stream: a verb should have caught it
+                raise
+            sys.stderr.write(f"aegisrt: RESOURCE_EXHAUSTED: {error}; {exhausted_hint(error)}\n")
+            return 1
         _discard_stdout()
         sys.stderr.write(f"aegisrt: cannot write to stdout: {error.strerror}\n")
         return 1

@@ -14,6 +14,7 @@ from aegisrt.conformance.report import Status
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
+from aegisrt.core.system_error import system_error
 from aegisrt.devices.base import Device
 
 PACKAGED = Path(__file__).parent / "xfails.toml"
@@ -69,7 +70,9 @@ def read_xfails(file: Path | None) -> Xfails:
         first = error.errors()[0]
         message = f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message) from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise system_error(error, f"{file} cannot be read") from None
+    except ValueError as error:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{file}: {error}") from None
     known = all_checks()
     for entry in entries:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.system_error import is_exhausted, system_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def require(requirement: Requirement) -> ModuleType:
     try:
         module = importlib.import_module(requirement.module)
     except Exception as error:  # a package may raise anything while it is imported
+        if is_exhausted(error):
+            raise system_error(error, f"Python module `{requirement.module}` cannot be imported") from error
         reason = requirement.missing() or f"Python module `{requirement.module}` is installed but does not import"
         cause = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise fail(ErrorCode.UNAVAILABLE, reason, f"run: {requirement.install}", cause=cause) from error

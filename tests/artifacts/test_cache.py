@@ -14,8 +14,9 @@ import pytest
 
 from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
+from aegisrt.artifacts.entry import CacheEntry
 from aegisrt.artifacts.location import cache_root
-from aegisrt.core.result import Err, ErrorCode
+from aegisrt.core.result import Err, ErrorCode, ResultError
 from aegisrt.core.sidecar import read_sidecar, sidecar_path
 from tests.fakes.builder import SIGNATURE, FakeBackend
 
@@ -221,7 +222,28 @@ def test_a_cache_that_others_can_write_to_is_refused(cache, source):
 def test_a_folder_that_cannot_be_made_is_an_error(source, tmp_path):
     (tmp_path / "file").write_text("")
     refused = build(ArtifactCache(tmp_path / "file" / "cache"), source)
-    assert refused.unwrap_err().code is ErrorCode.PERMISSION_DENIED
+    assert refused.unwrap_err().code is ErrorCode.INVALID_ARGUMENT
+    assert f"{tmp_path / 'file'} is a file" in refused.unwrap_err().message
+
+
+def test_a_root_that_is_a_file_is_said_by_all_that_reads_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        for read in (ArtifactCache(root).entries, ArtifactCache(root).prune):
+            with pytest.raises(ResultError, match="is a file") as caught:
+                read()
+            assert "AEGISRT_CACHE_DIR" in caught.value.error.hint
+
+
+def test_a_verification_that_cannot_open_the_file_does_not_call_it_damaged(cache, source, monkeypatch):
+    file = build(cache, source).unwrap().path
+
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        CacheEntry(file.parent).damage()
 
 
 def test_the_root_is_named_by_the_environment(monkeypatch, tmp_path):

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import errno
-
 from aegisrt.core.result import Err, Error, ErrorCode
+from aegisrt.core.system_error import exhausted_hint, system_code
 
 _NOT_LOADED = Err(Error(ErrorCode.NOT_LOADED, "no model is loaded", "call `load(path)` first"))
 _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (FileNotFoundError, ErrorCode.NOT_FOUND),
     (PermissionError, ErrorCode.PERMISSION_DENIED),
-    (MemoryError, ErrorCode.RESOURCE_EXHAUSTED),
     (NotImplementedError, ErrorCode.UNIMPLEMENTED),
     (TimeoutError, ErrorCode.DEADLINE_EXCEEDED),
 )
-_USED_UP = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""`errno` of an OSError: no process, file descriptor, memory or disk space is left."""
+"""For exceptions that Python code raises without an `errno`."""
 
 
 def engine_failure(kind: str, doing: str, error: Exception, code: ErrorCode | None) -> Error:
     """Return the error for an exception of an engine of `kind`, raised while it was `doing` something.
 
-    Without a `code`, Python's own exceptions have the codes of `_CODES`; all others are INTERNAL.
+    Without a `code`, the operating system's errors have the code of their `errno`, and Python's own exceptions those of
+    `_CODES`; all others are INTERNAL.
     """
     text = _text_of(error)
     first = text.splitlines()[0] if text else type(error).__name__
     message = f"{kind} failed while {doing}: {first}"
-    return Error(code or _code(error), message, cause=f"{type(error).__name__}: {text}")
+    return Error(code or _code(error), message, exhausted_hint(error), cause=f"{type(error).__name__}: {text}")
 
 
 def not_loaded(model: str | None) -> Err:
@@ -58,6 +56,5 @@ def _text_of(error: Exception) -> str:
 
 
 def _code(error: Exception) -> ErrorCode:
-    if isinstance(error, OSError) and error.errno in _USED_UP:
-        return ErrorCode.RESOURCE_EXHAUSTED
-    return next((code for kind, code in _CODES if isinstance(error, kind)), ErrorCode.INTERNAL)
+    otherwise = next((code for kind, code in _CODES if isinstance(error, kind)), ErrorCode.INTERNAL)
+    return system_code(error, otherwise)

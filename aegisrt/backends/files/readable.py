@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.system_error import system_error
 
 _MAGIC = (
     (b"\x7fELF", "a native library (ELF)"),
@@ -35,6 +36,7 @@ def readable_file(path: str | os.PathLike[str]) -> Path:
     INVALID_ARGUMENT: if it is a directory or a device, or not a path.
     DATA_LOSS: if it is empty.
     PERMISSION_DENIED: if it may not be read.
+    RESOURCE_EXHAUSTED: if this process has no file descriptors left.
     """
     try:
         file = Path(path)
@@ -46,10 +48,9 @@ def readable_file(path: str | os.PathLike[str]) -> Path:
     except NotADirectoryError as error:
         message = f"model file {path} does not exist: a part of its path is a file"
         raise fail(ErrorCode.NOT_FOUND, message, cause=str(error)) from None
-    except PermissionError as error:
-        raise fail(ErrorCode.PERMISSION_DENIED, f"model file {path} may not be reached", cause=str(error)) from None
     except OSError as error:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"model file {path} cannot be opened", cause=str(error)) from None
+        otherwise = ErrorCode.INVALID_ARGUMENT
+        raise system_error(error, f"model file {path} cannot be reached", otherwise=otherwise) from None
     if stat.S_ISDIR(status.st_mode):
         raise fail(ErrorCode.INVALID_ARGUMENT, f"model path {file} is a directory", "name the model's file in it")
     if not stat.S_ISREG(status.st_mode):
@@ -61,7 +62,7 @@ def readable_file(path: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         hint = f"let the user of this process read it: chmod +r {file}"
-        raise fail(ErrorCode.PERMISSION_DENIED, f"model file {file} may not be read", hint, cause=str(error)) from None
+        raise system_error(error, f"model file {file} cannot be read", hint) from None
     return file
 
 

@@ -19,7 +19,8 @@ from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.isolation.arena import Arena, Layout
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.result import Err, Ok, Result
+from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.context import is_lost
@@ -94,8 +95,8 @@ def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, write
     try:
         return Ok(writes.write(result.value.outputs))
     except (OSError, MemoryError, TypeError) as error:
-        message = f"the outputs do not fit the memory that the processes share: {error}"
-        return Err(Error(ErrorCode.RESOURCE_EXHAUSTED, message))
+        message = "the outputs cannot be written to the memory that the processes share"
+        return Err(system_error(error, message).error)
 
 
 def _end_with_parent(control: int) -> None:

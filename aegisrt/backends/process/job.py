@@ -27,6 +27,7 @@ from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 _LOG_TAIL_LINES = 5
 _TRACEBACK = "Traceback (most recent call last):\n"
 _CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE))
+_NO_DESCRIPTORS = "too many open files"
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "file too large")
 
 
@@ -206,6 +207,9 @@ def _died(status: int, peak_bytes: int, limits: Limits, log: Path) -> ResultErro
     if is_disk_full(tail):
         hint = f"free space in {log.parent} and in {tempfile.gettempdir()}, or read the log: {log}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no disk space for a file that it wrote", hint, cause=cause)
+    if _NO_DESCRIPTORS in tail.lower():
+        hint = f"raise the limit of open files (`ulimit -n`), or read the log: {log}"
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, "it had no file descriptors left", hint, cause=cause)
     how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
     return fail(ErrorCode.INTERNAL, f"it died {how}", f"read the log: {log}", cause=cause)
 

@@ -21,6 +21,7 @@ from typing import Any, get_args
 from aegisrt.backends.tensorrt.log import TensorRTLog, new_logger
 from aegisrt.backends.tensorrt.options import Distribution
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.system_error import is_exhausted, system_error
 
 ALL: tuple[Distribution, ...] = get_args(Distribution)
 BUILDERS: tuple[Distribution, ...] = ("tensorrt", "tensorrt_rtx")
@@ -128,6 +129,8 @@ def _load(name: Distribution) -> TensorRT:
     try:
         package = importlib.import_module(module_name)
     except (ImportError, OSError, RuntimeError) as error:
+        if is_exhausted(error):
+            raise system_error(error, f"Python module `{module_name}` cannot be imported") from error
         message = f"Python module `{module_name}` is installed but does not import: {error}"
         hint = f"install its libraries; see `aegisrt doctor`, or run: {INSTALL[name]}"
         if _NEEDED_BY_8.search(str(error)):

@@ -12,6 +12,7 @@ import numpy as np
 from aegisrt.cli.tensors.picture import picture
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
+from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 from aegisrt.runtime.building.sample import read_arrays, with_dtype
 
@@ -97,8 +98,7 @@ def _json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not valid JSON", cause=str(error)) from None
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message, f"let this user read it: chmod +r {path}") from None
+        raise system_error(error, f"{path} cannot be read", f"let this user read it: chmod +r {path}") from None
 
 
 def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from aegisrt.cli.output import finite
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array
 
 
@@ -31,7 +32,7 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
         partial.replace(path)
     except OSError as error:
         _remove(partial)
-        raise fail(ErrorCode.PERMISSION_DENIED, f"--output {path} cannot be written: {error.strerror}") from None
+        raise system_error(error, f"--output {path} cannot be written") from None
     except BaseException:
         _remove(partial)
         raise

@@ -200,7 +200,7 @@ def _refuse_unencodable(path: Path) -> None:
 
 def _write(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file completely or not at all."""
-    from aegisrt.core.result import ErrorCode, fail
+    from aegisrt.core.system_error import system_error
 
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -211,5 +211,5 @@ def _write(file: Path, write: Callable[[IO[bytes]], object]) -> None:
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:
-        message = f"{file} cannot be written: {error.strerror}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message, "name a file in another folder: --out FILE.yaml") from None
+        hint = "name a file in another folder: --out FILE.yaml"
+        raise system_error(error, f"{file} cannot be written", hint) from None

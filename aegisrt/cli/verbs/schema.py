@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aegisrt.cli.arguments import parse, verb_parser
 from aegisrt.cli.output import print_error, print_json
+from aegisrt.core.system_error import system_error
 
 DESCRIPTION = """Write the JSON Schemas of a manifest, of one file of a composition, of the conformance kit, of a
 cell of the CI matrix, and of each installed backend kind, including third parties'. To use one in an editor, begin a
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.backends.registry import options_by_kind
     from aegisrt.ci.schemas import ci_schemas
     from aegisrt.conformance.schemas import conformance_schemas
-    from aegisrt.core.result import Err, Error, ErrorCode
+    from aegisrt.core.result import Err
     from aegisrt.manifest.json_schema import all_schemas
 
     kinds = options_by_kind()
@@ -43,10 +44,8 @@ def main(argv: Sequence[str]) -> int:
             file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             written.append(str(file))
     except OSError as error:
-        message = f"{error.filename or folder} cannot be written: {error.strerror}"
-        return print_error(
-            Error(ErrorCode.PERMISSION_DENIED, message, "name another folder: --out DIR"), arguments.format
-        )
+        message, hint = f"{error.filename or folder} cannot be written", "name another folder: --out DIR"
+        return print_error(system_error(error, message, hint).error, arguments.format)
     if arguments.format == "json":
         print_json({"ok": True, "files": written})
     else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.system_error import is_exhausted, system_error
 
 LIBRARY = "libcuda.so.1"
 _handle = POINTER(c_void_p)
@@ -204,5 +205,7 @@ def _load() -> Any:
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError as error:
+        if is_exhausted(error):
+            raise system_error(error, "the NVIDIA driver cannot be loaded") from error
         message = f"there is no NVIDIA driver: {error}"
         raise fail(ErrorCode.UNAVAILABLE, message, _NO_DRIVER, cause=str(error)) from error

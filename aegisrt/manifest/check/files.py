@@ -12,6 +12,7 @@ from typing import Any
 
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.core.suggest import listed, nearest, quoted
+from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.origin import KeyPath
 
@@ -63,6 +64,8 @@ def _problem(path: Path) -> _Problem | None:
             "unreadable-file", f"no permission to read {_short(path)}", "permission denied", "check its permissions"
         )
     except (OSError, ValueError) as error:
+        if is_exhausted(error):  # not an error of the manifest
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _Problem("unreadable-file", f"{_short(path)} cannot be read: {reason}", "cannot be read")
     if stat.S_ISDIR(mode):

@@ -18,7 +18,7 @@ COMMAND_GROUPS = frozenset({"ci", "conformance"})
 """Groups that configure one command, and no manifest."""
 
 
-def check_call(manifest: object, overrides: Sequence[object]) -> list[Diagnostic]:
+def check_call(manifest: object, overrides: Sequence[object], config_dir: object = None) -> list[Diagnostic]:
     """Return the errors of the arguments of a composition, before any file is read."""
     try:
         Path.cwd()
@@ -28,6 +28,9 @@ def check_call(manifest: object, overrides: Sequence[object]) -> list[Diagnostic
     if not isinstance(manifest, str | PathLike | Mapping | None):
         message = f"a manifest is the path of a YAML file, a mapping, or None, not {described(manifest)}"
         return [Diagnostic("not-a-file", message, Location(str(manifest), 1, 1, 2), hint='write `"deploy.yaml"`')]
+    if not isinstance(config_dir, str | PathLike | None):
+        message = f"`config_dir` is the path of a folder of groups, or None, not {described(config_dir)}"
+        return [Diagnostic("not-a-file", message, Location("config_dir", 1, 1, 2), hint='write `config_dir="conf"`')]
     is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str)  # an iterator would be used up here
     if is_list and all(isinstance(text, str) for text in overrides):
         return []

@@ -51,7 +51,7 @@ def compose(
     PERMISSION_DENIED: if the only errors are files that cannot be read.
     INVALID_ARGUMENT: if there are any other errors.
     """
-    diagnostics = check_call(manifest, overrides)
+    diagnostics = check_call(manifest, overrides, config_dir)
     if diagnostics:
         return Err(manifest_error(diagnostics, str(manifest)))
     packaged = configs_dir()

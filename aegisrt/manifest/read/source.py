@@ -14,6 +14,7 @@ import yaml
 
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.suggest import did_you_mean
+from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.read.forbidden import hydra_refused, refuse_keys
 from aegisrt.manifest.read.tree import Tree
@@ -101,6 +102,8 @@ def _content(path: Path, source: Source) -> bytes | None:
     except PermissionError:
         _failed(source, "unreadable-file", f"no permission to read `{source.name}`", hint="change the file's mode")
     except (OSError, ValueError) as error:
+        if is_exhausted(error):  # not an error of the manifest
+            raise
         _failed(source, "unreadable-file", f"`{source.name}` cannot be read: {error}", hint="give another file")
     return None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
+from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec, shape_text
 from aegisrt.manifest.schema import SampleOptions
 
@@ -56,10 +57,8 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise fail(ErrorCode.NOT_FOUND, f"{path} does not exist") from None
-    except PermissionError as error:
-        raise fail(
-            ErrorCode.PERMISSION_DENIED, f"{path} may not be read", f"chmod +r {path}", cause=str(error)
-        ) from None
+    except OSError as error:
+        raise system_error(error, f"{path} cannot be read", f"chmod +r {path}") from None
     except Exception as error:  # noqa: BLE001  (zlib, zipfile and numpy each raise their own over a damaged file)
         message, hint = f"{path} is not a readable .npy or .npz file", "write it with numpy.save or numpy.savez"
         if str(error).startswith("Object arrays"):

@@ -49,7 +49,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     for name in ("folder.npz", "n" * 300 + ".npz"):
         with pytest.raises(ResultError, match="cannot be written") as caught:
             write_outputs(tmp_path / name, {"y": np.zeros(1)})
-        assert caught.value.error.code is ErrorCode.PERMISSION_DENIED
+        assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder.npz"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aegisrt.backends.process.child import report_progress
 from aegisrt.backends.tensorrt.distribution import TensorRT
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.system_error import system_error
 
 
 class TimingCache:
@@ -44,5 +44,5 @@ def _content(path: Path) -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.read_bytes() if path.is_file() else b""
     except OSError as error:
-        message = f"the timing cache {path} cannot be used: {error.strerror}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message, "name another file in `build.timing_cache`") from None
+        hint = "name another file in `build.timing_cache`"
+        raise system_error(error, f"the timing cache {path} cannot be used", hint) from None

@@ -31,6 +31,7 @@ from aegisrt.backends.tvm.build.importing import (
 from aegisrt.backends.tvm.build.indices import index_bounds
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
 from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.system_error import is_exhausted
 
 _RELAX_OPERATOR = re.compile(r"\b(?:relax|R)\.([a-z_][a-z_0-9.]*[a-z0-9])")
 
@@ -144,7 +145,7 @@ def _link(executable: Any, library: str) -> None:
     try:
         executable.export_library(library, options=["-s"])
     except (RuntimeError, AssertionError, OSError) as error:  # TVM asserts the compiler's target triple
-        if is_disk_full(str(error)) or is_out_of_memory(error):
+        if is_exhausted(error) or is_disk_full(str(error)) or is_out_of_memory(error):
             raise
         hint = "check that it can link a shared library, or set CXX to another"
         message = f"the C++ compiler {cc.get_cc()} did not link the library"
