@@ -98,7 +98,8 @@ def _check_signature(
     graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callable[..., Location | None]
 ) -> None:
     declared, actual = graph.manifest.models[node.name].signature, backend.signature
-    difference = mismatch(declared, actual) if declared and actual else None
+    fixed = getattr(backend.options, "free_dimensions", None)
+    difference = mismatch(declared, actual, fixed) if declared and actual else None
     if difference:
         where, message = difference
         hint = "declare the model's own signature, or give the path of the right model"

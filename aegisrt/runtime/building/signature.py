@@ -9,18 +9,23 @@ from aegisrt.core.tensor import Dim, Signature, TensorSpec, shape_text
 from aegisrt.manifest.schema import SignatureOptions, TensorOptions
 
 
-def mismatch(declared: SignatureOptions, actual: Signature) -> tuple[tuple[str, ...], str] | None:
-    """Return the first difference: its key path under `signature`, and a sentence; None if there is none."""
+def mismatch(
+    declared: SignatureOptions, actual: Signature, fixed: Mapping[str, int] | None = None
+) -> tuple[tuple[str, ...], str] | None:
+    """Return the first difference: its key path under `signature`, and a sentence; None if there is none.
+
+    `fixed` has sizes of the model's dynamic dimensions by their names, as the option `free_dimensions`.
+    """
     sides = (("inputs", declared.inputs, actual.inputs), ("outputs", declared.outputs, actual.outputs))
     for side, wanted, found in sides:
-        problem = _side(side, wanted, found) if wanted else None
+        problem = _side(side, wanted, found, fixed or {}) if wanted else None
         if problem:
             return problem
     return None
 
 
 def _side(
-    side: str, wanted: Mapping[str, TensorOptions], found: Sequence[TensorSpec]
+    side: str, wanted: Mapping[str, TensorOptions], found: Sequence[TensorSpec], fixed: Mapping[str, int]
 ) -> tuple[tuple[str, ...], str] | None:
     by_name = {spec.name: spec for spec in found}
     for name, options in wanted.items():
@@ -29,7 +34,8 @@ def _side(
             return (side, name), f"the model has no {side[:-1]} `{name}`; {suggest(name, list(by_name), side)}"
         if options.dtype is not spec.dtype:
             return (side, name, "dtype"), f"`{name}` is declared {options.dtype}, the model has {spec.dtype}"
-        if options.shape is not None and not _fits(options.shape, spec.shape):
+        computed = side == "outputs" and bool(fixed)
+        if options.shape is not None and not _fits(options.shape, spec.shape, fixed, computed=computed):
             declared, actual = shape_text(options.shape), shape_text(spec.shape)
             return (side, name, "shape"), f"`{name}` is declared {declared}, the model has {actual}"
     missing = [name for name in by_name if name not in wanted]
@@ -38,11 +44,17 @@ def _side(
     return None
 
 
-def _fits(declared: Sequence[Dim], actual: Sequence[Dim] | None) -> bool:
-    """Return whether sizes are equal, and dynamic dimensions are dynamic in the model, whatever their names."""
+def _fits(declared: Sequence[Dim], actual: Sequence[Dim] | None, fixed: Mapping[str, int], *, computed: bool) -> bool:
+    """Return whether sizes are equal, and dynamic dimensions are dynamic in the model, whatever their names.
+
+    A dynamic one may have the size in `fixed`; and any, if it may be `computed` from those.
+    """
     if actual is None:
         return True
-    return len(declared) == len(actual) and all(
-        want == have if isinstance(want, int) and isinstance(have, int) else want is None or not isinstance(have, int)
-        for want, have in zip(declared, actual, strict=True)
-    )
+
+    def agree(want: Dim, have: Dim) -> bool:
+        if want is None or not isinstance(have, int):
+            return True
+        return want == have if isinstance(want, int) else fixed.get(want, have if computed else None) == have
+
+    return len(declared) == len(actual) and all(map(agree, declared, actual))

@@ -45,3 +45,32 @@ def test_an_input_that_is_not_declared_is_a_mismatch():
     where, message = mismatch(declared({"image": {"dtype": "FP32"}}), actual)
     assert where == ("inputs",)
     assert "`mask`" in message
+
+
+FIXED = Signature((TensorSpec("image", DataType.FP32, (16, 1, "h", 8)),), (TensorSpec("p", DataType.FP32, (16, 160)),))
+SIZES = {"batch": 16}
+
+
+@pytest.mark.parametrize(
+    ("shape", "agrees"),
+    [
+        (["batch", 1, "h", 8], True),
+        ([16, 1, "h", 8], True),
+        (["batch", 1, "h", "w"], False),
+        (["other", 1, "h", 8], False),
+        ([8, 1, "h", 8], False),
+    ],
+    ids=str,
+)
+def test_a_name_that_the_backend_s_options_fix_is_satisfied_by_its_size(shape, agrees):
+    tensor = {"dtype": "FP32", "shape": shape}
+    assert (mismatch(declared({"image": tensor}), FIXED, SIZES) is None) is agrees
+    assert mismatch(declared({"image": tensor}), FIXED) is not None or "batch" not in shape
+    assert mismatch(declared({"image": {"dtype": "FP32", "shape": ["batch", 1, "h", 8]}}), FIXED, {"batch": 4})
+
+
+def test_an_output_s_size_may_come_from_the_fixed_ones():
+    for shape in (["batch", "tenfold"], ["batch", 160], [16, None]):
+        assert mismatch(declared(None, {"p": {"dtype": "FP32", "shape": shape}}), FIXED, SIZES) is None
+    assert mismatch(declared(None, {"p": {"dtype": "FP32", "shape": ["batch", 10]}}), FIXED, SIZES)
+    assert mismatch(declared(None, {"p": {"dtype": "FP32", "shape": ["batch", "tenfold"]}}), FIXED)
