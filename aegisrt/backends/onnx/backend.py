@@ -45,7 +45,7 @@ class _LoadedSessions:
     """Whether the instances bind memory on the GPU instead of calling `run`."""
 
 
-class _Slot(Protocol):
+class _OrtSlot(Protocol):
     """One instance of a loaded model."""
 
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
@@ -68,7 +68,7 @@ class _SharedSession:
         """Do nothing: `_unload` drops the session."""
 
 
-class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _Slot]):
+class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
     """Runs ONNX (`.onnx`, weights inside or beside) and ORT-format (`.ort`) models.
 
     On the CPU all instances share one session; on a GPU each has its own, on a stream of its own.
@@ -173,15 +173,15 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _Slot]):
     def _device_view(self, engine: _LoadedSessions) -> DeviceView | None:
         return arrays_on(self.device.ordinal) if engine.bound else None
 
-    def _open(self, engine: _LoadedSessions, stream: Any) -> _Slot:
+    def _open(self, engine: _LoadedSessions, stream: Any) -> _OrtSlot:
         if engine.sessions is None or not engine.bound:
             return _SharedSession(engine)
         return OrtCudaSlot(require(self.requirement), engine.sessions, engine.signature, self.options)
 
-    def _close(self, slot: _Slot) -> None:
+    def _close(self, slot: _OrtSlot) -> None:
         slot.close()
 
-    def _execute(self, slot: _Slot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+    def _execute(self, slot: _OrtSlot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         return slot.call(inputs, outputs)
 
     def _unload(self, engine: _LoadedSessions) -> None:

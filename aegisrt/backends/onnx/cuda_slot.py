@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -13,14 +12,13 @@ from aegisrt.backends.onnx.cuda_readback import Readback
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions
 from aegisrt.backends.onnx.cuda_threads import FewThreads
 from aegisrt.backends.onnx.options import ONNXOptions
+from aegisrt.backends.onnx.run_errors import CAPTURE
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda.arrays import DeviceArray
 
 _NO_GRAPH = "-1"
 _RECORDINGS_TRIED = 3
-_BROKEN_RECORDING = re.compile(r"CUDA failure 90[0-8]\b")
-"""`cudaErrorStreamCapture...`: in the message if ONNX Runtime itself ends a broken recording."""
 
 
 class OrtCudaSlot:
@@ -212,7 +210,7 @@ class OrtCudaSlot:
         try:
             self._session.run_with_iobinding(bound.io, bound.run_options)
         except Exception as error:
-            if not (self._stream.drop_recording() or _BROKEN_RECORDING.search(str(error))):
+            if not (self._stream.drop_recording() or CAPTURE.search(str(error))):
                 raise
             plain = self._run_options(_NO_GRAPH)
             bound.broken += 1

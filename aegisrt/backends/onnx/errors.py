@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from aegisrt.backends.files.onnx_damage import damage
+from aegisrt.backends.onnx.run_errors import CAPTURE, CAPTURE_HINT, CAPTURE_MESSAGE, MEMORY, run_error
 from aegisrt.core.result import Error, ErrorCode
 
 _BY_CLASS = {
@@ -21,13 +22,6 @@ _BY_CLASS = {
     "ModelLoadCanceled": ErrorCode.CANCELLED,
     "DeviceReset": ErrorCode.UNAVAILABLE,
 }
-_MEMORY = re.compile(
-    r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
-    r"|Available memory of \d+ is smaller than requested bytes",
-    re.IGNORECASE,
-)
-_MISFIT = re.compile(r"shape|dimension|broadcast|bounds|overflow|division by zero|rank", re.IGNORECASE)
-
 _PREFIX = re.compile(
     r"^(?:Error in execution: )?(?:\[ONNXRuntimeError\] : -?\d+ : \w+ : (?:Load model from .*? failed:)?)?"
 )
@@ -40,7 +34,7 @@ _FULL_WHERE = re.compile(
 )
 _SHORT_WHERE = re.compile(rf"\b[\w.-]+{_SOURCE}\w+(?:\(\))? ")
 _NODE = re.compile(
-    r"^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)", re.S
+    r"^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.S
 )
 
 _IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
@@ -63,16 +57,21 @@ def execute_error(error: Exception) -> Error:
     if isinstance(error, UnicodeEncodeError):
         message = f"a string among the inputs cannot be encoded as UTF-8: {error.reason}"
         return Error(ErrorCode.INVALID_ARGUMENT, message, cause=_cause(error))
-    text = _plain(error)
-    node = _NODE.match(text)
-    reason = _plain_text(node.group(3)) if node else text
-    message = f"{_named(node.group(2), node.group(1))} failed: {_sentence(reason)}" if node else _sentence(reason)
-    code = _BY_CLASS.get(type(error).__name__)
-    if _MEMORY.search(reason):
-        code = ErrorCode.RESOURCE_EXHAUSTED
-    elif code is None:
-        code = ErrorCode.INVALID_ARGUMENT if node and _MISFIT.search(reason) else ErrorCode.INTERNAL
-    return Error(code, message, cause=_cause(error))
+    where, reason = _innermost(_plain(error))
+    known = _BY_CLASS.get(type(error).__name__)
+    code, hint, better = run_error(reason, is_invalid_argument=known is ErrorCode.INVALID_ARGUMENT)
+    if known is not None and code is ErrorCode.INTERNAL:
+        code = known
+    message = _sentence(better or reason)
+    return Error(code, f"{where} failed: {message}" if where else message, hint, cause=_cause(error))
+
+
+def _innermost(text: str) -> tuple[str, str]:
+    """Return the node that failed, the innermost one of an `If`, `Loop` or `Scan`, and what it reported."""
+    where = ""
+    while node := _NODE.match(text):
+        where, text = _named(node.group(2), node.group(1)), _without_prefix(node.group(3))
+    return where, text
 
 
 def load_error(error: Exception, path: Path) -> Error:
@@ -82,12 +81,16 @@ def load_error(error: Exception, path: Path) -> Error:
         message = f"{path}: some operators have no kernel on the requested providers, and would run on the CPU"
         hint = "add `CPUExecutionProvider` to `providers`, or set `fallback: allow`"
         return Error(ErrorCode.UNAVAILABLE, message, hint, cause=cause)
+    if CAPTURE.search(text):
+        return Error(ErrorCode.UNAVAILABLE, f"{path} does not load: {CAPTURE_MESSAGE}", CAPTURE_HINT, cause=cause)
     known = _too_new(text, path) or _unknown(text, path) or damage(path, cause)
     if known is not None:
         return Error(*known, cause=cause)
     code = _BY_CLASS.get(type(error).__name__, ErrorCode.INTERNAL)
-    if _MEMORY.search(text):
+    if MEMORY.search(text):
         code = ErrorCode.RESOURCE_EXHAUSTED
+    elif "CUDA failure" in text:  # the GPU's fault, whatever the model
+        code = ErrorCode.UNAVAILABLE
     elif type(error) is RuntimeError or type(error).__name__ == "Fail":
         code = ErrorCode.INVALID_ARGUMENT
     return Error(code, f"ONNX Runtime does not load {path}: {_sentence(text)}", cause=cause)
@@ -126,7 +129,13 @@ def _named(name: str, operator: str) -> str:
 
 
 def _plain(error: Exception) -> str:
-    return _plain_text(_PREFIX.sub("", str(error).strip()))
+    return _without_prefix(str(error))
+
+
+def _without_prefix(text: str) -> str:
+    """Return a text without statuses and places in ONNX Runtime's source, which may be nested."""
+    plain = _plain_text(_PREFIX.sub("", text.strip()))
+    return plain if plain == text else _without_prefix(plain)
 
 
 def _plain_text(text: str) -> str:

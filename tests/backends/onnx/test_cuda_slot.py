@@ -15,7 +15,9 @@ from aegisrt.backends.onnx import cuda_binding_cache, cuda_slot  # noqa: E402
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions, open_on_gpu  # noqa: E402
 from aegisrt.backends.onnx.cuda_slot import OrtCudaSlot  # noqa: E402
 from aegisrt.backends.onnx.cuda_threads import DIRECT  # noqa: E402
+from aegisrt.backends.onnx.errors import execute_error  # noqa: E402
 from aegisrt.backends.onnx.options import ONNXOptions  # noqa: E402
+from aegisrt.backends.onnx.run_errors import CAPTURE_HINT  # noqa: E402
 from aegisrt.backends.onnx.signature import session_signature  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
 from aegisrt.core.result import ErrorCode, ResultError, fail  # noqa: E402
@@ -564,3 +566,32 @@ def test_a_shared_stream_outlives_its_session(opened, fake_cuda):
     slots.pop().close()
     sessions.close()
     assert (seen, fake_cuda.streams) == ([1], {})
+
+
+@pytest.mark.parametrize("calls_before", [0, 3])
+def test_a_call_while_the_application_records_is_to_be_tried_again(calls_before, opened, fake_cuda):
+    """The driver refuses the allocation of the call, of ONNX Runtime's or of ours."""
+    (slot,), _ = opened(DIGITS)
+    for _ in range(calls_before):
+        slot.call({"image": images(2)}, ("probabilities",))
+    run, refused = (
+        slot._session.run_with_iobinding,
+        "CUDA failure 900: operation not permitted when stream is capturing",
+    )
+
+    def not_permitted(binding, options):
+        raise RuntimeError(refused)
+
+    slot._session.run_with_iobinding = not_permitted
+    with pytest.raises(RuntimeError) as raised:
+        slot.call({"image": images(2)}, ("probabilities",))
+    assert execute_error(raised.value).code is ErrorCode.UNAVAILABLE
+    slot._session.run_with_iobinding = run
+    fake_cuda.fail["cuMemcpyHtoDAsync_v2"] = 900
+    with pytest.raises(ResultError) as ours:
+        slot.call({"image": images(2)}, ("probabilities",))
+    assert ours.value.error.code is ErrorCode.UNAVAILABLE
+    assert ours.value.error.hint == CAPTURE_HINT
+    value = images(2, 9)
+    (got,) = slot.call({"image": value}, ("probabilities",))
+    np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
