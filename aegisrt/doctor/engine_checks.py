@@ -115,7 +115,7 @@ def tensorrt(env: MachineFacts) -> Iterator[DoctorCheck]:
             )
     found = [f"{name} {env.packages[name]}" for name in env.packages if _is_distribution(name)]
     if "tensorrt" in env.broken:
-        fix = "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'"
+        fix = env.repairs.get("tensorrt", "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'")
         yield DoctorCheck("tensorrt", "fail", f"TensorRT does not import: {env.broken['tensorrt']}", fix)
     elif found:
         yield from _distributions(env, found)

@@ -53,6 +53,8 @@ class MachineFacts:
     """Versions of the installed ones of `PACKAGES`."""
     broken: dict[str, str] = field(default_factory=dict)
     """The reason why an installed engine does not import, by backend kind."""
+    repairs: dict[str, str] = field(default_factory=dict)
+    """The command that makes such an engine import, by backend kind, if its backend names one."""
     driver: str | None = None
     """Version of the kernel module."""
     driver_cuda: str | None = None
@@ -85,9 +87,11 @@ def examine() -> MachineFacts:
     error, cuda = _driver()
     gpus = tuple(found for found in discover() if found.kind == "cuda" and found.id != "cuda")
     providers = _providers()
+    broken, repairs = _broken()
     return MachineFacts(
         packages=_packages(),
-        broken=_broken(),
+        broken=broken,
+        repairs=repairs,
         driver=installed_driver(),
         driver_cuda=cuda,
         driver_error=error,
@@ -123,15 +127,18 @@ def _packages() -> dict[str, str]:
     return versions
 
 
-def _broken() -> dict[str, str]:
-    known, broken = entries(), {}
+def _broken() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the reasons and the commands for engines that do not import, by backend kind."""
+    known, broken, repairs = entries(), {}, {}
     for kind in known.value if isinstance(known, Ok) else ():
         found = backend_class(kind)
         if isinstance(found, Ok) and found.value.availability().available:
             state = found.value.availability(probe=True)
             if not state.available:
                 broken[kind] = (state.reason or "the reason is not known").rpartition("does not import: ")[2]
-    return broken
+                if state.install:
+                    repairs[kind] = state.install
+    return broken, repairs
 
 
 def _driver() -> tuple[Error | None, str | None]:

@@ -104,6 +104,13 @@ BROKEN = {
     "tensorrt that does not import": (
         replace(GPU, broken={"tensorrt": "libnvinfer.so.11: cannot open"}), "tensorrt", "'aegisrt[tensorrt]'",
     ),
+    "tensorrt without cuDNN, which its backend names": (
+        replace(
+            GPU, broken={"tensorrt": "libcudnn.so.8: cannot open"},
+            repairs={"tensorrt": "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"},
+        ),
+        "tensorrt", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'",
+    ),
     "tensorrt bindings and libraries of two versions": (
         with_packages(GPU, tensorrt_cu13_libs="10.16.1.11"), "tensorrt-versions", "'tensorrt_cu13_libs==11.4.0.106'",
     ),

@@ -279,7 +279,12 @@ class FakeCuda:
 
     def holds(self, address, size=1):
         """Return whether these bytes lie in one allocation that was not freed."""
-        return any(start <= address and address + size <= start + len(held) for start, held in self.allocations.items())
+        return any(start <= address and address + size <= start + size_held for start, size_held in self._sizes())
+
+    def _sizes(self):
+        """Return address and size of each allocation; the garbage collector may free some at any time."""
+        held = self.allocations.copy()
+        return [(start, len(memory)) for start, memory in held.items()]
 
     @property
     def in_flight(self):
@@ -288,7 +293,7 @@ class FakeCuda:
 
     @property
     def used_bytes(self):
-        return sum(len(held) for held in self.allocations.values())
+        return sum(size for _, size in self._sizes())
 
     def _copy(self, target, source, size, stream, device):
         if not all(self.holds(address, size) for address in device):

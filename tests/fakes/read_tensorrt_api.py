@@ -1,6 +1,6 @@
 """Read what a TensorRT binding wheel offers, into the files that `fake_tensorrt.py` is made from.
 
-    python -m tests.fakes.read_tensorrt_api WHEEL... --out tests/backends/tensorrt_api
+    python -m tests.fakes.read_tensorrt_api WHEEL... --out tests/fakes/tensorrt_api
 
 The bindings need libraries that no wheel has, so stubs with the same names are compiled with `cc` and preloaded: the
 module then imports, and its classes, signatures and enumerations are the real ones. Needs CPython of the wheel's tag.
@@ -41,8 +41,14 @@ def describe(module, version):
         "version": version,
         "classes": {name: _class(getattr(module, name)) for name in CLASSES if hasattr(module, name)},
         "enums": {name: sorted(getattr(module, name).__members__) for name in ENUMS if hasattr(module, name)},
+        "named_by_method": [name for name in ENUMS if callable(getattr(_first(module, name), "name", None))],
         "functions": {name: _overloads(getattr(module, name).__doc__) for name in FUNCTIONS if hasattr(module, name)},
     }
+
+
+def _first(module, name):
+    """Return a member of an enumeration, or None if the module has no such enumeration."""
+    return next(iter(getattr(module, name).__members__.values())) if hasattr(module, name) else None
 
 
 def _class(kind):
@@ -111,7 +117,7 @@ def read_wheel(wheel):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("wheel", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("tests/backends/tensorrt_api"))
+    parser.add_argument("--out", type=Path, default=Path("tests/fakes/tensorrt_api"))
     arguments = parser.parse_args()
     version, module = read_wheel(arguments.wheel)
     family = re.match(r"tensorrt(_rtx|_lean|_dispatch)?", arguments.wheel.name)[0]

@@ -2,7 +2,7 @@
 
 `tensorrt_api/` holds what `read_tensorrt_api.py` read from the wheels. A call of a method that the real class lacks, or
 with arguments that it does not take, raises, and so does setting a property that it lacks; every call is recorded.
-`fake_tensorrt_runtime.py` runs plans on the memory of `FakeCuda`, `fake_tensorrt_builder.py` makes them from ONNX; both
+`tensorrt_runtime.py` runs plans on the memory of `FakeCuda`, `tensorrt_builder.py` makes them from ONNX; both
 refuse what TensorRT's headers say that it refuses.
 """
 
@@ -41,6 +41,25 @@ def plan(
     return head + body
 
 
+class PybindEnum(enum.Enum):
+    """An enumeration as pybind11 makes it: `str()` has the class's name, and a member is not an `int`."""
+
+    def __str__(self):
+        return f"{type(self).__name__}.{self._name_}"
+
+    def __int__(self):
+        return self._value_
+
+    __index__ = __int__
+
+
+class _NamedByMethod(PybindEnum):
+    """As `ErrorCode` of 8.6, whose bindings define a method `name` in place of pybind11's property."""
+
+    def name(self):
+        return self._name_
+
+
 class ProcessDied(BaseException):
     """What stands for a crash of the whole process; nothing can catch the real one."""
 
@@ -51,6 +70,9 @@ class FakeTensorRT:
     def __init__(self, api, cuda):
         described = json.loads(Path(api).read_text(encoding="utf-8"))
         self.version = tuple(map(int, described["version"].split(".")))
+        self.libraries = self.version
+        """Their version may be another one than that of the bindings, which do not report it."""
+        self.died = ProcessDied
         self.family = Path(api).stem.partition("-")[0]
         self.cuda = cuda
         self.calls = []
@@ -92,7 +114,8 @@ class FakeTensorRT:
         module = types.ModuleType(self.family)
         module.__version__ = described["version"]
         for name, members in described["enums"].items():
-            setattr(module, name, enum.IntEnum(name, {member: number for number, member in enumerate(members)}))
+            kind = _NamedByMethod if name in described.get("named_by_method", ()) else PybindEnum
+            setattr(module, name, kind(name, {member: number for number, member in enumerate(members)}))
         for name, surface in described["classes"].items():
             setattr(module, name, _restricted(self, module, name, surface, _behaviour(name)))
         for name, overloads in described["functions"].items():

@@ -50,12 +50,19 @@ class Builder(Plain):
 
     def _problem(self, network, config):
         """Return why TensorRT would build nothing, or None."""
+        spans = [(item, profile[item._name]) for profile in config._profiles for item in network._tensors
+                 if item._name in profile]  # fmt: skip
+        if (name := _contradiction(spans)) is not None:
+            return (
+                f"API Usage Error ({name}: Input dimensions with this name have different constant values or have "
+                "contradictory IOptimizationProfile kMIN/kMAX constraints.)"
+            )
         dynamic = [item for item in network._tensors if -1 in item._shape]
         for item in dynamic:
             if not config._profiles or any(item._name not in spans for spans in config._profiles):
                 return "Internal Error (Network has dynamic or shape inputs, but no optimization profile was defined)"
         kinds = self._trt.NetworkDefinitionCreationFlag
-        strong = hasattr(kinds, "STRONGLY_TYPED") and network._flags >> kinds.STRONGLY_TYPED & 1
+        strong = hasattr(kinds, "STRONGLY_TYPED") and network._flags >> int(kinds.STRONGLY_TYPED) & 1
         flags = {flag.name for flag in config._flags}
         if strong:
             named = flags & {"FP16", "BF16", "INT8"}
@@ -65,6 +72,8 @@ class Builder(Plain):
             if dtype in tensors and flag not in flags:
                 return f"Internal Error ({flag} precision has been set for a layer, but it is not configured)"
         quantized = any(layer._type.name == "QUANTIZE" for layer in network._layers)
+        if quantized and "INT8" not in flags:
+            return "API Usage Error (Networks with INT8 Q/DQ layers require INT8 mode to be set for the builder)"
         if "INT8" in tensors and not quantized and not getattr(tensors["INT8"], "_range", None):
             return "Internal Error (Calibration failure occurred with no scaling factors detected)"
         if "HALF" in tensors and any(
@@ -75,6 +84,24 @@ class Builder(Plain):
         ):
             return "test: a layer in FP32 was left to the builder, which may take FP16 for it"
         return None
+
+
+def _contradiction(spans):
+    """Return the name of dimensions with two ranges in one profile, or None."""
+    seen = {}
+    for item, (low, _, high) in spans:
+        for axis, name in enumerate(item._names):
+            if (
+                item._shape[axis] == -1
+                and name
+                and seen.setdefault(name, (low[axis], high[axis]))
+                != (
+                    low[axis],
+                    high[axis],
+                )
+            ):
+                return name
+    return None
 
 
 class INetworkDefinition(Plain):
@@ -110,7 +137,7 @@ class ITensor(Plain):
 
     def _format(self):
         """Return what the builder takes: any format that is allowed, and all are unless the caller says which."""
-        linear = 1 << self._trt.TensorFormat.LINEAR
+        linear = 1 << int(self._trt.TensorFormat.LINEAR)
         return "LINEAR" if self.__dict__.get("_set_allowed_formats") == linear else "CHW32"
 
     def set_dynamic_range(self, min, max):  # noqa: A002
@@ -176,21 +203,35 @@ class OnnxParser(Plain):
         return {"num_errors": len(self._errors)}
 
     def parse_from_file(self, model):
-        if not Path(model).is_file():
+        content = Path(model).read_bytes()
+        if not content:  # a test that needs no model of its own, nor the package `onnx`
             self._network._tensors.append(self._tensor("x", "FLOAT", (-1, 3)))
             self._network._made.append(self._tensor("y", "FLOAT", (-1, 3)))
             return True
+        return self._parse(content, model)
+
+    def parse(self, model, path=None):
+        return self._parse(model, path)
+
+    def _parse(self, model, path):
         import onnx
 
-        loaded = onnx.shape_inference.infer_shapes(onnx.load(model))
+        parsed = onnx.load_from_string(model)
+        if path is not None:
+            onnx.load_external_data_for_model(parsed, str(Path(path).parent))
+        loaded = onnx.shape_inference.infer_shapes(parsed)
         graph = loaded.graph
         weights = {item.name for item in graph.initializer}
         known = {item.name: self._tensor(item.name, *self._told(item)) for item in (*graph.input, *graph.value_info)}
-        outputs = {item.name: self._told(item) for item in graph.output}
+        outputs = {item.name: self._told(item)[:2] for item in graph.output}
+        for item in graph.input:
+            if item.name in outputs:
+                known[item.name]._name = f"__{item.name}"  # as the parser renames an input that is also an output
         self._network._tensors += [known[item.name] for item in graph.input if item.name not in weights]
         self._network._outputs = outputs
-        known |= {name: self._tensor(name, *told) for name, told in outputs.items()}
-        self._network._made += [known[name] for name in outputs]
+        made = {name: self._tensor(name, *told) for name, told in outputs.items()}
+        self._network._made += made.values()
+        known = {**made, **{name: known[name] for name in known if name not in made or known[name]._name != name}}
         self._network._layers += [self._layer(node, known) for node in graph.node]
         self._network._content = loaded.SerializeToString()
         return True
@@ -208,13 +249,17 @@ class OnnxParser(Plain):
         dtype = _DTYPES[onnx.TensorProto.DataType.Name(kind.elem_type)]
         if self._fake.is_old:
             dtype = {"INT64": "INT32"}.get(dtype, dtype)
-        return dtype, [dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim]
+        names = [dim.dim_param or None for dim in kind.shape.dim]
+        return dtype, [dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim], names
 
-    def _tensor(self, name, dtype, shape):
-        return self._new("ITensor", name=name, shape=shape, dtype=self._trt.DataType[dtype])
+    def _tensor(self, name, dtype, shape, names=None):
+        names = names or [None] * len(shape)
+        return self._new("ITensor", name=name, shape=shape, dtype=self._trt.DataType[dtype], names=names)
 
     def _layer(self, node, known):
         kinds = getattr(self._trt, "LayerType", None) or enum.IntEnum("LayerType", ["CONSTANT"])
         kind = _LAYERS.get(node.op_type, "ELEMENTWISE")
         inputs = [known[name] for name in node.input if name in known]
+        if kind == "QUANTIZE" and self._fake.is_old:  # the bindings of 8.6 report the dtype of what it quantizes
+            known[node.output[0]]._dtype = self._trt.DataType.FLOAT
         return self._new("ILayer", type=kinds[kind], inputs=inputs, outputs=[known[name] for name in node.output])

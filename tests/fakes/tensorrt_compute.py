@@ -46,7 +46,8 @@ class OnnxModel:
 
     def __call__(self, inputs):
         given = {}
-        for name, value in inputs.items():
+        for given_name, value in inputs.items():
+            name = given_name if given_name in self._dtypes else given_name.removeprefix("__")
             dtype = self._dtypes[name]
             given[name] = value.view(dtype) if dtype.name == "bfloat16" else value.astype(dtype)
         return dict(zip(self._outputs, self._run.run(None, given), strict=True))

@@ -98,15 +98,23 @@ class ICudaEngine(Plain):
     def is_shape_inference_io(self, name):
         return holds_sizes(name)
 
-    def get_tensor_format(self, name, profile_index):
-        assert profile_index < self.num_optimization_profiles
+    def _check_profile(self, index):
+        """End the process for an index on libraries of 8.6.0, which lack these calls: bindings of 8.6.1 have them."""
+        if index is not None and self._fake.libraries == (8, 6, 0):
+            raise self._fake.died("get_tensor_format with an index")
+        assert (index or 0) < self.num_optimization_profiles
+
+    def get_tensor_format(self, name, profile_index=None):
+        self._check_profile(profile_index)
         return self._trt.TensorFormat[self._described["formats"].get(name, "LINEAR")]
 
-    def get_tensor_format_desc(self, name, profile_index):
+    def get_tensor_format_desc(self, name, profile_index=None):
+        self._check_profile(profile_index)
         found = self._described["formats"].get(name, "LINEAR")
         return "Row major linear FP32 format (kLINEAR)" if found == "LINEAR" else f"vectorized format (k{found})"
 
-    def get_tensor_vectorized_dim(self, name, profile_index):
+    def get_tensor_vectorized_dim(self, name, profile_index=None):
+        self._check_profile(profile_index)
         return -1 if self._described["formats"].get(name, "LINEAR") == "LINEAR" else 1
 
     def get_tensor_profile_shape(self, name, profile_index):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+pytest.importorskip("pycuda.driver", reason="needs pycuda and a driver", exc_type=ImportError)
 pytest.importorskip("torch", reason="torch makes the kernel that fails")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+pytest.importorskip("pycuda.driver", reason="needs pycuda and a driver", exc_type=ImportError)
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+pytest.importorskip("pycuda.driver", reason="needs pycuda and a driver", exc_type=ImportError)
 
 from aegisrt import ExecutionRequest, TensorRTBackend
 from aegisrt.backends.tensorrt.distribution import installed

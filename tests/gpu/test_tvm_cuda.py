@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+pytest.importorskip("pycuda.driver", reason="needs pycuda and a driver", exc_type=ImportError)
 pytest.importorskip("tvm", reason="apache-tvm is not installed")
 
 from aegisrt import ExecutionRequest, TVMBackend, deploy

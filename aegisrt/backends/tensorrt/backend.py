@@ -12,7 +12,13 @@ from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.source import source_of
 from aegisrt.backends.tensorrt.build.job import build_recipe, compute_capability, run_build
-from aegisrt.backends.tensorrt.distribution import INSTALL, installed, installed_version, load_tensorrt
+from aegisrt.backends.tensorrt.distribution import (
+    INSTALL,
+    installed,
+    installed_version,
+    load_tensorrt,
+    repair_command,
+)
 from aegisrt.backends.tensorrt.engine import LoadedEngine, open_engine
 from aegisrt.backends.tensorrt.options import Distribution, TensorRTOptions
 from aegisrt.backends.tensorrt.plan import PlanHeader, check_version, read_header
@@ -81,7 +87,8 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
             try:
                 load_tensorrt([name])
             except ResultError as failure:
-                return Availability(False, version, failure.error.message, INSTALL[name])
+                message = failure.error.message
+                return Availability(False, version, message, repair_command(name, message))
         return Availability(True, version)
 
     def _load(self, path: Path) -> LoadedEngine:
@@ -95,7 +102,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
         check_version(path, header, trt, version_compatible=compatible, host_code_allowed=allowed)
         self._check_gpu(path, sidecar)
         context = cuda_context(self.device.ordinal)
-        loaded = open_engine(trt, context, path, built_with=header.display_name, host_code_allowed=allowed)
+        loaded = open_engine(trt, context, path, header, host_code_allowed=allowed)
         try:
             with context:
                 loaded.describe(sidecar.signature if sidecar is not None else None)

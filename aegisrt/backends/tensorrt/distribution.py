@@ -33,6 +33,7 @@ INSTALL = {
     "tensorrt_lean": "pip install tensorrt_lean_cu13",
     "tensorrt_dispatch": "pip install tensorrt_dispatch_cu13",
 }
+_INSTALL_FOR_8 = "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"
 _NEEDED_BY_8 = re.compile(r"libcu(blas|dnn)\w*\.so")
 """`libnvinfer_plugin.so.8` is linked with them, used or not, and its wheel accepts any cuDNN: pip installs 9."""
 
@@ -89,6 +90,13 @@ def display_name(distribution: str, version: Sequence[int]) -> str:
     return f"TensorRT{names[distribution]} {'.'.join(map(str, version))}"
 
 
+def repair_command(name: Distribution, problem: str) -> str:
+    """Return the command that makes an installed distribution import; `problem` is the loader's message."""
+    if _NEEDED_BY_8.search(problem):
+        return _INSTALL_FOR_8
+    return INSTALL[name].replace("pip install", "pip install --force-reinstall --no-cache-dir")
+
+
 def installed() -> dict[Distribution, str | None]:
     """Return the versions of the installed distributions, by name, without importing any."""
     return {name: _version(name) for name in ALL if _module_name(name) is not None}
@@ -132,9 +140,10 @@ def _load(name: Distribution) -> TensorRT:
         if is_exhausted(error):
             raise system_error(error, f"Python module `{module_name}` cannot be imported") from error
         message = f"Python module `{module_name}` is installed but does not import: {error}"
-        hint = f"install its libraries; see `aegisrt doctor`, or run: {INSTALL[name]}"
-        if _NEEDED_BY_8.search(str(error)):
-            hint = "TensorRT 8 needs cuBLAS 12 and cuDNN 8: pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"
+        command = repair_command(name, str(error))
+        hint = f"install its libraries; see `aegisrt doctor`, or run: {command}"
+        if command == _INSTALL_FOR_8:
+            hint = f"TensorRT 8 needs cuBLAS 12 and cuDNN 8: {command}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=repr(error)) from error
     version = _numbers(_own_version(package, module_name) or _version(name) or "")
     if not version:

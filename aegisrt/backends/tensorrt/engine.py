@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.tensorrt.distribution import TensorRT
-from aegisrt.backends.tensorrt.log import is_out_of_memory, no_gpu, sentence
+from aegisrt.backends.tensorrt.log import is_out_of_memory, is_recording, no_gpu, sentence
 from aegisrt.backends.tensorrt.options import InputRange
+from aegisrt.backends.tensorrt.plan import PlanHeader
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 from aegisrt.devices.cuda.context import CudaContext
 from aegisrt.devices.cuda.memory import DeviceBuffer
 
+_FORMATS_BY_PROFILE = (8, 6, 1)
+"""The first version whose libraries have `get_tensor_format` and its like with the index of a profile."""
 _DTYPES = {
     "FLOAT": DataType.FP32, "HALF": DataType.FP16, "BF16": DataType.BF16, "INT8": DataType.INT8,
     "INT32": DataType.INT32, "INT64": DataType.INT64, "BOOL": DataType.BOOL, "UINT8": DataType.UINT8,
@@ -45,8 +48,18 @@ class EngineTensor:
 class LoadedEngine:
     """One loaded engine file: the weights, which all instances share."""
 
-    def __init__(self, trt: TensorRT, context: CudaContext, runtime: Any, icuda_engine: Any, size_bytes: int) -> None:
+    def __init__(
+        self,
+        trt: TensorRT,
+        context: CudaContext,
+        runtime: Any,
+        icuda_engine: Any,
+        *,
+        size_bytes: int,
+        built_by: tuple[int, ...],
+    ) -> None:
         self.trt = trt
+        self._built_by = built_by
         self.context = context
         self.runtime = runtime
         self.icuda_engine = icuda_engine
@@ -73,8 +86,12 @@ class LoadedEngine:
 
     def narrowed(self) -> dict[str, str]:
         """Return the dtypes of tensors that are narrower in the engine than in the model, by the caller's names."""
-        public = {spec.name: spec.dtype for spec in (*self.signature.inputs, *self.signature.outputs)}
-        return {item.public: str(item.dtype) for item in self.tensors if public.get(item.public) is not item.dtype}
+        return {item.public: str(item.dtype) for item in self.tensors if self.public_dtype(item) is not item.dtype}
+
+    def public_dtype(self, tensor: EngineTensor) -> DataType:
+        """Return the dtype that callers use for a tensor."""
+        specs = self.signature.inputs if tensor.is_input else self.signature.outputs
+        return next((spec.dtype for spec in specs if spec.name == tensor.public), tensor.dtype)
 
     def _tensors(self, signature: Signature | None) -> list[EngineTensor]:
         package, engine = self.trt.package, self.icuda_engine
@@ -95,30 +112,35 @@ class LoadedEngine:
 
     def _signature(self, model: Signature | None) -> Signature:
         """Return the model's order, names and dtypes if they are known, with the engine's fixed sizes."""
-        by_name = {tensor.public: tensor for tensor in self.tensors}
+        inputs = {tensor.public: tensor for tensor in self.tensors if tensor.is_input}
+        outputs = {tensor.public: tensor for tensor in self.tensors if not tensor.is_input}
         if model is None:
-            specs = [(tensor.is_input, _spec(tensor)) for tensor in self.tensors]
-            return Signature(tuple(spec for it, spec in specs if it), tuple(spec for it, spec in specs if not it))
+            return Signature(tuple(map(_spec, inputs.values())), tuple(map(_spec, outputs.values())))
         return Signature(
-            tuple(_spec(by_name[spec.name], spec) for spec in model.inputs),
-            tuple(_spec(by_name[spec.name], spec) for spec in model.outputs),
+            tuple(_spec(inputs[spec.name], spec) for spec in model.inputs),
+            tuple(_spec(outputs[spec.name], spec) for spec in model.outputs),
         )
 
     def _refuse_formats(self, profiles: int) -> None:
         """Raise FAILED_PRECONDITION for tensors that are not in C order: vectorized ones also take more memory."""
+        version = min(self.trt.version, self._built_by)
+        if not self.trt.is_rtx and version < _FORMATS_BY_PROFILE:
+            # Bindings of 8.6.1 may run over libraries of 8.6.0, whose engines report 8.6.0: an index ends the process.
+            profiles = min(profiles, 1)
         for tensor in self.tensors:
             for index in range(profiles):
-                if not self._is_linear(tensor.name, index):
-                    layout = self.icuda_engine.get_tensor_format_desc(tensor.name, index)
+                of_profile = (tensor.name, index) if index else (tensor.name,)
+                if not self._is_linear(*of_profile):
+                    layout = self.icuda_engine.get_tensor_format_desc(*of_profile)
                     message = f"the engine has `{tensor.name}` as `{layout}`, and only LINEAR is served"
                     hint = "build it again: `aegisrt build`, or `trtexec` without I/O formats"
                     raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 
-    def _is_linear(self, name: str, profile: int) -> bool:
+    def _is_linear(self, name: str, *profile: int) -> bool:
         formats = getattr(self.trt.package, "TensorFormat", None)
         if formats is None:  # the lean and the dispatch runtime have none
-            return bool(self.icuda_engine.get_tensor_vectorized_dim(name, profile) == -1)
-        return bool(self.icuda_engine.get_tensor_format(name, profile) == formats.LINEAR)
+            return bool(self.icuda_engine.get_tensor_vectorized_dim(name, *profile) == -1)
+        return bool(self.icuda_engine.get_tensor_format(name, *profile) == formats.LINEAR)
 
     def _is_on_host(self, name: str) -> bool:
         locations = getattr(self.trt.package, "TensorLocation", None)
@@ -136,7 +158,7 @@ class LoadedEngine:
 
 
 def open_engine(
-    trt: TensorRT, context: CudaContext, path: Path, *, built_with: str, host_code_allowed: bool
+    trt: TensorRT, context: CudaContext, path: Path, header: PlanHeader, *, host_code_allowed: bool
 ) -> LoadedEngine:
     """Return the engine of the file at `path`.
 
@@ -146,14 +168,14 @@ def open_engine(
     with context, trt.lifecycle, trt.log.errors() as lines:
         runtime = trt.create("Runtime")
         if runtime is None:
-            raise _refused(trt, path, built_with, lines)
+            raise _refused(trt, path, header, lines)
         runtime.engine_host_code_allowed = host_code_allowed
         icuda_engine = runtime.deserialize_cuda_engine(content)
         if icuda_engine is None:
             del runtime
             _raise_if_lost(context)
-            raise _refused(trt, path, built_with, lines)
-    return LoadedEngine(trt, context, runtime, icuda_engine, len(content))
+            raise _refused(trt, path, header, lines)
+    return LoadedEngine(trt, context, runtime, icuda_engine, size_bytes=len(content), built_by=header.version[:3])
 
 
 def _raise_if_lost(context: CudaContext) -> None:
@@ -165,30 +187,35 @@ def _raise_if_lost(context: CudaContext) -> None:
             raise
 
 
-def _refused(trt: TensorRT, path: Path, built_with: str, lines: list[str]) -> ResultError:
+def _refused(trt: TensorRT, path: Path, header: PlanHeader, lines: list[str]) -> ResultError:
     """Return the error for a file that TensorRT did not load, by its log.
 
-    UNAVAILABLE: if the machine has no GPU.
     RESOURCE_EXHAUSTED: if the GPU has too little free memory.
+    UNAVAILABLE: if the machine has no GPU, or if the application is recording a CUDA graph.
     PERMISSION_DENIED: if the engine contains code that is not allowed to run.
     FAILED_PRECONDITION: if it was built for another version or another GPU.
     DATA_LOSS: otherwise.
     """
     cause, reason = "\n".join(lines) or None, sentence(lines)
+    if is_out_of_memory(lines):
+        hint = "unload another model, or use a smaller one"
+        return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory while loading {path}", hint, cause=cause)
     missing = no_gpu(lines)
     if missing:
         message = f"{trt.display_name} needs a GPU to load {path}: {missing}"
         return fail(ErrorCode.UNAVAILABLE, message, "see `aegisrt devices`", cause=cause)
-    if is_out_of_memory(lines):
-        hint = "unload another model, or use a smaller one"
-        return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory while loading {path}", hint, cause=cause)
+    if is_recording(lines):
+        message = f"{path} cannot be loaded while this process records a CUDA graph: {reason}"
+        return fail(ErrorCode.UNAVAILABLE, message, "load it before or after the recording", cause=cause)
     text = (cause or "").lower()
     if "host code" in text or "lean runtime" in text:
         hint = "set `engine_host_code_allowed: true`, if you trust the source of the file"
         return fail(ErrorCode.PERMISSION_DENIED, f"{path} brings code that runs in this process", hint, cause=cause)
     if any(word in text for word in ("version", "compute capability", "architecture", "different gpu", "device")):
         hint = "build it again here: `aegisrt build`, or `load` the ONNX model it was built from"
-        message = f"{path} was built by {built_with}, and {trt.display_name} on this GPU does not load it: {reason}"
+        message = (
+            f"{path} was built by {header.display_name}, and {trt.display_name} on this GPU does not load it: {reason}"
+        )
         return fail(ErrorCode.FAILED_PRECONDITION, message, hint, cause=cause)
     message = f"{trt.display_name} does not load {path}: {reason}"
     return fail(ErrorCode.DATA_LOSS, message, "copy or build it again", cause=cause)

@@ -23,6 +23,14 @@ _NOISE = re.compile(
 )
 _NO_CUDA = "CUDA initialization failure"
 """TensorRT 8.6 creates no builder then, and logs the reason as a warning."""
+_OUT_OF_MEMORY = re.compile(
+    r"out ?of ?memory|cudaErrorMemoryAllocation|\(cudaError 2:|initialization failure with error: 2\b|bad_alloc"
+    r"|cannot allocate memory|failed to map segment|insufficient workspace",
+    re.IGNORECASE,
+)
+_SKIPPED_TACTIC = re.compile(r"insufficient memory|memory is insufficient", re.IGNORECASE)
+"""A warning for one kernel that needs more memory than the GPU has; the build fails if there is no other kernel."""
+_NO_TACTIC = "Could not find any implementation"
 _PLACE = re.compile(r"\s*\(?In \S+ at \S+:\d+\)?|^\S+: Error Code \d+: |^(\d+: )?\[\S+::\d+\] ?|Error Code \d+: ")
 
 
@@ -40,8 +48,7 @@ class TensorRTLog:
         """Pass an error to all open `errors` blocks, and every line to Python's logging."""
         if _LEVELS.get(level, logging.NOTSET):
             _log.log(logging.DEBUG, "%s: %s", level, text)
-        counts = _LEVELS.get(level) == logging.ERROR or (level == "WARNING" and _NO_CUDA in text)
-        if counts and not _NOISE.search(text):
+        if _counts(level, text):
             with self._lock:
                 self.mark += 1
                 self._recent.append((self.mark, text))
@@ -82,6 +89,8 @@ def new_logger(package: Any, log: TensorRTLog) -> Any:
 def sentence(lines: list[str]) -> str:
     """Return the first logged error without its source files and numbers."""
     for line in lines:
+        if _SKIPPED_TACTIC.search(line):
+            continue
         plain = " ".join(_PLACE.sub("", line).split())
         if plain:
             return _balanced(plain).removesuffix(".")
@@ -89,9 +98,19 @@ def sentence(lines: list[str]) -> str:
 
 
 def is_out_of_memory(lines: list[str]) -> bool:
-    """Return whether a logged error reports a failed allocation."""
-    text = "\n".join(lines).lower()
-    return "out of memory" in text or "outofmemory" in text or "cudaerrormemoryallocation" in text
+    """Return whether a logged error reports a failed allocation, or kernels that all need too much memory."""
+    skipped = any(_SKIPPED_TACTIC.search(line) for line in lines)
+    return any(_OUT_OF_MEMORY.search(line) or (skipped and _NO_TACTIC in line) for line in lines)
+
+
+def is_driver_too_old(lines: list[str]) -> bool:
+    """Return whether a logged error reports a driver that does not support the CUDA runtime."""
+    return any(re.search(r"(cudaError|error:) (35|803|804)\b", line) for line in lines)
+
+
+def is_recording(lines: list[str]) -> bool:
+    """Return whether a logged error reports that the application is recording a CUDA graph."""
+    return any("capturing" in line for line in lines)
 
 
 def no_gpu(lines: list[str]) -> str | None:
@@ -101,6 +120,13 @@ def no_gpu(lines: list[str]) -> str | None:
         if match:
             return match[2] or match[3]
     return None
+
+
+def _counts(level: str, text: str) -> bool:
+    """Return whether a line is an error or a warning that explains one."""
+    if level == "WARNING":
+        return _NO_CUDA in text or _SKIPPED_TACTIC.search(text) is not None
+    return _LEVELS.get(level) == logging.ERROR and (_NOISE.search(text) is None or is_out_of_memory([text]))
 
 
 def _balanced(text: str) -> str:

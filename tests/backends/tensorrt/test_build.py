@@ -39,6 +39,7 @@ def made(fake, folder, **options):
     log = TensorRTLog()
     engine = TensorRT(fake.module, fake.family, fake.version, log, new_logger(fake.module, log))
     parsed = TensorRTOptions.parse(options)
+    (folder / "m.onnx").touch()
     job = {
         "source": str(folder / "m.onnx"),
         "plan": str(folder / "m.engine"),
@@ -49,6 +50,7 @@ def made(fake, folder, **options):
         "profiles": [{name: span.model_dump() for name, span in item.items()} for item in parsed.declared_profiles],
         "inputs": ["x"],
         "compute_capabilities": ["8.9"],
+        "memory_limit": parsed.build.memory_bytes,
         "timing_cache": str(parsed.build.timing_cache) if parsed.build.timing_cache else None,
     }
     return tensorrt_build.build_engine(engine, job)
@@ -87,9 +89,9 @@ def test_the_creation_flags_are_those_of_the_version(fake, tmp_path):
     ((_, flags),) = fake.named("create_network")
     kinds = fake.module.NetworkDefinitionCreationFlag
     if fake.version[0] == 8:
-        assert flags == 1 << kinds.EXPLICIT_BATCH
+        assert flags == 1 << int(kinds.EXPLICIT_BATCH)
     else:
-        assert flags == 1 << kinds.STRONGLY_TYPED
+        assert flags == 1 << int(kinds.STRONGLY_TYPED)
 
 
 def test_tensorrt_10_has_a_flag_for_fp16_so_that_the_model_need_not_be_converted(tmp_path):
@@ -162,7 +164,7 @@ def test_inputs_and_outputs_are_linear_which_the_builder_need_not_choose(fake, t
 def test_without_external_tactics_cublas_and_cudnn_go(fake, tmp_path):
     made(fake, tmp_path, external_tactics=False)
     ((_, mask),) = fake.named("set_tactic_sources")
-    left = {member.name for member in fake.module.TacticSource if mask & 1 << member}
+    left = {member.name for member in fake.module.TacticSource if mask & 1 << int(member)}
     assert left == {"EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"}
 
 
@@ -460,6 +462,19 @@ class TestModels:
         profile = {"x": {"min": [1, 3], "opt": [2, 3], "max": [4, 3]}}
         backend(profiles=profile).build(path, tmp_path / "m.engine").unwrap()
         assert read_sidecar(tmp_path / "m.engine").metadata["inputs"] == ["__x"]
+
+    @pytest.mark.parametrize("names", [("?", 3, "?", "?"), ("n", 3, "side", "side")])
+    def test_height_and_width_of_one_name_may_differ(self, names, tmp_path):
+        path = self.graphs.relu(tmp_path / "m.onnx", names)
+        wide = {"x": {"min": [1, 3, 48, 192], "opt": [1, 3, 48, 192], "max": [2, 3, 48, 192]}}
+        backend(profiles=wide).build(path, tmp_path / "m.engine").unwrap()
+
+    def test_an_invalid_model_is_an_invalid_argument(self, tmp_path):
+        graphs = self.graphs
+        sides = {"x": (graphs.FLOAT, (3,))}, {"y": (graphs.FLOAT, (3,))}
+        path = graphs.save(tmp_path / "m.onnx", [graphs.node("Concat", ["x", "x"], ["y"])], *sides)
+        error = self.refusal(path)
+        assert error.code in (ErrorCode.INVALID_ARGUMENT, ErrorCode.UNIMPLEMENTED), error
 
     def test_weights_beside_the_model(self, tmp_path):
         for name in ("external.onnx", "external.weights"):

@@ -15,7 +15,7 @@ from tests.long import long
 
 pytest.importorskip("onnx", reason="the stand-in computes with the package onnx")
 OLD = next(path for path in API if path.stem.startswith("tensorrt-8"))
-RIGHTLY_SKIPPED = ("declares ", "device `cuda` has no memory of its own", "numpy", "BF16 needs")
+RIGHTLY_SKIPPED = ("declares ", "device `cuda` has no memory that this machine reports", "numpy", "BF16 needs")
 
 
 def judged(folder, api, *overrides):

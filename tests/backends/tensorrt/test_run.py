@@ -248,6 +248,26 @@ def test_a_built_engine_that_was_damaged_is_data_loss_before_tensorrt_sees_it(da
     assert trt.named("deserialize_cuda_engine") == []
 
 
+def test_bindings_of_8_6_1_over_libraries_of_8_6_0_are_not_asked_for_formats_by_profile(trt, tmp_path):
+    """Those libraries lack the call, and the process would end; an engine of 8.6.0 loads on them alone."""
+    if trt.version[:2] != (8, 6):
+        return
+    trt.libraries, large = (8, 6, 0), {"x": ([9, 3], [16, 3], [32, 3])}
+    content = bytearray(write(tmp_path, trt, profiles=[PROFILE, large]).read_bytes())
+    content[26] = 0
+    (tmp_path / "m.engine").write_bytes(content)
+    backend = TensorRTBackend()
+    backend.load(tmp_path / "m.engine").unwrap()
+    np.testing.assert_array_equal(run(backend, rows(12))["y"], rows(12) * 2)
+
+
+def test_the_formats_of_every_profile_are_checked_where_the_version_reports_them(trt, tmp_path):
+    large = {"x": ([9, 3], [16, 3], [32, 3])}
+    TensorRTBackend().load(write(tmp_path, trt, profiles=[PROFILE, large])).unwrap()
+    asked = {tuple(rest) for _, _, *rest in trt.named("get_tensor_format", "get_tensor_vectorized_dim")}
+    assert asked == {(), (1,)}
+
+
 @pytest.mark.parametrize("name", ["x", "y"])
 def test_an_engine_with_a_format_of_its_own_is_refused(name, trt, tmp_path):
     error = TensorRTBackend().load(write(tmp_path, trt, formats={name: "CHW32"})).unwrap_err()
@@ -512,6 +532,9 @@ def test_a_failed_execution_is_told_in_tensorrt_s_words(trt, tmp_path):
         ("host code is not allowed for this runtime: lean runtime", "PERMISSION_DENIED"),
         ("Error Code 1: Cuda Runtime (In X at /y.cpp:1 (cudaError 35: CUDA driver is insufficient))", "UNAVAILABLE"),
         ("CUDA out of memory", "RESOURCE_EXHAUSTED"),
+        ("CUDA initialization failure with error: 2. Please check your CUDA installation", "RESOURCE_EXHAUSTED"),
+        ("[checkMacros.cpp::catchCudaError::272] Error Code 2: OutOfMemory (no further info)", "RESOURCE_EXHAUSTED"),
+        ("Error Code 1: Cuda Runtime (operation not permitted when stream is capturing)", "UNAVAILABLE"),
         ("Serialization assertion stdArchive failed", "DATA_LOSS"),
     ],
 )
@@ -602,6 +625,37 @@ def test_dimensions_of_one_name_must_agree(trt, tmp_path):
     backend.execute(ExecutionRequest(inputs={"a": short, "b": short})).unwrap()
 
 
+@pytest.mark.parametrize("name", ["?", "None", "-1", "side"])
+def test_a_name_of_two_dimensions_of_one_input_does_not_mean_one_size(name, trt, tmp_path):
+    """`?` and its like are no names, and an exporter that names height and width alike means neither to be fixed."""
+    shapes = {"inputs": {"x": ("FLOAT", [-1, -1, -1])}, "outputs": {"y": ("FLOAT", [-1, -1, -1])}}
+    path = write(tmp_path, trt, **shapes, profiles=[{"x": ([1, 1, 1], [1, 8, 8], [2, 64, 256])}])
+    dims = (name, name, name) if name == "?" else ("n", name, name)
+    built(path, Signature((TensorSpec("x", DataType.FP32, dims),), (TensorSpec("y", DataType.FP32, dims),)))
+    backend = TensorRTBackend()
+    backend.load(path).unwrap()
+    for shape in ((1, 48, 192), (2, 3, 3)):
+        value = np.ones(shape, np.float32)
+        np.testing.assert_array_equal(run(backend, value)["y"], value * 2)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("outputs", ["host", "device"])
+def test_an_input_that_is_an_output_too_is_served_under_one_name(outputs, graph, trt, fake_cuda, tmp_path):
+    """The parser renames the input; the file has `__x`, and the caller uses `x` for both."""
+    sides = {"inputs": {"__x": ("FLOAT", [-1, 3])}, "outputs": {"x": ("FLOAT", [-1, 3])}}
+    path = write(tmp_path, trt, **sides, profiles=[{"__x": PROFILE["x"]}])
+    spec = TensorSpec("x", DataType.FP32, ("n", 3))
+    built(path, Signature((spec,), (spec,)))
+    backend = TensorRTBackend({"cuda_graph": graph, "outputs": outputs})
+    backend.load(path).unwrap()
+    for count, start in ((2, 0), (2, 5), (2, 9), (5, 1), (2, 3)):
+        value = run(backend, rows(count, start))["x"]
+        value = value.numpy() if isinstance(value, DeviceArray) else value
+        np.testing.assert_array_equal(value, rows(count, start) * 2)
+    assert backend.memory().unwrap() > path.stat().st_size
+
+
 @pytest.mark.parametrize("graph", [False, True])
 def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(graph, trt, tmp_path):
     """Where `infer_shapes` fails the bindings up to 10.12 crash the process, which the stand-in does too."""
@@ -619,8 +673,15 @@ def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(graph, t
         np.testing.assert_array_equal(result.outputs["y"], long * 2)
 
 
-@pytest.mark.parametrize(("missing", "remedy"), [("libcudnn.so.8", "cudnn-cu12<9"), ("libnvinfer.so.8", "doctor")])
-def test_libraries_that_are_missing_are_named_with_their_remedy(missing, remedy, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("missing", "remedy", "command"),
+    [
+        ("libcudnn.so.8", "cudnn-cu12<9", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"),
+        ("libcublasLt.so.12", "cublas-cu12", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"),
+        ("libnvinfer.so.8", "doctor", "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'"),
+    ],
+)
+def test_libraries_that_are_missing_are_named_with_their_remedy(missing, remedy, command, tmp_path, monkeypatch):
     (tmp_path / "tensorrt").mkdir()
     said = f"{missing}: cannot open shared object file: No such file or directory"
     (tmp_path / "tensorrt" / "__init__.py").write_text(f"raise ImportError({said!r})\n")
@@ -632,6 +693,9 @@ def test_libraries_that_are_missing_are_named_with_their_remedy(missing, remedy,
     error = caught.value.error
     assert (error.code, missing in error.message) == (ErrorCode.UNAVAILABLE, True)
     assert remedy in error.hint
+    monkeypatch.setattr("aegisrt.backends.tensorrt.backend.installed", lambda: {"tensorrt": "8.6.1"})
+    state = TensorRTBackend.availability(probe=True)
+    assert (state.available, state.install) == (False, command), "what `doctor` and `backends` print"
 
 
 @pytest.mark.parametrize("level", ["ERROR", "WARNING"])

@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aegisrt.backends.tensorrt.distribution import TensorRT
-from aegisrt.core.result import ErrorCode, fail
 
 
 def configure(trt: TensorRT, config: Any, options: Mapping[str, Any], capabilities: Sequence[str]) -> None:
-    """Apply all options except the precision and the profiles to an `IBuilderConfig`.
-
-    FAILED_PRECONDITION: if this version does not have an option.
-    """
+    """Apply all options except the precision and the profiles; `refuse_options` has checked that they exist."""
     package = trt.package
     if options["workspace_bytes"] is not None:
         config.set_memory_pool_limit(package.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
@@ -22,12 +18,8 @@ def configure(trt: TensorRT, config: Any, options: Mapping[str, Any], capabiliti
         if wanted:
             config.set_flag(getattr(package.BuilderFlag, name))
     if options["hardware_compatibility"] != "none":
-        name = options["hardware_compatibility"].upper()
-        if trt.is_rtx or not trt.has("HardwareCompatibilityLevel", name):
-            message = f"{trt.display_name} has no `hardware_compatibility: {options['hardware_compatibility']}`"
-            hint = "name the GPUs in `compute_capabilities`" if trt.is_rtx else "use `ampere_plus`, or update TensorRT"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
-        config.hardware_compatibility_level = getattr(package.HardwareCompatibilityLevel, name)
+        level = options["hardware_compatibility"].upper()
+        config.hardware_compatibility_level = getattr(package.HardwareCompatibilityLevel, level)
     if not options["external_tactics"]:
         config.set_tactic_sources(_without_libraries(trt, config.get_tactic_sources()))
     if trt.version[0] < 10 and trt.has("PreviewFeature", "PROFILE_SHARING_0806"):
@@ -48,9 +40,4 @@ def _set_targets(trt: TensorRT, config: Any, capabilities: Sequence[str]) -> Non
     known = trt.package.ComputeCapability.__members__
     config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
-        member = known.get(f"SM{capability.replace('.', '')}")
-        if member is None:
-            able = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known if name.startswith("SM"))
-            message = f"{trt.display_name} builds for no GPU of compute capability {capability}"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, f"it builds for {able}; use `tensorrt` for others")
-        config.set_compute_capability(member, index)
+        config.set_compute_capability(known[f"SM{capability.replace('.', '')}"], index)

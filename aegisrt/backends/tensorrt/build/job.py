@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.job import Limits, run_child
+from aegisrt.backends.tensorrt.build.refusals import refuse_options, refuse_profiles
 from aegisrt.backends.tensorrt.distribution import BUILDERS, TensorRT, load_tensorrt
 from aegisrt.backends.tensorrt.options import Distribution, TensorRTOptions
 from aegisrt.backends.tensorrt.profiles import plain
@@ -82,6 +83,9 @@ def run_build(
 
     Errors as of `build.main` and `run_child`; the log is `target` with the suffix `.log`.
     """
+    trt, declared = load_builder(options.distribution), options.declared_profiles
+    refuse_options(trt, recipe["options"], recipe["target"]["compute_capabilities"])
+    refuse_profiles(signature, declared, options.max_batch_size, options.max_dynamic_size)
     log = target.with_name(f"{target.name}.log")
     log.unlink(missing_ok=True)
     limits = options.build
@@ -92,11 +96,12 @@ def run_build(
             "plan": str(plan.absolute()),
             "folder": folder,
             "ordinal": ordinal,
-            "distribution": load_builder(options.distribution).distribution,
+            "distribution": trt.distribution,
             "options": recipe["options"],
-            "profiles": [plain(profile) for profile in options.declared_profiles],
+            "profiles": [plain(profile) for profile in declared],
             "inputs": [spec.name for spec in signature.inputs],
             "compute_capabilities": recipe["target"]["compute_capabilities"],
+            "memory_limit": limits.memory_bytes,
             "timing_cache": None if limits.timing_cache is None else str(limits.timing_cache.absolute()),
         }
         description = run_child(

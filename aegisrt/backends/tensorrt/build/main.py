@@ -13,12 +13,14 @@ from typing import Any
 
 from aegisrt.backends.process.child import child_main, report_progress
 from aegisrt.backends.tensorrt.build.configure import configure
+from aegisrt.backends.tensorrt.build.memory import out_of_memory
 from aegisrt.backends.tensorrt.build.parse import parse
 from aegisrt.backends.tensorrt.build.precision import converted, is_strongly_typed, set_precision
 from aegisrt.backends.tensorrt.build.progress import progress_monitor
+from aegisrt.backends.tensorrt.build.refusals import refuse_options
 from aegisrt.backends.tensorrt.build.timing_cache import TimingCache
 from aegisrt.backends.tensorrt.distribution import TensorRT, load_tensorrt
-from aegisrt.backends.tensorrt.log import is_out_of_memory, no_gpu, sentence
+from aegisrt.backends.tensorrt.log import is_driver_too_old, is_out_of_memory, no_gpu, sentence
 from aegisrt.backends.tensorrt.options import InputRange
 from aegisrt.backends.tensorrt.profiles import NetworkInput, plain, profiles_for
 from aegisrt.core.result import ErrorCode, ResultError, fail
@@ -31,7 +33,14 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     """Build the engine of `job["source"]` into `job["plan"]`; return its description for the sidecar."""
     warnings.simplefilter("ignore", DeprecationWarning)
     report_progress("loading TensorRT")
-    trt = load_tensorrt([job["distribution"]])
+    try:
+        trt = load_tensorrt([job["distribution"]])
+    except ResultError as failure:
+        if job["memory_limit"] is None:
+            raise
+        # The parent has imported the same distribution without a limit, so the limit is the reason.
+        message = f"`{job['distribution']}` does not import within the limit of memory"
+        raise out_of_memory(message, job["memory_limit"], failure.error.message) from None
     if not job["ordinal"]:
         return build_engine(trt, job)
     with cuda_context(job["ordinal"]):
@@ -41,10 +50,11 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 def build_engine(trt: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
     """Build with one imported distribution; errors as of `parse`, `profiles_for` and the builder."""
     options = job["options"]
+    refuse_options(trt, options, job["compute_capabilities"])
     with trt.log.errors() as lines:
         builder = trt.create("Builder")
     if builder is None:
-        raise _no_builder(trt, lines)
+        raise _no_builder(trt, lines, job["memory_limit"])
     strong = is_strongly_typed(trt, options)
     network = builder.create_network(_creation_flags(trt, strong))
     report_progress("parsing the model")
@@ -62,7 +72,7 @@ def build_engine(trt: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
     with trt.log.errors() as lines:
         serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise _not_built(trt, lines)
+        raise _not_built(trt, lines, job["memory_limit"])
     with Path(job["plan"]).open("wb") as stream:
         stream.write(serialized)
     cache.write()
@@ -143,23 +153,29 @@ def _add_profile(
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{trt.display_name} refuses the profile: {sentence(lines)}")
 
 
-def _no_builder(trt: TensorRT, lines: list[str]) -> ResultError:
-    reason = no_gpu(lines) or sentence(lines)
-    return fail(ErrorCode.UNAVAILABLE, f"{trt.display_name} cannot build here: {reason}", "see `aegisrt devices`")
+def _no_builder(trt: TensorRT, lines: list[str], limit: int | None) -> ResultError:
+    # Under a limit CUDA reports several errors for memory that it did not get, "no device" among them; the parent
+    # process has found the GPU.
+    if is_out_of_memory(lines) or (limit is not None and not is_driver_too_old(lines)):
+        return _out_of_memory(trt, lines, limit)
+    message = f"{trt.display_name} cannot build here: {no_gpu(lines) or sentence(lines)}"
+    return fail(ErrorCode.UNAVAILABLE, message, "see `aegisrt devices`")
 
 
-def _not_built(trt: TensorRT, lines: list[str]) -> ResultError:
+def _not_built(trt: TensorRT, lines: list[str], limit: int | None) -> ResultError:
     cause = "\n".join(lines) or None
+    if is_out_of_memory(lines):
+        return _out_of_memory(trt, lines, limit)
     missing = no_gpu(lines)
     if missing:
         return fail(ErrorCode.UNAVAILABLE, f"{trt.display_name} cannot build here: {missing}", "see `aegisrt devices`")
-    if is_out_of_memory(lines):
-        message = f"{trt.display_name} ran out of memory while building"
-        hint = "free memory on the GPU, or set `workspace_bytes`"
-        return fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=cause)
     message = f"{trt.display_name} cannot build the model: {sentence(lines)}"
     hint = "see its log; try another `precision`, or backend `onnx`"
     return fail(ErrorCode.UNIMPLEMENTED, message, hint, cause=cause)
+
+
+def _out_of_memory(trt: TensorRT, lines: list[str], limit: int | None) -> ResultError:
+    return out_of_memory(f"{trt.display_name} ran out of memory while building", limit, "\n".join(lines) or None)
 
 
 if __name__ == "__main__":

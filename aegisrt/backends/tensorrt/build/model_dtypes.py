@@ -14,21 +14,26 @@ from typing import Any
 
 from aegisrt.backends.tensorrt.distribution import TensorRT
 
-_FLAGS = {"HALF": "FP16", "BF16": "BF16", "INT8": "INT8"}
+_FLAGS = {"HALF": "FP16", "BF16": "BF16", "INT8": "INT8", "FP8": "FP8", "INT4": "INT4"}
+_QUANTIZED = frozenset({"INT8", "FP8", "INT4"})
+_PINNED_BESIDE = frozenset({"HALF", "BF16"})
 _UNIT_RANGE = 127.0
 
 
 def allow_own_dtypes(trt: TensorRT, network: Any, config: Any) -> None:
     """Set the flags that the dtypes of a parsed network need, and keep the arithmetic of its FP32 layers."""
     flag = trt.package.BuilderFlag
-    dtypes = {tensor.dtype.name for tensor in _tensors(network)}
-    wanted = [_FLAGS[name] for name in sorted(dtypes) if name in _FLAGS and trt.has("BuilderFlag", _FLAGS[name])]
+    own = {tensor.dtype.name for tensor in _tensors(network)}
+    quantized = is_quantized(trt, network)
+    if quantized and not own & _QUANTIZED:
+        own.add("INT8")  # TensorRT 8 reports FLOAT for the output of a QuantizeLinear, whose zero point it drops
+    wanted = [name for name in sorted(own) if name in _FLAGS and trt.has("BuilderFlag", _FLAGS[name])]
     for name in wanted:
-        config.set_flag(getattr(flag, name))
-    if wanted not in ([], ["INT8"]) and "FLOAT" in dtypes:
+        config.set_flag(getattr(flag, _FLAGS[name]))
+    if "FLOAT" in own and not _PINNED_BESIDE.isdisjoint(wanted):
         config.set_flag(flag.PREFER_PRECISION_CONSTRAINTS)
         _pin_fp32(trt, network)
-    if "INT8" in dtypes and not is_quantized(trt, network):
+    if "INT8" in own and not quantized:
         for tensor in _tensors(network):
             if tensor.dtype.name == "INT8":
                 tensor.set_dynamic_range(-_UNIT_RANGE, _UNIT_RANGE)

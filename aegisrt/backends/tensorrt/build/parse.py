@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.files.onnx_dimensions import unname_dimensions
+from aegisrt.backends.tensorrt.dimensions import shared_names
 from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.backends.tensorrt.log import sentence
 from aegisrt.core.result import ErrorCode, ResultError, fail
@@ -16,14 +18,15 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 _CODES = {
     "MEM_ALLOC_FAILED": ErrorCode.RESOURCE_EXHAUSTED,
     "MODEL_DESERIALIZE_FAILED": ErrorCode.DATA_LOSS,
-    "INVALID_VALUE": ErrorCode.INVALID_ARGUMENT,
-    "INVALID_GRAPH": ErrorCode.INVALID_ARGUMENT,
-    "INVALID_NODE": ErrorCode.INVALID_ARGUMENT,
     "INTERNAL_ERROR": ErrorCode.INTERNAL,
 }
 _NODE = re.compile(r'While parsing node number (\d+) \[(\S+)(?: -> "([^"]*)")?')
 _NODE_NAME = re.compile(r'^name: "([^"]+)"$', re.MULTILINE)
 _ALTERNATIVE = "export the model without it, or run it on backend `onnx`"
+_HINTS = {
+    ErrorCode.DATA_LOSS: "copy or export it again",
+    ErrorCode.RESOURCE_EXHAUSTED: "free memory, or allow more with `build.memory_bytes` if it is set",
+}
 _MAX_NAMED = 5
 """How many unsupported operators a message names."""
 
@@ -31,9 +34,10 @@ _MAX_NAMED = 5
 def parse(trt: TensorRT, path: Path, network: Any, *, native_norm: bool) -> Any:
     """Fill `network` from the file; return the parser, which owns weights of the network.
 
-    UNIMPLEMENTED: if TensorRT lacks an operator or a dtype.
-    INVALID_ARGUMENT: if the graph is wrong.
+    UNIMPLEMENTED: if TensorRT lacks an operator or a dtype, or does not parse a valid model for another reason.
+    INVALID_ARGUMENT: if the model is not valid ONNX.
     DATA_LOSS: if the file is damaged.
+    RESOURCE_EXHAUSTED: if there is too little memory.
 
     Each message names the node and the operator.
     """
@@ -42,11 +46,32 @@ def parse(trt: TensorRT, path: Path, network: Any, *, native_norm: bool) -> Any:
     if native_norm and trt.has("OnnxParserFlag", "NATIVE_INSTANCENORM"):
         parser.set_flag(package.OnnxParserFlag.NATIVE_INSTANCENORM)
     with trt.log.errors() as lines:
-        parsed = parser.parse_from_file(str(path))
+        parsed = _parse_file(parser, path)
     if not parsed:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise _refused(trt, path, errors, lines)
+        raise _invalid(trt, path, errors) or _refused(trt, path, errors, lines)
     return parser
+
+
+def _invalid(trt: TensorRT, path: Path, errors: list[Any]) -> ResultError | None:
+    """Return INVALID_ARGUMENT if the file is not valid ONNX, as far as the package `onnx` can check that.
+
+    The parser's own INVALID_NODE, INVALID_GRAPH and INVALID_VALUE do not show it: it reports them for valid models too.
+    """
+    if not any(_name(error).startswith("INVALID") for error in errors):
+        return None
+    try:
+        import onnx.checker
+    except ImportError:
+        return None
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        reason = " ".join(str(error).partition("==>")[0].split())
+        message = f"{trt.display_name} does not parse {path}, which is not valid ONNX: {reason}"
+        cause = "\n".join(item.desc() for item in errors)
+        return fail(ErrorCode.INVALID_ARGUMENT, message, "export the model again", cause=cause)
+    return None
 
 
 def _refused(trt: TensorRT, path: Path, errors: list[Any], lines: list[str]) -> ResultError:
@@ -63,16 +88,29 @@ def _refused(trt: TensorRT, path: Path, errors: list[Any], lines: list[str]) -> 
         reason = _reason(first)
         return fail(code, f"{message}: {reason}" if reason else message, _ALTERNATIVE, cause=cause)
     prefix = f"{operators[0]}: " if operators else ""
-    hint = "copy or export it again" if code is ErrorCode.DATA_LOSS else _ALTERNATIVE
     reason = _reason(first) or sentence(lines)
-    return fail(code, f"{trt.display_name} does not parse {path}: {prefix}{reason}", hint, cause=cause)
+    message = f"{trt.display_name} does not parse {path}: {prefix}{reason}"
+    return fail(code, message, _HINTS.get(code, _ALTERNATIVE), cause=cause)
+
+
+def _parse_file(parser: Any, path: Path) -> bool:
+    """Parse the file, or a copy without the dimension names that mislead; names cannot be changed after parsing."""
+    content = bytearray(path.read_bytes())
+    if unname_dimensions(content, shared_names):
+        return bool(parser.parse(bytes(content), str(path)))  # with the path, weights beside the model are found
+    del content
+    return bool(parser.parse_from_file(str(path)))
+
+
+def _name(error: Any) -> str:
+    """Return the name of the error's code. `.name` is a method in the bindings of 8.6, and a text in later ones."""
+    return str(error.code()).rpartition(".")[2]
 
 
 def _code(error: Any) -> ErrorCode:
-    name = error.code().name
-    if name.startswith("UNSUPPORTED") or "Plugin not found" in error.desc():
+    if "Plugin not found" in error.desc():
         return ErrorCode.UNIMPLEMENTED
-    return _CODES.get(name, ErrorCode.INTERNAL)
+    return _CODES.get(_name(error), ErrorCode.UNIMPLEMENTED)
 
 
 def _operator_name(error: Any, logged: dict[int, tuple[str, str]]) -> str:

@@ -15,28 +15,26 @@ from aegisrt.backends.tensorrt.build.model_dtypes import allow_own_dtypes, is_qu
 from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.core.result import ErrorCode, fail
 
-_FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
-_CONVERTED = ("fp16", "bf16")
+FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
+CONVERTED = ("fp16", "bf16")
+"""The precisions that a strongly typed network gets by converting the model."""
 _QUANTIZED = ("int8", "fp8")
 
 
 def is_strongly_typed(trt: TensorRT, options: Mapping[str, Any]) -> bool:
     """Return whether to create a strongly typed network: if the options ask for it, else if no flag is needed."""
     able = trt.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
-    if options["strongly_typed"] and not able:
-        message = f"{trt.display_name} has no strongly typed networks"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, "leave `strongly_typed` out, or update TensorRT")
     if not able or not trt.has("BuilderFlag", "FP16"):
         return able
     if options["strongly_typed"] is None:
-        return options["precision"] not in _CONVERTED
+        return options["precision"] not in CONVERTED
     return bool(options["strongly_typed"])
 
 
 def set_precision(trt: TensorRT, network: Any, config: Any, precision: str, *, strong: bool) -> None:
     """Set the builder's flags.
 
-    FAILED_PRECONDITION: if this version or this model cannot have the precision.
+    FAILED_PRECONDITION: if the model cannot have the precision; `refuse_options` checks the version.
     """
     flag = trt.package.BuilderFlag
     if precision == "fp32":
@@ -49,20 +47,14 @@ def set_precision(trt: TensorRT, network: Any, config: Any, precision: str, *, s
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
     if not strong:
         allow_own_dtypes(trt, network, config)
-    if not strong and precision in _FLAGS:
-        if not trt.has("BuilderFlag", _FLAGS[precision]):
-            message = f"{trt.display_name} has no `precision: {precision}`"
-            raise fail(ErrorCode.FAILED_PRECONDITION, message, "use `fp16`, or update TensorRT")
-        config.set_flag(getattr(flag, _FLAGS[precision]))
+        if precision in FLAGS:
+            config.set_flag(getattr(flag, FLAGS[precision]))
 
 
 def converted(source: Path, folder: Path, precision: str) -> Path:
     """Return the model to parse: for `fp16` and `bf16` a copy in `folder` with that arithmetic, else `source`."""
-    if precision not in _CONVERTED:
+    if precision not in CONVERTED:
         return source
-    try:
-        from aegisrt.backends.files.onnx_precision import convert_file
-    except ImportError as error:
-        message = f"`precision: {precision}` on a strongly typed network needs the package `onnx`"
-        raise fail(ErrorCode.UNAVAILABLE, message, "run: pip install onnx", cause=str(error)) from error
+    from aegisrt.backends.files.onnx_precision import convert_file  # imports `onnx`; see `refuse_options`
+
     return convert_file(source, folder / f"{precision}.onnx", precision)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aegisrt.backends.tensorrt.engine import LoadedEngine
-from aegisrt.backends.tensorrt.log import is_out_of_memory, sentence
+from aegisrt.backends.tensorrt.log import is_out_of_memory, is_recording, sentence
 from aegisrt.backends.tensorrt.profiles import choose, outside
 from aegisrt.backends.tensorrt.run.late_outputs import DynamicOutput, new_allocator
 from aegisrt.backends.tensorrt.run.scratch import context_over
@@ -33,7 +33,7 @@ class ShapedContext:
         RESOURCE_EXHAUSTED: if the GPU has too little free memory.
         """
         self._loaded = loaded
-        self._names = {item.public: item.name for item in loaded.tensors}
+        self._outputs = {item.public: item.name for item in loaded.tensors if not item.is_input}
         self._dynamic = {item.public: item.name for item in loaded.tensors if item.is_input and -1 in item.shape}
         self._infers = bool(self._dynamic) or any(item.on_host for item in loaded.tensors)
         self._addresses: dict[str, int] = {}
@@ -118,9 +118,8 @@ class ShapedContext:
 
     def _infers_without_raising(self, lines: list[str]) -> bool:
         """Return the result of `infer_shapes` for a version in which that would crash the process."""
-        outputs = [item.name for item in self._loaded.tensors if not item.is_input]
         try:
-            shapes = [tuple(self._context.get_tensor_shape(name)) for name in outputs]
+            shapes = [tuple(self._context.get_tensor_shape(name)) for name in self._outputs.values()]
         except ValueError:  # an invalid `Dims` has -1 dimensions, which is not a length of a tuple
             return False
         smallest = min((dim for shape in shapes for dim in shape), default=0)
@@ -146,7 +145,7 @@ class ShapedContext:
         output = DynamicOutput(self._loaded.context)
         allocator = new_allocator(self._loaded.trt.package, output)
         with self._loaded.trt.log.errors() as lines:
-            done = self._context.set_output_allocator(self._names[public], allocator)
+            done = self._context.set_output_allocator(self._outputs[public], allocator)
             self._check(done, f"the allocator of `{public}`", lines)
         self.late[public] = output
         self._allocators.append(allocator)
@@ -174,6 +173,9 @@ class ShapedContext:
         if is_out_of_memory(lines):
             hint = "use a smaller batch or fewer instances, or unload another model"
             return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of GPU memory: {name} {action}", hint, cause=cause)
+        if is_recording(lines):
+            message = f"{name} {action} while this process records a CUDA graph: {sentence(lines)}"
+            return fail(ErrorCode.UNAVAILABLE, message, "try again after the recording", cause=cause)
         return fail(ErrorCode.INTERNAL, f"{name} {action}: {sentence(lines)}", cause=cause)
 
     def _select(self, index: int, stream: int) -> None:

@@ -24,9 +24,10 @@ class Results:
     """Reads the outputs of one slot's calls; in one thread at a time, after the stream is done with the call."""
 
     def __init__(
-        self, cuda: CudaContext, stream: CudaStream, context: ShapedContext, tensors: Mapping[str, TensorBuffers]
+        self, cuda: CudaContext, stream: CudaStream, context: ShapedContext, buffers: Mapping[str, TensorBuffers]
     ) -> None:
-        self._cuda, self._stream, self._context, self._tensors = cuda, stream, context, tensors
+        """`buffers` are those of the outputs, by the caller's names."""
+        self._cuda, self._stream, self._context, self._buffers = cuda, stream, context, buffers
 
     def on_host(self, call: PreparedCall, names: tuple[str, ...]) -> list[Array]:
         """Return copies as numpy arrays, in the order of `names`."""
@@ -52,7 +53,7 @@ class Results:
         fetched = {}
         with self._stream.lock, self._cuda:
             for name in names:
-                output, buffers = self._context.late[name], self._tensors[name]
+                output, buffers = self._context.late[name], self._buffers[name]
                 if output.shape is None:
                     raise fail(ErrorCode.INTERNAL, f"TensorRT reported no shape of output `{name}`")
                 size = prod(output.shape) * buffers.dtype.itemsize

@@ -43,10 +43,12 @@ class TensorRTSlot:
         """The call whose shapes are set in the execution context."""
         self._scratch: DeviceBuffer | None = None
         """Scratch memory of the recordings, which run one at a time."""
-        public = {spec.name: spec.dtype for spec in (*loaded.signature.inputs, *loaded.signature.outputs)}
-        self._tensors = {
-            item.public: TensorBuffers(self._cuda, item, public.get(item.public, item.dtype)) for item in loaded.tensors
-        }
+        self._inputs: dict[str, TensorBuffers] = {}
+        self._outputs: dict[str, TensorBuffers] = {}
+        """By the caller's names: one name may be both an input and an output."""
+        for item in loaded.tensors:
+            side = self._inputs if item.is_input else self._outputs
+            side[item.public] = TensorBuffers(self._cuda, item, loaded.public_dtype(item))
         self._holds_sizes = any(item.on_host for item in loaded.tensors)
         self._stream, self._owns_stream = open_stream(stream, device)
         self._done = None if self._owns_stream else CudaEvent(self._cuda, timing=False)
@@ -58,7 +60,7 @@ class TensorRTSlot:
         except BaseException:
             self._close_stream()
             raise
-        self._results = Results(self._cuda, self._stream, self._context, self._tensors)
+        self._results = Results(self._cuda, self._stream, self._context, self._outputs)
         try:
             with self._stream.lock, self._cuda:
                 self._context.claim_profile(self._stream.handle)
@@ -91,7 +93,7 @@ class TensorRTSlot:
 
     def bytes_held(self) -> int:
         """Return the GPU memory that this instance holds in addition to the engine's weights."""
-        buffers = sum(item.device_bytes for item in self._tensors.values())
+        buffers = sum(item.device_bytes for item in self._all_buffers())
         late = sum(item.size_bytes for item in self._context.late.values())
         recordings = 0 if self._scratch is None else self._scratch.size_bytes
         return scratch_bytes(self._loaded.icuda_engine) + buffers + late + recordings
@@ -100,12 +102,15 @@ class TensorRTSlot:
         """Destroy recordings and execution context, in this order, and free memory and stream."""
         with ExitStack() as rest:  # each of them, in the reverse order, even if another one fails
             rest.callback(self._close_stream)
-            for buffers in self._tensors.values():
+            for buffers in self._all_buffers():
                 rest.callback(buffers.free)
             if self._scratch is not None:
                 rest.callback(self._scratch.free)
             rest.callback(self._context.close)
             rest.callback(self._forget)
+
+    def _all_buffers(self) -> tuple[TensorBuffers, ...]:
+        return (*self._inputs.values(), *self._outputs.values())
 
     def _close_stream(self) -> None:
         try:
@@ -119,7 +124,7 @@ class TensorRTSlot:
         shapes = tuple([value.shape for value in inputs.values()])
         if not self._holds_sizes:
             return (shapes, outputs)
-        on_host = (value for name, value in inputs.items() if self._tensors[name].tensor.on_host)
+        on_host = (value for name, value in inputs.items() if self._inputs[name].tensor.on_host)
         sizes = tuple(np.asarray(value).tobytes() for value in on_host)
         return (shapes, outputs, *sizes)
 
@@ -133,11 +138,11 @@ class TensorRTSlot:
             self._reserve_inputs(inputs)
             self._context.set_shapes(shapes)
             known = self._reserve_outputs()
-        staged = tuple((self._tensors[name], self._tensors[name].view(shape)) for name, shape in shapes.items())
+        staged = tuple((self._inputs[name], self._inputs[name].view(shape)) for name, shape in shapes.items())
         requested = {
-            name: (self._tensors[name], self._tensors[name].view(known[name])) for name in outputs if name in known
+            name: (self._outputs[name], self._outputs[name].view(known[name])) for name in outputs if name in known
         }
-        unrequested = tuple(self._tensors[name] for name in known if name not in requested)
+        unrequested = tuple(self._outputs[name] for name in known if name not in requested)
         call = PreparedCall(staged, shapes, requested, unrequested)
         self._calls.add(key, call)
         self._current = call
@@ -145,7 +150,7 @@ class TensorRTSlot:
 
     def _reserve_inputs(self, inputs: dict[str, Array]) -> None:
         for name, value in inputs.items():
-            buffers = self._tensors[name]
+            buffers = self._inputs[name]
             self._reserve(buffers, value.size * buffers.dtype.itemsize)
             if buffers.tensor.on_host:
                 buffers.fill(buffers.view(value.shape), np.asarray(value))
@@ -153,9 +158,7 @@ class TensorRTSlot:
     def _reserve_outputs(self) -> dict[str, Shape]:
         """Return the shapes of the outputs that have one before the call, by name; the others get an allocator."""
         known = {}
-        for name, buffers in self._tensors.items():
-            if buffers.tensor.is_input:
-                continue
+        for name, buffers in self._outputs.items():
             shape = None if name in self._context.late else self._context.shape(buffers.tensor.name)
             if shape is None:
                 if self._context.allocate_late(name):
