@@ -14,14 +14,13 @@ from time import perf_counter_ns
 from types import TracebackType
 
 from aegisrt.conformance.check import Check
-from aegisrt.conformance.declaration import fault
 from aegisrt.conformance.environment import environment
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.processes.judge import Judge, Outcome
 from aegisrt.conformance.processes.judge_process import JudgeProcess
 from aegisrt.conformance.processes.probe import PROBE
 from aegisrt.conformance.report import CheckResult, Environment, Status
-from aegisrt.conformance.target import Backend, Target, refusal
+from aegisrt.conformance.target import Backend, Target, fault, refusal
 from aegisrt.conformance.unjudged import Unjudged
 from aegisrt.conformance.xfails import Xfails, read_xfails
 from aegisrt.devices.base import Device

@@ -1,9 +1,10 @@
-"""`Target`: the backend under test, as a recipe for fresh ones."""
+"""`Target`: the backend under test, as a recipe for fresh ones; `fault`: what keeps a class from being one."""
 
 from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from aegisrt.backends.base.backend import Availability, RuntimeBackend
 from aegisrt.backends.registry import backend_class, entries
-from aegisrt.conformance.declaration import fault
+from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Error, ErrorCode, fail
@@ -19,6 +20,7 @@ from aegisrt.devices.base import Device
 from aegisrt.manifest.compose.base import option_sets
 
 Backend = RuntimeBackend[Any]
+_COLLECTIONS = ("devices", "formats", "builds_from", "dtypes", "narrowed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,23 @@ class Target:
         except (pickle.PicklingError, AttributeError):
             return f"{where} is defined inside a function: put it at the top of a module"
         return None if self.backend.__module__ in sys.modules else f"{where} is in no module that is loaded"
+
+
+def fault(backend: type[Any]) -> str | None:
+    """Return what in a backend class is not of its type, so that no check can run; None if a check can."""
+    kind, can, options = (getattr(backend, name, None) for name in ("kind", "capabilities", "Options"))
+    if not isinstance(kind, str):
+        return f"`kind` is {kind!r}, not a string"
+    if not isinstance(can, Capabilities):
+        return f"`capabilities` is {can!r}, not a Capabilities"
+    for name in _COLLECTIONS:
+        if not isinstance(value := getattr(can, name), Collection):
+            return f"`capabilities.{name}` is {value!r}, not a collection"
+    if not (isinstance(options, type) and issubclass(options, BackendOptions)):
+        return f"`Options` is {options!r}, not a subclass of BackendOptions"
+    if not isinstance(backend.conformance_options, Mapping):
+        return f"`conformance_options` is {backend.conformance_options!r}, not a mapping"
+    return None
 
 
 def refusal(name: str) -> Error | None:

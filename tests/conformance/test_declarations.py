@@ -13,7 +13,7 @@ import pytest
 
 from aegisrt.backends.mock import MockBackend, MockOptions
 from aegisrt.conformance import run
-from aegisrt.conformance.declaration import fault
+from aegisrt.conformance.target import fault
 from tests.docs.pages import ROOT
 
 WELL_FORMED, LOADS = "capabilities.well-formed", "lifecycle.load-valid-model"

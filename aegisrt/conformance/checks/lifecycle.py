@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import time
+import types
+from collections.abc import Callable
 
 from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check
+from aegisrt.conformance.processes.forked import end_of_fork
 from aegisrt.conformance.subject import Subject
 from aegisrt.conformance.target import Backend
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.timing import StepTimes
+
+_REST_S = 0.5
+"""After which the engine's idle threads sleep: spinning ones are noticed less often in a fork."""
 
 
 @check(
@@ -64,8 +72,8 @@ def unload_any_number_of_times(subject: Subject) -> None:
     backend = subject.fresh()
     verdict.ok(backend.unload(), "unload before any load")
     verdict.ok(backend.load(subject.model("affine")), "load")
-    for time in ("first", "second", "third"):
-        verdict.ok(backend.unload(), f"{time} unload")
+    for turn in ("first", "second", "third"):
+        verdict.ok(backend.unload(), f"{turn} unload")
 
 
 @check(
@@ -191,6 +199,51 @@ def construction_opens_nothing(subject: Subject) -> None:
     verdict.that(backend.signature is None, "`signature` is not None before load")
     verdict.refused(backend.memory(), ErrorCode.NOT_LOADED, "memory() before load")
     verdict.ok(backend.unload(), "unload")
+
+
+@check(
+    "lifecycle.fork-after-load",
+    isolated=True,
+    why="`gunicorn --preload`, multiprocessing and daemons fork a process that has loaded a model. A fork does not "
+    "copy the engine's threads, so a destructor that waits for them hangs for ever, or crashes.",
+    fix="Hold engine objects only in what `_load` and `_open` return: the base class never destroys those in a child. "
+    "If the engine's library itself fails at exit, register an `os.register_at_fork` handler.",
+)
+def fork_after_load(subject: Subject) -> None:
+    """A fork after `load` ends with its own exit code, its calls are FAILED_PRECONDITION, and the parent serves on."""
+    # A module of its own holds the backend, as an application's does: Python clears it when the child ends. A variable
+    # of this function would never be cleared there, since the child ends inside of it.
+    application = types.ModuleType("application_of_the_fork_check")
+    sys.modules[application.__name__] = application
+    application.backend = backend = subject.loaded()  # type: ignore[attr-defined]
+    subject.serves(backend)
+    subject.forget(backend)
+    del backend
+    time.sleep(_REST_S)
+    limit_s = subject.settings.time_limit_s / 4
+
+    def serve_a_model_of_its_own() -> None:
+        own = subject.loaded()
+        subject.serves(own, when="in a forked child")
+        verdict.ok(own.unload(), "unload in a forked child")
+
+    def call_the_parents_model() -> None:
+        request = ExecutionRequest(inputs=subject.inputs("affine"))
+        verdict.refused(application.backend.execute(request), ErrorCode.FAILED_PRECONDITION, "execute")
+
+    children: dict[str, Callable[[], object]] = {
+        "keeps the backend": lambda: None,
+        "calls the backend": call_the_parents_model,
+        "drops the backend": application.__dict__.clear,
+    }
+    if subject.target.device.kind == "cpu":  # CUDA cannot be used in a fork of a process that uses it
+        children["loads a model of its own"] = serve_a_model_of_its_own
+    for what, work in children.items():
+        problem = end_of_fork(work, limit_s)
+        verdict.that(problem is None, f"a child that was forked after load and {what} {problem}")
+    backend = application.backend
+    subject.serves(backend, when="after forks")
+    verdict.ok(backend.unload(), "unload after forks")
 
 
 def _not_loaded(subject: Subject, backend: Backend, doing: str) -> None:

@@ -8,6 +8,7 @@ from tests.conformance.defects.defect import Defect, declared
 
 SUBJECTS = (
     "lifecycle",
+    "forks",
     "signature",
     "inputs",
     "outputs",
