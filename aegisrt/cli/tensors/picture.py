@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,18 @@ from aegisrt.core.tensor import Array, DataType, TensorSpec, shape_text
 
 PILLOW = Requirement("PIL.Image", ("pillow",), "images")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_ORIENTATION = 0x0112
+"""The tag of the orientation in EXIF."""
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""How to turn a picture of each orientation upright: EXIF 2.32, 4.6.4; Pillow turns counterclockwise."""
 _NO_PICTURE = (DataType.BOOL, DataType.BYTES, DataType.INT8)
 """Dtypes that cannot hold 0 to 255."""
 
@@ -20,8 +33,8 @@ _NO_PICTURE = (DataType.BOOL, DataType.BYTES, DataType.INT8)
 def picture(path: Path, spec: TensorSpec) -> Array:
     """Return a picture as a batch of one in the input's layout, `(1, channels, height, width)` or channels last.
 
-    The picture is converted to the input's number of channels (1 gray, 3 RGB, 4 RGBA) and resized to its height and
-    width. Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0.
+    The picture is turned upright by its EXIF orientation, converted to the input's number of channels (1 gray, 3 RGB,
+    4 RGBA) and resized to its height and width. Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0.
     INVALID_ARGUMENT: if the input does not take a picture, or the file is not a readable one.
     UNAVAILABLE: if Pillow is not installed.
     """
@@ -33,7 +46,7 @@ def picture(path: Path, spec: TensorSpec) -> Array:
     image_module = require(PILLOW)
     try:
         with image_module.open(path) as opened:
-            image = _eight_bits(opened, image_module).convert(_MODES[channels])
+            image = _upright(_eight_bits(opened, image_module), opened, image_module).convert(_MODES[channels])
     except Exception as error:  # noqa: BLE001  (Pillow's decoders raise any exception on a damaged file)
         message, cause = f"{path} is not a readable picture", f"{type(error).__name__}: {error}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "save it again as a PNG", cause=cause) from None
@@ -50,6 +63,15 @@ def _eight_bits(image: Any, image_module: Any) -> Any:
     if not image.mode.startswith("I"):
         return image
     return image_module.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+
+
+def _upright(image: Any, opened: Any, image_module: Any) -> Any:
+    """Return the picture as viewers show it: a camera stores the sensor's rows, and how it was held in EXIF."""
+    orientation = None
+    with suppress(Exception):  # viewers show a picture with damaged EXIF, too
+        orientation = opened.getexif().get(_ORIENTATION)
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(getattr(image_module.Transpose, turn))
 
 
 def _layout(spec: TensorSpec) -> tuple[int, int | None, int | None, bool] | None:

@@ -50,6 +50,54 @@ def test_sixteen_bits_keep_their_scale(tmp_path):
     np.testing.assert_array_equal(picture(path, spec(DataType.UINT8, "n", 1, 8, 8))[0, 0], GREY)
 
 
+QUARTERS = np.kron([[0, 80], [160, 240]], np.ones((16, 32))).astype(np.uint8)
+"""A scene of 32 x 64 whose four corners differ."""
+STORED = {
+    1: QUARTERS,
+    2: QUARTERS[:, ::-1],
+    3: QUARTERS[::-1, ::-1],
+    4: QUARTERS[::-1],
+    5: QUARTERS.T,
+    6: np.rot90(QUARTERS),
+    7: QUARTERS[::-1, ::-1].T,
+    8: np.rot90(QUARTERS, -1),
+}
+"""What a camera stores of the scene for each EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_photograph_is_fed_upright(tmp_path, orientation, suffix):
+    path = tmp_path / f"photo.{suffix}"
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    image.fromarray(np.ascontiguousarray(STORED[orientation])).save(
+        path, exif=exif, **{"jpg": {"quality": 95}}.get(suffix, {})
+    )
+    x = picture(path, spec(DataType.UINT8, "n", "h", "w", 3))
+    assert x.shape == (1, 32, 64, 3)
+    assert abs(x[0, ..., 0].astype(int) - QUARTERS).max() < 8
+
+
+def test_sixteen_bits_are_fed_upright(tmp_path):
+    exif = image.Exif()
+    exif[0x0112] = 6
+    image.fromarray(np.rot90(QUARTERS).astype(np.uint16) * 257).save(tmp_path / "deep.png", exif=exif)
+    x = picture(tmp_path / "deep.png", spec(DataType.UINT8, "n", 1, 32, 64))
+    np.testing.assert_array_equal(x[0, 0], QUARTERS)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0\x08\0\0\0\x05\0", {0x0112: 9}])
+def test_a_photograph_without_a_valid_orientation_is_fed_as_stored(tmp_path, exif):
+    if isinstance(exif, dict):
+        tags, exif = exif, image.Exif()
+        exif.update(tags)
+    image.fromarray(QUARTERS).save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    x = picture(tmp_path / "photo.jpg", spec(DataType.UINT8, "n", 1, "h", "w"))
+    assert abs(x[0, 0].astype(int) - QUARTERS).max() < 8
+
+
 @pytest.mark.parametrize(
     "taken",
     [
