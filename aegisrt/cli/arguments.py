@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ class UsageParser(argparse.ArgumentParser):
     """The positionals of the usage line, such as `[MANIFEST] [OVERRIDE...]`; `parse` refuses any others."""
     keys: Sequence[str] = ()
     """The accepted keys; empty accepts any."""
+    key_is_file = False
+    """Whether the key is a path, so that the path of an existing file is not read as an override."""
 
     def print_help(self, file: SupportsWrite | None = None) -> None:
         """Write the help. argparse's own method swallows the error of a closed pipe."""
@@ -103,7 +106,7 @@ def parse(parser: UsageParser, argv: Sequence[str], *, takes_key: bool = False) 
             if "MANIFEST" not in parser.takes:
                 parser.error(f"this verb takes no manifest: {word}")
             arguments.manifest = word
-        elif "=" in word or word[:1] in ("+", "~"):
+        elif ("=" in word or word[:1] in ("+", "~")) and not (parser.key_is_file and names_file(word)):
             if "OVERRIDE" not in parser.takes:
                 parser.error(f"this verb takes no overrides: {word}")
             arguments.overrides.append(word)
@@ -136,8 +139,16 @@ def parser_of(main: Callable[[Sequence[str]], int]) -> tuple[UsageParser, bool]:
 
 
 def is_manifest(word: str) -> bool:
-    """Return whether a word is a manifest's path: it ends in .yaml or .yml, and has no `=` before its first `/`."""
-    return word.endswith((".yaml", ".yml")) and "=" not in word.partition("/")[0]
+    """Return whether a word is a manifest's path: it ends in .yaml or .yml, and is a file or looks like no override.
+
+    An override has a `=` before its first `/`; so may the path of a file: `lr=0.1,m=2/deploy.yaml`.
+    """
+    return word.endswith((".yaml", ".yml")) and ("=" not in word.partition("/")[0] or names_file(word))
+
+
+def names_file(word: str) -> bool:
+    """Return whether a word is the path of an existing file, whatever characters it has."""
+    return os.path.isfile(word)  # noqa: PTH113  (Path.is_file raises on a word that is too long for a path)
 
 
 def asks_json(argv: Sequence[str]) -> bool:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from aegisrt.cli.arguments import is_manifest, parse, verb_parser
@@ -21,6 +23,24 @@ def parsed(*words: str, **how: bool):
 )
 def test_a_manifest_is_told_from_an_override_by_its_first_slash(word, expected):
     assert is_manifest(word) is expected
+
+
+@pytest.mark.parametrize("path", ["lr=0.1,m=2/deploy.yaml", "k=v.yaml", "+a=b.yml", "~a/b.yaml", "a=[1]/{b}.yaml"])
+def test_the_path_of_an_existing_file_is_a_manifest_whatever_it_contains(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert path.startswith("~") or not is_manifest(path)
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).touch()
+    assert is_manifest(path)
+    arguments = parsed(path, "models.m.backend=mock")
+    assert (arguments.manifest, arguments.overrides) == (path, ["models.m.backend=mock"])
+
+
+@pytest.mark.parametrize("word", ["a=" + "b" * 5000 + ".yaml", "a=\0.yaml", "a=folder.yaml"])
+def test_a_word_that_names_no_file_is_an_override(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a=folder.yaml").mkdir()
+    assert parsed(word).overrides == [word]
 
 
 def test_words_and_options_stand_in_any_order():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aegisrt.cli.arguments import names_file
 from aegisrt.cli.tensors.picture import picture
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
@@ -46,11 +47,20 @@ def read_inputs(arguments: Sequence[str], signature: Signature) -> dict[str, Arr
 
 
 def _split(word: str, specs: Mapping[str, TensorSpec]) -> tuple[str | None, Path]:
+    """Return the input's name, or None without one, and the path; the path of an existing file has no name before it.
+
+    Both names and paths may contain `=` and `/`, so the names of the model's inputs come first, and then a `=` after
+    a `/` belongs to a path, unless a file follows it.
+    """
+    if names_file(word):
+        return None, Path(word)
     for name in sorted(specs, key=len, reverse=True):
         if word.startswith(f"{name}="):
             return name, Path(word[len(name) + 1 :])
     name, equals, path = word.partition("=")
-    return (name, Path(path)) if equals else (None, Path(word))
+    if not equals or ("/" in name and not names_file(path)):
+        return None, Path(word)
+    return name, Path(path)
 
 
 def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> TensorSpec:

@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> UsageParser:
     parser = verb_parser("init", DESCRIPTION, takes="[MODEL.onnx]")
+    parser.key_is_file = True
     parser.add_argument("--model", metavar="FILE", help="an ONNX file (default: the only one in this folder)")
     parser.add_argument("--backend", metavar="KIND", default="onnx", help="the engine (default: %(default)s)")
     parser.add_argument(

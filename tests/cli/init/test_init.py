@@ -115,6 +115,22 @@ def test_a_file_of_any_name(name, folder, ask):
     assert (code, answer.get("model")) == (0, said["model"]["name"]), answer
 
 
+def test_a_folder_of_a_sweeps_results(folder, ask):
+    place = Path("lr=0.1,m=2")
+    place.mkdir()
+    shutil.copy(DIGITS, place / "net=a,b.onnx")
+    manifest, answer = f"{place}/one,k=v.yaml", f"{place}/one,k=v.npz"
+    assert ask("init", f"{place}/net=a,b.onnx", "--backend", "mock", "--out", manifest)[0] == 0
+    assert ask("validate", manifest)[0] == 0
+    assert ask("run", manifest, "--output", answer, "models.net-a-b.instances=2")[0] == 0
+    with np.load(answer) as outputs:
+        np.save(place / "image=x.npy", np.zeros((1, 1, 8, 8), np.float32))
+        assert outputs["probabilities"].shape == (1, 10)
+    for word in (f"{place}/image=x.npy", f"image={place}/image=x.npy"):
+        code, document = ask("run", manifest, "--input", word)
+        assert (code, "made_up_inputs" in document) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [("Mon Modèle v2.onnx", "mon-modele-v2"), ("模型.onnx", "model"), ("-_x.onnx", "x"), ("a.b.onnx", "a-b"),

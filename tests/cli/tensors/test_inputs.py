@@ -203,3 +203,36 @@ def test_what_is_no_file_of_inputs(here, word, code):
 def test_a_pipe_is_not_waited_for(here):
     os.mkfifo(here / "x.npz")
     assert refused(["x.npz"], takes()).code is ErrorCode.NOT_FOUND
+
+
+SWEPT = "lr=0.1,m=2/a=b"
+"""A folder as a sweep names it."""
+
+
+@pytest.mark.parametrize("names", [("x",), ("lr",), ("a/b", "c=d"), ("lr=0.1,m=2/a",)], ids=str)
+@pytest.mark.parametrize("file", [f"{SWEPT}/x.npy", "x=1.npy", "é, {y}=[z].npy"])
+def test_a_path_of_any_characters_with_and_without_a_name(names, file):
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    np.save(file, np.float32([1]))
+    for name in names:
+        assert list(read_inputs([f"{name}={file}"], takes(DataType.FP32, None, *names))) == [name]
+    if len(names) == 1:
+        assert list(read_inputs([file], takes(DataType.FP32, None, *names))) == list(names)
+    else:
+        assert "the model takes several inputs" in refused([file], takes(DataType.FP32, None, *names)).message
+
+
+def test_an_existing_file_comes_before_a_name():
+    np.save("x.npy", np.float32([1]))
+    np.save("x=x.npy", np.float32([2]))
+    assert read_inputs(["x=x.npy"], takes())["x"].tolist() == [2]
+    assert read_inputs(["x=./x.npy"], takes())["x"].tolist() == [1]
+
+
+def test_a_missing_file_or_name_is_still_called_that():
+    Path(SWEPT).mkdir(parents=True)
+    np.save(f"{SWEPT}/x.npy", np.float32([1]))
+    for word in (f"{SWEPT}/y.npy", f"x={SWEPT}/y.npy"):
+        assert refused([word], takes()).message == f"--input {word}: the file does not exist"
+    for word in (f"y={SWEPT}/x.npy", f"y/z={SWEPT}/x.npy"):
+        assert "is not an input of the model" in refused([word], takes()).message
