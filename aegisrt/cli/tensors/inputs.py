@@ -81,8 +81,11 @@ def _read(path: Path, word: str) -> Any:
     if suffix not in (".npy", ".npz", ".json", *_PICTURES):
         message = f"--input {word}: unknown kind of file"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, f"kinds are {_READABLE}")
-    if not path.is_file():
-        raise fail(ErrorCode.NOT_FOUND, f"--input {word}: the file does not exist")
+    try:
+        if not path.is_file():
+            raise fail(ErrorCode.NOT_FOUND, f"--input {word}: the file does not exist")
+    except OSError as error:
+        raise system_error(error, f"--input {word}") from None
     if suffix in _PICTURES:
         return None
     return _json(path) if suffix == ".json" else read_arrays(path)
@@ -104,11 +107,14 @@ def _one(content: Any, spec: TensorSpec, path: Path) -> Array:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not valid JSON", cause=str(error)) from None
     except OSError as error:
         raise system_error(error, f"{path} cannot be read", f"let this user read it: chmod +r {path}") from None
+    if content == {}:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array", 'write arrays by name: {"NAME": [...]}')
+    return content
 
 
 def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:

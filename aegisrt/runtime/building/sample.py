@@ -48,7 +48,15 @@ def read_sample(options: SampleOptions, signature: Signature) -> Sample:
 
 
 def read_arrays(path: Path) -> Array | dict[str, Array]:
-    """Return the array of a .npy, or the arrays by name of a .npz; pickled objects are refused."""
+    """Return the array of a .npy, or the arrays by name of a .npz; an empty one and pickled objects are refused."""
+    arrays = _load(path)
+    if isinstance(arrays, dict) and not arrays:
+        hint = "save arrays by name: numpy.savez(FILE, NAME=array)"
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is an empty .npz: it holds no array", hint)
+    return arrays
+
+
+def _load(path: Path) -> Array | dict[str, Array]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -236,3 +236,18 @@ def test_a_missing_file_or_name_is_still_called_that():
         assert refused([word], takes()).message == f"--input {word}: the file does not exist"
     for word in (f"y={SWEPT}/x.npy", f"y/z={SWEPT}/x.npy"):
         assert "is not an input of the model" in refused([word], takes()).message
+
+
+@pytest.mark.parametrize("names", [("x",), ("x", "y")])
+@pytest.mark.parametrize("word", ["empty.npz", "x=empty.npz", "empty.json", "x=empty.json"])
+def test_a_file_without_an_array_is_called_that(names, word):
+    np.savez("empty.npz")
+    write_json("empty.json", {})
+    error = refused([word], takes(DataType.FP32, None, *names))
+    assert (error.code, "holds no array" in error.message) == (ErrorCode.INVALID_ARGUMENT, True)
+    assert "write arrays by name" in error.hint or "save arrays by name" in error.hint
+
+
+def test_a_path_that_is_too_long_is_an_error_and_not_a_traceback():
+    error = refused(["a" * 300 + ".npy"], takes())
+    assert (error.code, "name too long" in error.message) == (ErrorCode.INVALID_ARGUMENT, True)

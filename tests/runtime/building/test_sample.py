@@ -24,3 +24,14 @@ def test_an_array_that_the_model_does_not_take_is_told_with_its_file(tmp_path: P
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert error.message == f"{path} holds `imag`, which is not an input of the model"
     assert error.hint == "did you mean `image`?"
+
+
+@pytest.mark.parametrize("field", ["inputs", "labels"])
+def test_an_empty_npz_is_called_that(tmp_path: Path, field):
+    np.savez(tmp_path / "full.npz", image=np.zeros((1, 1, 8, 8), np.float32))
+    np.savez(tmp_path / "empty.npz")
+    files = {"inputs": tmp_path / "full.npz", field: tmp_path / "empty.npz"}
+    with pytest.raises(ResultError, match=r"empty.npz is an empty .npz: it holds no array") as caught:
+        read_sample(SampleOptions(**files), IMAGE)
+    assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
+    assert caught.value.error.hint == "save arrays by name: numpy.savez(FILE, NAME=array)"
