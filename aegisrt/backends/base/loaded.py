@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic
 
 from aegisrt.backends.base.hooks import EngineT, SlotT
+from aegisrt.backends.base.unserved import unserved
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.deadline import left_s
 from aegisrt.core.inputs import InputCheck
@@ -15,8 +16,6 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import DeviceView, Signature
 from aegisrt.devices.turns import Turns
-
-NO_TENSOR_HINT = "export the model so that it answers a tensor (skl2onnx: `options={'zipmap': False}`)"
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +97,7 @@ class Loaded(Generic[EngineT, SlotT]):
         """Return the requested output names.
 
         INVALID_ARGUMENT: if there is none, or one is unknown or repeated.
-        UNIMPLEMENTED: if one is not a tensor, or some are left out and the backend does not declare that.
+        UNIMPLEMENTED: if one is not a tensor of a served element type, or some are left out and the backend does not declare that.
         """
         if isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs:
             message = f"outputs is {outputs!r}, not a sequence of output names"
@@ -118,8 +117,8 @@ class Loaded(Generic[EngineT, SlotT]):
     def _refuse_omitted(self, name: object) -> None:
         for omitted, kind in self.signature.omitted:
             if name == omitted:
-                message = f"output `{omitted}` is {kind}, and only tensors are served"
-                raise fail(ErrorCode.UNIMPLEMENTED, message, NO_TENSOR_HINT)
+                reason, hint = unserved(kind)
+                raise fail(ErrorCode.UNIMPLEMENTED, f"output `{omitted}` is {reason}", hint)
 
 
 def _late(what: str, hint: str) -> ResultError:

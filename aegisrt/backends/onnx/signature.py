@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.base.loaded import NO_TENSOR_HINT
+from aegisrt.backends.base.unserved import unserved
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.suggest import suggest
@@ -25,7 +25,7 @@ def session_signature(session: Any, path: Path) -> Signature:
     Outputs that are not tensors (sequences, maps, optional and sparse ones, element types that `DataType` lacks) are
     in `omitted`.
 
-    UNIMPLEMENTED: if an input is of that sort, or if no output is a tensor.
+    UNIMPLEMENTED: if an input is of that sort, or if no output can be served.
     INVALID_ARGUMENT: if the model has no outputs.
     """
     scalars = _Scalars(path)
@@ -41,8 +41,8 @@ def session_signature(session: Any, path: Path) -> Signature:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} has no outputs")
     if not outputs:
         name, kind = omitted[0]
-        message = f"no output of {path} is a tensor: `{name}` is {kind}"
-        raise fail(ErrorCode.UNIMPLEMENTED, message, NO_TENSOR_HINT)
+        reason, hint = unserved(kind)
+        raise fail(ErrorCode.UNIMPLEMENTED, f"no output of {path} can be served: `{name}` is {reason}", hint)
     return Signature(inputs, tuple(outputs), tuple(omitted))
 
 

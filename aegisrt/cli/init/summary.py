@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
-from aegisrt.backends.base.loaded import NO_TENSOR_HINT
+from aegisrt.backends.base.unserved import unserved
 from aegisrt.cli.init.inputs import fill_name
 from aegisrt.cli.init.manifest import Start
 from aegisrt.cli.output import print_json
@@ -55,9 +55,9 @@ def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | Non
         print_table(("input", "made up", "filled with"), rows)
     elif why_none:
         print(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")
-    if start.signature.omitted:
-        left = ", ".join(f"`{name}` ({kind})" for name, kind in start.signature.omitted)
-        print(f"\nomitted from the answers, because they are not tensors: {left}\n    {NO_TENSOR_HINT}")
+    for name, kind in start.signature.omitted:
+        reason, hint = unserved(kind)
+        print(f"\nomitted from the answers: `{name}` is {reason}\n    {hint}")
     state = backend.availability()
     if not state.available:
         print(f"\nit cannot run here yet: {state.reason}\n    {state.install}")

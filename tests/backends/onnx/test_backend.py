@@ -121,6 +121,18 @@ class TestOutputsThatAreNoTensors:
         assert error.code is ErrorCode.UNIMPLEMENTED
         assert "`pair` is seq(tensor(float))" in error.message
 
+    def test_a_tensor_of_an_unserved_element_type_is_called_that(self, tmp_path):
+        eighths = tensor("eighths", helper.TensorProto.FLOAT8E4M3FN)
+        nodes = [node("Cast", "x", "eighths", to=helper.TensorProto.FLOAT8E4M3FN), node("Neg", "x", "y")]
+        backend = load(save(tmp_path, model(nodes, [tensor("x")], [eighths, tensor("y")], opset=19)))
+        assert list(run(backend, x=X)) == ["y"]
+        error = backend.execute(ExecutionRequest(inputs={"x": X}, outputs=["eighths"])).unwrap_err()
+        assert error.code is ErrorCode.UNIMPLEMENTED
+        assert error.message == "output `eighths` is tensor(float8e4m3fn), and this element type is not served"
+        assert "add a Cast" in error.hint
+        error = ONNXBackend().load(save(tmp_path, model(nodes[:1], [tensor("x")], [eighths], opset=19))).unwrap_err()
+        assert "can be served: `eighths` is tensor(float8e4m3fn), and this element type is not served" in error.message
+
     def test_an_input_of_that_sort_does_not_load(self, tmp_path):
         pair = helper.make_tensor_sequence_value_info("pair", FLOAT, None)
         path = save(tmp_path, model([node("SequenceLength", "pair", "y")], [pair], [tensor("y", INT64, [])]))

@@ -332,8 +332,17 @@ def test_an_output_that_is_not_served_is_told(folder, capsys):
     Path("m.onnx").write_bytes(model(field(12, tensor("label", INT64, [1])) + field(12, other)))
     assert main(["init", "m.onnx"]) == 0
     said = capsys.readouterr().out
-    assert "`probabilities` (a sequence)" in said
+    assert "`probabilities` is a sequence, and only tensors are served" in said
     assert "zipmap" in said
+
+
+def test_an_output_of_an_unserved_element_type_is_called_that(folder, capsys):
+    Path("m.onnx").write_bytes(model(field(12, tensor("label", INT64, [1])) + field(12, tensor("eighths", 17, [1]))))
+    assert main(["init", "m.onnx", "--backend", "mock"]) == 0
+    out = capsys.readouterr().out
+    assert "omitted from the answers: `eighths` is a tensor" in out
+    assert "this element type is not served" in out
+    assert "zipmap" not in out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
