@@ -97,7 +97,7 @@ class Loaded(Generic[EngineT, SlotT]):
         """Return the requested output names.
 
         INVALID_ARGUMENT: if there is none, or one is unknown or repeated.
-        UNIMPLEMENTED: if one is not a tensor of a served element type, or some are left out and the backend does not declare that.
+        UNIMPLEMENTED: if one has a type that is not served, or some are left out without `output_subset`.
         """
         if isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs:
             message = f"outputs is {outputs!r}, not a sequence of output names"

@@ -70,7 +70,7 @@ def _upright(image: Any, opened: Any, image_module: Any) -> Any:
     orientation = None
     with suppress(Exception):  # viewers show a picture with damaged EXIF, too
         orientation = opened.getexif().get(_ORIENTATION)
-    turn = _TURNS.get(orientation)
+    turn = _TURNS.get(orientation or 1)
     return image if turn is None else image.transpose(getattr(image_module.Transpose, turn))
 
 
