@@ -86,6 +86,14 @@ class TestParser:
         assert error.code is ErrorCode.INVALID_ARGUMENT
         assert "nowhere" in error.message
 
+    def test_what_only_the_checker_minds_does_not_make_a_model_invalid(self, fake, tmp_path):
+        sides = {"x": (graphs.FLOAT, (3,))}, {"y": (graphs.FLOAT, None)}
+        path = graphs.save(tmp_path / "m.onnx", [graphs.node("Relu", ["x"], ["y"])], *sides)
+        with pytest.raises(onnx.checker.ValidationError, match="shape"):
+            onnx.checker.check_model(str(path))
+        self.refuse(fake, "INVALID_NODE")
+        assert refusal(fake, tmp_path).code is ErrorCode.UNIMPLEMENTED
+
     def test_a_plugin_that_is_missing_is_unimplemented_whatever_the_code(self, fake, tmp_path):
         graphs.relu(tmp_path / "m.onnx", ("n", 3))
         self.refuse(fake, "INTERNAL_ERROR", "Plugin not found, are the names right?")

@@ -17,7 +17,7 @@ class TimingCache:
     def __init__(self, trt: TensorRT, config: Any, path: str | None) -> None:
         """Set the cache of `config` from the file.
 
-        PERMISSION_DENIED: if the file cannot be read or its folder not be created.
+        Errors as of `system_error`: if the file cannot be read, or its folder not be created.
         """
         self._config = config
         self._path = None if path is None or trt.is_rtx else Path(path)
