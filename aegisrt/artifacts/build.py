@@ -24,6 +24,8 @@ class EngineFile:
 
     path: Path
     key: str
+    source_sha256: str
+    """Digest of the model that it was built from."""
     built: bool
     """Whether this call built it; else it was in the cache."""
 
@@ -54,7 +56,8 @@ def engine_file(
         backend.build(source, target, progress=progress).unwrap()
 
     try:
-        key = artifact_key(source_of(readable_file(source)), recipe.value)
+        described = source_of(readable_file(source))
+        key = artifact_key(described, recipe.value)
         suffix = backend.capabilities.formats[0]
         path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, progress=progress)
         if not built and backend.outdated(CacheEntry(path.parent).sidecar().metadata):
@@ -64,4 +67,4 @@ def engine_file(
     except OSError as error:
         problem = system_error(error, f"the cache {cache.root} cannot be used", "let this user write to it").error
         return Err(replace(problem, hint=f"{problem.hint}, or name another folder: {VARIABLE}"))
-    return Ok(EngineFile(path, key, built))
+    return Ok(EngineFile(path, key, described["sha256"], built))

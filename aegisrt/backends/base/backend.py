@@ -18,12 +18,13 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from aegisrt.backends.base.description import Availability, OptionsT
-from aegisrt.backends.base.failures import not_a_request
+from aegisrt.backends.base.failures import not_a_request, of_overwritten, refuse_other_source
 from aegisrt.backends.base.hooks import EngineT, SlotT
 from aegisrt.backends.base.lifecycle import Lifecycle, Names
 from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_empty
 from aegisrt.backends.files.readable import readable_file
+from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.deadline import deadline_ns, late
 from aegisrt.core.priority import priority_level
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
@@ -67,7 +68,8 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         except ResultError as known:
             return Err(known.error)
         except Exception as error:  # noqa: BLE001
-            return Err(self._error(error, "executing the model"))
+            failure = self._error(error, "executing the model")
+            return Err(failure if used is None else of_overwritten(failure, used.files))
         except BaseException:
             if used is not None:
                 used.interrupted = True
@@ -117,11 +119,15 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
 
         `progress` is called with each step, from this thread.
         UNIMPLEMENTED: if the backend builds nothing.
+        FAILED_PRECONDITION: if `source` changes meanwhile.
         """
         self._progress = progress
         try:
             self._check_device()
-            self._build(readable_file(source), Path(target))
+            file = readable_file(source)
+            files = Snapshot.of(file)
+            self._build(file, Path(target))
+            refuse_other_source(files, Path(target))
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, f"building from {source}"))
         return Ok(None)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from aegisrt.core.result import Err, Error, ErrorCode
+from dataclasses import replace
+from pathlib import Path
+
+from aegisrt.backends.files.snapshot import RESTORE, Snapshot
+from aegisrt.core.result import Err, Error, ErrorCode, fail
+from aegisrt.core.sidecar import sidecar_path
 from aegisrt.core.system_error import exhausted_hint, system_code
 
 _NOT_LOADED = Err(Error(ErrorCode.NOT_LOADED, "no model is loaded", "call `load(path)` first"))
@@ -46,6 +51,30 @@ def not_a_request(value: object) -> Err:
     """Return the error for an argument that is not a request."""
     message = f"execute takes an ExecutionRequest, not a {type(value).__name__}"
     return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "wrap it: `ExecutionRequest(inputs={...})`"))
+
+
+def of_overwritten(failure: Error, files: Snapshot) -> Error:
+    """Return an engine's error as DATA_LOSS if a file of the model was overwritten in place since it was loaded.
+
+    The engine may have it mapped, and then computes with the new bytes.
+    """
+    file = files.overwritten()
+    if file is None:
+        return failure
+    message = f"{failure.message}; {file} was overwritten since the model was loaded"
+    return replace(failure, code=ErrorCode.DATA_LOSS, message=message, hint=RESTORE)
+
+
+def refuse_other_source(files: Snapshot, target: Path) -> None:
+    """Check that a model did not change while `target` was built from it; delete what was built if it did.
+
+    FAILED_PRECONDITION: if a file of it changed.
+    """
+    file = files.changed()
+    if file is not None:
+        target.unlink(missing_ok=True)
+        sidecar_path(target).unlink(missing_ok=True)
+        raise fail(ErrorCode.FAILED_PRECONDITION, f"{file} changed while an engine file was built from it", "try again")
 
 
 def _text_of(error: Exception) -> str:

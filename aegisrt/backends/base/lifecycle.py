@@ -21,6 +21,7 @@ from aegisrt.backends.base.hooks import EngineT, Hooks, SlotT
 from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.readable import readable_file
+from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.immortal import immortalize
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
@@ -93,7 +94,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
 
         NOT_FOUND: if there is no such file.
         INVALID_ARGUMENT: if it is a directory or has another format.
-        DATA_LOSS: if it is empty, truncated or damaged.
+        DATA_LOSS: if it is empty, truncated or damaged, or changes meanwhile.
         PERMISSION_DENIED: if it may not be read or is not trusted.
         FAILED_PRECONDITION: if it was built by another engine version or for another device.
         RESOURCE_EXHAUSTED: if memory or file descriptors ran out.
@@ -125,6 +126,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             )
 
     def _make(self, path: Path) -> Loaded[EngineT, SlotT]:
+        files = Snapshot.of(path)
         engine = self._load(path)
         slots: list[SlotT] = []
         try:
@@ -134,7 +136,8 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
                 slots.append(self._open(engine, self.stream))
             view = self._device_view(engine)
             turns = turns_of(self.stream) if self.device.kind == "cpu" else None
-            return Loaded(engine, signature, slots, self._metadata(engine), self.capabilities, view, turns)
+            files.refuse_change("loaded")
+            return Loaded(engine, signature, slots, self._metadata(engine), self.capabilities, files, view, turns)
         except BaseException:
             self._release(engine, slots)
             raise

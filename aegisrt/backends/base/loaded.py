@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 from aegisrt.backends.base.hooks import EngineT, SlotT
 from aegisrt.backends.base.unserved import unserved
+from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.deadline import left_s
 from aegisrt.core.inputs import InputCheck
@@ -28,6 +29,8 @@ class Loaded(Generic[EngineT, SlotT]):
     """One for each instance: an execution context, a VM, a session binding."""
     metadata: dict[str, Any]
     capabilities: Capabilities
+    files: Snapshot
+    """What it was loaded from."""
     device_view: DeviceView | None = None
     """Recognizes inputs on the engine's own device."""
     turns: Turns | None = None

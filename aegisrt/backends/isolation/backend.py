@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,9 +102,11 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         return self.wrapped(self.options, device=self.device, stream=self.stream)
 
     def _load(self, path: Path) -> _IsolatedModel:
-        job = Job(self.wrapped, self.options, self.device, self.stream, path)
-        process = _started(job)
-        return _IsolatedModel(job, process.ready(), process, _spare(job))
+        first = Job(self.wrapped, self.options, self.device, self.stream, path.absolute())
+        process = _started(first)
+        ready = process.ready()
+        job = replace(first, deployed=ready.deployed)
+        return _IsolatedModel(job, ready, process, _spare(job))
 
     def _signature(self, engine: _IsolatedModel) -> Signature:
         return engine.ready.signature
@@ -146,7 +148,10 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         if seat.process is not None and (seat.process.owes_answer or not seat.process.is_alive()):
             seat.process.kill()
             self._replace(seat, seat.process)
-        process = seat.process = seat.process or seat.engine.next()
+        if seat.process is None:
+            seat.engine.ready.deployed.check()  # here too: a process takes seconds to start only to refuse the file
+            seat.process = seat.engine.next()
+        process = seat.process
         try:
             process.ready()
         except ResultError as failure:

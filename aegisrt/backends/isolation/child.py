@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.files.snapshot import DeployedFiles
 from aegisrt.backends.isolation.arena import Arena, Layout
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
-from aegisrt.core.result import Err, Ok, Result
+from aegisrt.core.result import Err, Ok, Result, ResultError
 from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
@@ -40,6 +41,8 @@ class Job:
     device: Device
     stream: Any
     path: Path
+    deployed: DeployedFiles | None = None
+    """The files that have to be loaded; None for the first process, which answers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class ReadyMessage:
     signature: Signature
     metadata: dict[str, Any]
     memory_bytes: int | None
+    deployed: DeployedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,7 @@ def main() -> None:
         backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
         backend.availability(probe=True)
         connection.recv()
-        loaded = backend.load(job.path)
-        connection.send(loaded if isinstance(loaded, Err) else Ok(_ready(backend)))
+        connection.send(_loaded(backend, job))
         while True:
             connection.send(_answer(backend, connection.recv(), reads, writes))
             if job.device.kind == "cuda" and is_lost(job.device.ordinal):
@@ -81,10 +84,21 @@ def main() -> None:
         return
 
 
-def _ready(backend: RuntimeBackend[Any]) -> ReadyMessage:
-    memory, loaded = backend.memory(), backend._loaded
-    assert loaded is not None
-    return ReadyMessage(loaded.signature, loaded.metadata, memory.value if isinstance(memory, Ok) else None)
+def _loaded(backend: RuntimeBackend[Any], job: Job) -> Result[ReadyMessage]:
+    """Load the model, if its files are those that were deployed."""
+    try:
+        if job.deployed is not None:
+            job.deployed.check()  # before: a library runs code while it is loaded
+        backend.load(job.path).unwrap()
+        loaded = backend._loaded
+        assert loaded is not None
+        deployed = job.deployed or DeployedFiles.of(loaded.files)
+        deployed.check()  # after: it may have been replaced between the two; `load` notices a change while it runs
+    except ResultError as failure:
+        return Err(failure.error)
+    memory = backend.memory()
+    used = memory.value if isinstance(memory, Ok) else None
+    return Ok(ReadyMessage(loaded.signature, loaded.metadata, used, deployed))
 
 
 def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> Result[Layout]:

@@ -14,7 +14,8 @@ from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.files.readable import readable_file
-from aegisrt.core.result import Err, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.diagnostic import Location
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.build import needs_build
 from aegisrt.manifest.schema import ModelOptions
@@ -31,7 +32,10 @@ def loadable_file(
     """
     if needs_build(type(backend), model.path):
         built = engine_file(backend, model.path, on_damage=model.on_damage, progress=progress)
-        return Ok(built.value.path) if isinstance(built, Ok) else built
+        if isinstance(built, Err):
+            return built
+        other = _other_digest(model, built.value.source_sha256)
+        return Ok(built.value.path) if other is None else Err(other)
     if not backend.capabilities.native_code:
         return Ok(model.path)
     try:
@@ -39,6 +43,25 @@ def loadable_file(
     except ResultError as failure:
         return Err(failure.error)
     return Ok(model.path)
+
+
+def check_pinned(model: ModelOptions, backend: RuntimeBackend[Any], location: Location | None = None) -> None:
+    """Check that the file that was loaded is the one that the manifest pins.
+
+    The manifest was validated before: another file may lie there by now. `load` itself notices a change while it runs.
+    DATA_LOSS: if it has another sha256.
+    """
+    if model.sha256 is not None and not needs_build(type(backend), model.path):
+        other = _other_digest(model, file_sha256(readable_file(model.path)))
+        if other is not None:
+            raise ResultError(other.at(location))
+
+
+def _other_digest(model: ModelOptions, found: str) -> Error | None:
+    if model.sha256 is None or found == model.sha256:
+        return None
+    message = f"{model.path} was replaced: it has the sha256 {found}, and {model.sha256} is expected"
+    return Error(ErrorCode.DATA_LOSS, message, f"if this is the right file, write `sha256: {found}`")
 
 
 def _check_trusted(name: str, model: ModelOptions) -> None:

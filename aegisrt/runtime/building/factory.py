@@ -16,7 +16,7 @@ from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import ModelOptions
-from aegisrt.runtime.building.engine_files import loadable_file
+from aegisrt.runtime.building.engine_files import check_pinned, loadable_file
 from aegisrt.runtime.building.sample import read_sample, zeros
 from aegisrt.runtime.building.signature import mismatch
 from aegisrt.runtime.scheduling.batch import refuse_unbatchable
@@ -59,6 +59,7 @@ def _build(
     if isinstance(loaded, Err):
         return Err(of_model(loaded.error, node).at(at("path")))
     try:
+        check_pinned(model, backend, at("sha256"))
         _check_signature(graph, node, backend, at)
         _check_batching(model, backend, at)
         _warm_up(graph, node, backend, at)

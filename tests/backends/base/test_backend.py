@@ -16,6 +16,7 @@ from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, Error, ErrorCode, ResultError, fail
 from aegisrt.devices.base import Device
 from tests.backends.probe import Probe
+from tests.fakes.builder import FakeBackend
 
 X = np.array([1, 2, 3], np.float32)
 
@@ -468,3 +469,49 @@ def test_no_more_calls_run_at_once_than_there_are_instances(model):
         assert not backend.running.acquire(timeout=0.05), "a third call ran with two instances"
         backend.gate.set()
         assert all(call.result(5).is_ok() for call in calls)
+
+
+class TestChangingFiles:
+    def test_a_file_that_changes_while_it_is_loaded_is_not_served(self, probe, other):
+        fresh = other.with_name("fresh")
+        fresh.write_bytes(b"another")
+        real = probe._signature
+        probe._signature = lambda engine: (fresh.replace(other), real(engine))[1]
+        error = probe.load(other).unwrap_err()
+        assert error.code is ErrorCode.DATA_LOSS
+        assert f"{other} changed while the model was loaded" in error.message
+        assert probe.metadata == {"name": "first"}, "the model that was loaded before stays"
+
+    def test_an_engines_error_names_a_file_that_was_overwritten_meanwhile(self, probe, model):
+        probe.fail["execute"] = lambda: RuntimeError("odd")
+        assert probe.execute(request()).unwrap_err().code is ErrorCode.INTERNAL
+        model.write_bytes(b"overwritten")
+        error = probe.execute(request()).unwrap_err()
+        assert error.code is ErrorCode.DATA_LOSS
+        assert f"{model} was overwritten since the model was loaded" in error.message
+        assert "by a rename" in error.hint
+
+    def test_a_replacement_by_a_rename_is_no_reason(self, probe, model, other):
+        other.replace(model)
+        probe.fail["execute"] = lambda: RuntimeError("odd")
+        assert probe.execute(request()).unwrap_err().code is ErrorCode.INTERNAL
+
+    def test_the_callers_own_errors_stay(self, probe, model):
+        model.write_bytes(b"overwritten")
+        assert probe.execute(request(inputs={})).unwrap_err().code is ErrorCode.INVALID_ARGUMENT
+
+    def test_a_source_that_changes_while_it_is_built_from_leaves_no_engine_file(self, tmp_path):
+        source, target = tmp_path / "m.txt", tmp_path / "m.engine"
+        source.write_text("weights")
+
+        class Slow(FakeBackend):
+            def _build(self, source: Path, target: Path) -> None:
+                super()._build(source, target)
+                source.with_name("fresh").write_text("others")
+                source.with_name("fresh").replace(source)
+
+        error = Slow().build(source, target).unwrap_err()
+        assert error.code is ErrorCode.FAILED_PRECONDITION
+        assert f"{source} changed while an engine file was built from it" in error.message
+        assert not target.exists()
+        assert not target.with_name("m.engine.json").exists()

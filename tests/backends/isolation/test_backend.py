@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aegisrt import ErrorCode, ExecutionRequest, Ok
+from aegisrt import ErrorCode, ExecutionRequest, Ok, ONNXBackend
 from aegisrt.backends.isolation.arena import Arena
 from aegisrt.backends.isolation.backend import isolated
+from aegisrt.core.sidecar import file_sha256
 from aegisrt.core.tensor import DataType
 from aegisrt.runtime.served import ServedModel
 from tests.backends.isolation.crashing import CRASH, LOSE, REFUSE, SLOW, Crashing
@@ -462,3 +463,84 @@ def test_an_arena_carries_every_dtype_and_shape(dtype):
             assert found[name].dtype == array.dtype
     ours.close()
     theirs.close()
+
+
+def replaced(file, content):
+    fresh = file.with_name("fresh")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
+def kill_one(backend):
+    pid = backend.pids[0]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists() or not is_running(pid))
+
+
+class TestWhatWasDeployedIsServed:
+    def test_another_file_at_the_path_is_never_loaded(self, backend, path):
+        deployed = file_sha256(path)
+        replaced(path, b"other")
+        kill_one(backend)
+        results = [backend.execute(request(1)) for _ in range(8)]
+        assert {result.unwrap_err().code for result in results if result.is_err()} == {ErrorCode.DATA_LOSS}
+        message = next(result.unwrap_err().message for result in results if result.is_err())
+        assert deployed in message
+        assert file_sha256(path) in message
+
+    def test_the_same_bytes_are_loaded_again(self, backend, path):
+        replaced(path, path.read_bytes())
+        kill_one(backend)
+        for value in range(6):
+            assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+
+    def test_a_file_that_is_restored_serves_again(self, backend, path):
+        content = path.read_bytes()
+        replaced(path, b"other")
+        kill_one(backend)
+        while backend.execute(request(1)).is_ok():
+            pass
+        replaced(path, content)
+        for value in range(6):
+            assert backend.execute(request(value)).unwrap().outputs["y"][0] == value * 2
+
+    def test_no_process_is_started_for_a_file_that_it_would_refuse(self, path):
+        backend = isolated(Crashing)()
+        backend.load(path).unwrap()
+        replaced(path, b"other")
+        kill_one(backend)
+        assert backend.execute(request(1)).unwrap_err().code is ErrorCode.DATA_LOSS
+        started = time.monotonic()
+        for _ in range(20):
+            assert backend.execute(request(1)).unwrap_err().code is ErrorCode.DATA_LOSS
+        assert time.monotonic() - started < 1
+        backend.unload().unwrap()
+
+    def test_a_relative_path_stays_the_same_file(self, path, monkeypatch):
+        monkeypatch.chdir(path.parent)
+        backend = isolated(Crashing)()
+        backend.load(path.name).unwrap()
+        monkeypatch.chdir("/")
+        kill_one(backend)
+        assert backend.execute(request(2)).unwrap().outputs["y"][0] == 4
+        backend.unload().unwrap()
+
+
+@pytest.mark.engine("onnx")
+def test_weights_beside_a_model_of_onnx_runtime_are_the_deployed_ones(tmp_path):
+    made = pytest.importorskip("tests.backends.onnx_models")
+    onnx = pytest.importorskip("onnx")
+    graph = made.model(
+        [made.node("Mul", "x k", "y")], [made.tensor("x")], [made.tensor("y")], [made.weight("k", np.float32([3]))]
+    )
+    onnx.save_model(graph, str(tmp_path / "m.onnx"), save_as_external_data=True, location="m.data", size_threshold=0)
+    backend = isolated(ONNXBackend)()
+    backend.load(tmp_path / "m.onnx").unwrap()
+    ask = ExecutionRequest(inputs={"x": np.ones(1, np.float32)})
+    assert backend.execute(ask).unwrap().outputs["y"][0] == 3
+    replaced(tmp_path / "m.data", np.float32([5]).tobytes())
+    kill_one(backend)
+    error = backend.execute(ask).unwrap_err()
+    assert error.code is ErrorCode.DATA_LOSS
+    assert "m.data is not the file that was deployed" in error.message
+    backend.unload().unwrap()

@@ -11,6 +11,7 @@ import pytest
 from aegisrt import ExecutionRequest, deploy
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import file_sha256
+from aegisrt.deployment import resolve, run
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building.engine_files import loadable_file
 from tests.fakes.builder import FakeBackend
@@ -112,3 +113,30 @@ def test_one_changed_word_moves_a_deployment_to_tvm(tmp_path, cache):
     pin = f"models.digits.sha256={file_sha256(elsewhere)}"
     shutil.copy(f"{library}.json", f"{elsewhere}.json")
     deploy(manifest, ["models.digits.backend=tvm", f"models.digits.path={elsewhere}", pin]).unwrap().close()
+
+
+@pytest.mark.parametrize("kind", ["mock", pytest.param("onnx", marks=pytest.mark.engine("onnx"))])
+def test_a_pinned_file_that_is_replaced_between_the_check_and_the_load_is_refused(tmp_path, kind):
+    path, fresh = tmp_path / "m.onnx", tmp_path / "fresh"
+    shutil.copy(MODELS / "digits.onnx", path)
+    pinned = file_sha256(path)
+    manifest = {"models": {"m": {"path": str(path), "backend": kind, "sha256": pinned}}}
+    resolved = resolve(manifest).unwrap()
+    fresh.write_bytes(path.read_bytes() + b"\x72\x00")  # an empty metadata_props: as valid, and another digest
+    fresh.replace(path)
+    error = run(resolved).unwrap_err()
+    assert error.code is ErrorCode.DATA_LOSS
+    assert pinned in error.message
+    assert file_sha256(path) in error.message
+
+
+def test_an_engine_file_of_another_source_than_the_pinned_one_is_refused(tmp_path):
+    source = tmp_path / "m.txt"
+    source.write_text("weights")
+    pinned = file_sha256(source)
+    assert loadable_file("m", options(source, pinned), FakeBackend()).is_ok()
+    source.write_text("other weights")
+    error = loadable_file("m", options(source, pinned), FakeBackend()).unwrap_err()
+    assert error.code is ErrorCode.DATA_LOSS
+    assert pinned in error.message
+    assert file_sha256(source) in error.message

@@ -1,0 +1,129 @@
+"""`Snapshot`: which files a model was loaded from, so that a change is noticed before other bytes are served.
+
+Comparing size, mtime and inode costs microseconds; the digest is computed only if they differ, or when a process of
+`isolation: process` first has to record it. A file that is replaced by a rename gets another inode, and a model that
+has it mapped keeps the old bytes. A file that is overwritten in place keeps its inode, and changes under the model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.sidecar import file_sha256, sidecar_path
+from aegisrt.core.system_error import system_error
+
+_LARGEST_HEADER = 64 * 2**20
+"""Bytes of an ONNX file that is read for the names of its weights. Larger ones have their weights inside: since a
+protobuf message has at most 2 GiB, models are split into a small file and weights beside it, or not at all."""
+RESTORE = "deploy again to serve the new file, or restore the old one; replace a model's file by a rename"
+
+
+class Stamp(NamedTuple):
+    """What `stat` reports of a file's content."""
+
+    inode: tuple[int, int]
+    """Device and inode."""
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, file: Path) -> Stamp | None:
+        """Return the stamp of a file, or None if it cannot be reached."""
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The files of one model at one moment: its own, the sidecar, and external weights."""
+
+    stamps: Mapping[Path, Stamp | None]
+
+    @classmethod
+    def of(cls, path: Path) -> Snapshot:
+        """Return the snapshot of the model at `path`; reads no more than its header."""
+        return cls({file: Stamp.of(file) for file in _files(path.absolute())})
+
+    def changed(self) -> Path | None:
+        """Return a file that differs from the snapshot, or None."""
+        return next((file for file, stamp in self.stamps.items() if Stamp.of(file) != stamp), None)
+
+    def overwritten(self) -> Path | None:
+        """Return a file that was overwritten in place since the snapshot, or None."""
+        for file, stamp in self.stamps.items():
+            now = Stamp.of(file)
+            if now != stamp and now is not None and stamp is not None and now.inode == stamp.inode:
+                return file
+        return None
+
+    def refuse_change(self, doing: str) -> None:
+        """Check that the files are those of the snapshot.
+
+        DATA_LOSS: if one has changed while the model was being `doing`.
+        """
+        file = self.changed()
+        if file is not None:
+            message = f"{file} changed while the model was {doing}"
+            raise fail(ErrorCode.DATA_LOSS, message, "try again; replace a model's file by a rename, in one step")
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedFiles:
+    """The files that a deployment loaded, with their digests: what later processes of it have to load too."""
+
+    snapshot: Snapshot
+    digests: Mapping[Path, str]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> DeployedFiles:
+        """Return the files of a model that was loaded from `snapshot`, after reading all of them.
+
+        DATA_LOSS: if one has changed since the snapshot.
+        """
+        present = [file for file, stamp in snapshot.stamps.items() if stamp is not None]
+        digests = {file: _digest(file, Stamp.of(file)) for file in present}
+        snapshot.refuse_change("loaded")
+        return cls(snapshot, digests)
+
+    def check(self) -> None:
+        """Check that the files still have the content that was deployed.
+
+        DATA_LOSS: if one has another; the message has both digests.
+        NOT_FOUND: if one does not exist any more.
+        """
+        for file, digest in self.digests.items():
+            stamp = Stamp.of(file)
+            if stamp == self.snapshot.stamps[file]:
+                continue
+            now = _digest(file, stamp)
+            if now != digest:
+                message = f"{file} is not the file that was deployed: its sha256 is {now}, and {digest} was deployed"
+                raise fail(ErrorCode.DATA_LOSS, message, RESTORE)
+
+
+@lru_cache(maxsize=64)
+def _digest(file: Path, stamp: Stamp | None) -> str:  # noqa: ARG001  (the stamp makes the cache forget a changed file)
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        raise system_error(error, f"{file}, which was deployed, cannot be read", RESTORE) from None
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield path
+    yield sidecar_path(path)
+    try:
+        if path.suffix.lower() == ".onnx" and os.path.getsize(path) <= _LARGEST_HEADER:  # noqa: PTH202
+            yield from (path.parent / name for name in read_onnx(path).external_files)
+    except (ResultError, OSError):
+        return  # the engine reports what is wrong with it
