@@ -18,7 +18,9 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 
 from aegisrt.artifacts.entry import STEM, CacheEntry
-from aegisrt.artifacts.location import cache_root, make_private, refuse_file
+from aegisrt.artifacts.location import cache_root, make_root, refuse_file
+from aegisrt.artifacts.privacy import FILE_MODE, FOLDER_MODE, check_entry, make_private
+from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
 Policy: TypeAlias = Literal["rebuild", "fail"]
@@ -56,7 +58,7 @@ class ArtifactCache:
         DATA_LOSS: if the entry is damaged and the policy is to fail.
         PERMISSION_DENIED: if other users can write to the cache.
         """
-        make_private(self.root)
+        make_root(self.root)
         if not force:
             found = self._verified(key, on_damage)
             if found is not None:
@@ -73,7 +75,11 @@ class ArtifactCache:
         folder = path.resolve().parent
         if folder.parent != self._entries.resolve():
             return False
-        make_private(self.root)
+        make_root(self.root)
+        try:
+            check_entry(self.root.resolve(), folder)
+        except FileNotFoundError:
+            return False
         return CacheEntry(folder).damage() is None and CacheEntry(folder).file() == path.resolve()
 
     def entries(self) -> list[CacheEntry]:
@@ -111,6 +117,7 @@ class ArtifactCache:
         if not entry.folder.is_dir():
             return None
         try:
+            check_entry(self.root, entry.folder)
             file = entry.verified()
         except (ResultError, FileNotFoundError) as problem:
             if on_damage == "fail" and isinstance(problem, ResultError):
@@ -127,6 +134,7 @@ class ArtifactCache:
         try:
             make(file)
             made = CacheEntry(building).file()
+            make_private(building)
         except ResultError as problem:
             raise ResultError(self._with_log(problem, file, key)) from problem
         self._publish(building, entry.folder)
@@ -158,16 +166,17 @@ class ArtifactCache:
         log = file.with_name(f"{file.name}.log")
         if not log.exists():
             return problem.error
-        self._logs.mkdir(exist_ok=True)
+        self._logs.mkdir(exist_ok=True, mode=FOLDER_MODE)
         kept = self._logs / f"{key}.log"
-        shutil.copyfile(log, kept)
+        with fresh_file(kept) as fresh:
+            shutil.copyfile(log, fresh)
+            fresh.chmod(FILE_MODE)
         hint = problem.error.hint and problem.error.hint.replace(str(log), str(kept))
         return replace(problem.error, hint=hint)
 
     @contextmanager
     def _lock(self, key: str, progress: Progress | None) -> Iterator[None]:
-        self._locks.mkdir(exist_ok=True)
-        lock = FileLock(self._locks / f"{key}.lock")
+        lock = self._lock_of(key)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -179,10 +188,13 @@ class ArtifactCache:
         finally:
             lock.release()
 
+    def _lock_of(self, key: str) -> FileLock:
+        self._locks.mkdir(exist_ok=True, mode=FOLDER_MODE)
+        return FileLock(self._locks / f"{key}.lock", mode=FILE_MODE)
+
     def _delete(self, entry: CacheEntry) -> bool:
-        self._locks.mkdir(exist_ok=True)
         try:
-            with FileLock(self._locks / f"{entry.key}.lock", timeout=0):
+            with self._lock_of(entry.key).acquire(timeout=0):
                 self._remove(entry.folder)
         except (Timeout, OSError):
             return False
@@ -197,7 +209,7 @@ class ArtifactCache:
             elif folder.name.startswith(".building-"):
                 key = folder.name.removeprefix(".building-")
                 try:
-                    with FileLock(self._locks / f"{key}.lock", timeout=0):
+                    with self._lock_of(key).acquire(timeout=0):
                         shutil.rmtree(folder, ignore_errors=True)
                 except (Timeout, OSError):
                     continue
@@ -205,7 +217,8 @@ class ArtifactCache:
 
 def _keep_records(old: Path, building: Path) -> None:
     """Empty the folder to build in, except for records: those of a killed builder, or else of the entry to replace."""
-    building.mkdir(parents=True, exist_ok=True)
+    building.parent.mkdir(exist_ok=True, mode=FOLDER_MODE)
+    building.mkdir(exist_ok=True, mode=FOLDER_MODE)
     for path in building.iterdir():
         if not path.name.endswith(_RECORDS):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import platformdirs
 
+from aegisrt.artifacts.privacy import FOLDER_MODE, check_private
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import system_error
 
@@ -31,21 +31,23 @@ def refuse_file(folder: Path) -> None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"the cache {folder} cannot be a folder: {existing} is a file", _ANOTHER)
 
 
-def make_private(folder: Path) -> None:
-    """Create the folder for this user alone.
+def check_root(folder: Path) -> None:
+    """Check the cache's folder, which exists.
 
-    PERMISSION_DENIED: if it may not be created, or another user can write to it.
+    PERMISSION_DENIED: if it is a link, or if another user can write to it or replace it.
+    """
+    check_private(folder, _ANOTHER)
+
+
+def make_root(folder: Path) -> None:
+    """Create the cache's folder for this user alone, if it does not exist.
+
+    PERMISSION_DENIED: if it may not be created, if it is a link, or if another user can write to it or replace it.
     INVALID_ARGUMENT: if it is a file, or a part of its path is.
     """
     refuse_file(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = folder.stat()
+        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     except OSError as error:
         raise system_error(error, f"the cache {folder} cannot be created", _ANOTHER) from None
-    if not hasattr(os, "geteuid"):
-        return
-    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        message = f"the cache {folder} belongs to another user, or others can write to it"
-        hint = f"run: chmod go-w {folder}; or name a folder of your own with {VARIABLE}"
-        raise fail(ErrorCode.PERMISSION_DENIED, message, hint)
+    check_root(folder)

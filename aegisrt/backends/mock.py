@@ -99,14 +99,14 @@ class MockModel(StrictModel):
     outputs: Annotated[tuple[MockOutput, ...], Field(min_length=1)]
 
 
-class _Slot:
+class _MockSlot:
     def __init__(self, model: MockModel) -> None:
         self.outputs = {output.name: output for output in model.outputs}
         self.delay_ms = model.delay_ms
         self.calls = 0
 
 
-class MockBackend(RuntimeBackend[MockOptions, MockModel, _Slot]):
+class MockBackend(RuntimeBackend[MockOptions, MockModel, _MockSlot]):
     """Loads a mock model's JSON, or any ONNX file: it has that file's signature, and answers digests."""
 
     kind = "mock"
@@ -136,10 +136,10 @@ class MockBackend(RuntimeBackend[MockOptions, MockModel, _Slot]):
     def _signature(self, engine: MockModel) -> Signature:
         return Signature(tuple(i.spec() for i in engine.inputs), tuple(o.spec() for o in engine.outputs))
 
-    def _open(self, engine: MockModel, stream: Any) -> _Slot:
-        return _Slot(engine)
+    def _open(self, engine: MockModel, stream: Any) -> _MockSlot:
+        return _MockSlot(engine)
 
-    def _execute(self, slot: _Slot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
+    def _execute(self, slot: _MockSlot, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
         if delay_ms := self.options.delay_ms + slot.delay_ms:
             time.sleep(delay_ms / 1e3)
         slot.calls += 1

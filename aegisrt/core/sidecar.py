@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 
@@ -63,13 +64,10 @@ def file_sha256(path: Path) -> str:
 def write_sidecar(file: Path, sidecar: Sidecar) -> Sidecar:
     """Write the sidecar beside `file`; return it with the file's size and digest filled in."""
     complete = replace(sidecar, size_bytes=file.stat().st_size, sha256=file_sha256(file))
-    target = sidecar_path(file)
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    with fresh.open("w", encoding="utf-8") as stream:
+    with fresh_file(sidecar_path(file)) as fresh, fresh.open("w", encoding="utf-8") as stream:
         stream.write(_text(complete))
         stream.flush()
         os.fsync(stream.fileno())
-    fresh.replace(target)
     return complete
 
 

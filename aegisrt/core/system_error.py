@@ -31,7 +31,6 @@ _CODES = {
     errno.ETIMEDOUT: ErrorCode.DEADLINE_EXCEEDED,
 }
 _OF_THE_LINKER = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_OF_THE_LINKER = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _HINTS = {
     errno.EAGAIN: "raise the limit of processes and threads: `ulimit -u`",
     errno.EMFILE: "raise the limit of open files: `ulimit -n`",

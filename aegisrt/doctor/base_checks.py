@@ -42,9 +42,8 @@ def cache(env: MachineFacts) -> Iterator[DoctorCheck]:
     elif not facts.writable:
         fix = f"sudo chown -R $(id -un) {facts.path}; or set {VARIABLE} to a folder of your own"
         yield DoctorCheck("cache", "fail", f"the cache {facts.path} cannot be written", fix)
-    elif not facts.private:
-        detail = f"other users can write to the cache {facts.path}, and native code is loaded from it"
-        yield DoctorCheck("cache", "fail", detail, f"chmod go-w {facts.path}")
+    elif facts.unsafe is not None:
+        yield DoctorCheck("cache", "fail", *facts.unsafe)
     else:
         yield DoctorCheck("cache", "ok", facts.path)
     if facts.free_bytes < _LITTLE_BYTES:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aegisrt.artifacts.location import cache_root
+from aegisrt.artifacts.location import cache_root, check_root
 from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.optional import Requirement, require
@@ -38,8 +37,8 @@ class CacheFacts:
 
     path: str
     writable: bool = True
-    private: bool = True
-    """No other user can write to it."""
+    unsafe: tuple[str, str] | None = None
+    """Why another user could replace what is in it, and the fix; None if it is this user's alone."""
     free_bytes: int = 2**40
     in_the_way: str | None = None
     """A file at the path of a needed folder."""
@@ -111,10 +110,14 @@ def cache_facts(path: Path) -> CacheFacts:
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir():
         return CacheFacts(str(path), writable=False, in_the_way=str(existing))
-    status = existing.stat()
-    others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) or status.st_uid not in (os.geteuid(), 0)
+    unsafe = None
+    if existing == path:
+        try:
+            check_root(path)
+        except ResultError as refused:
+            unsafe = (refused.error.message, refused.error.hint or "")
     writable = os.access(existing, os.W_OK | os.X_OK)
-    return CacheFacts(str(path), writable, existing != path or not others, shutil.disk_usage(existing).free)
+    return CacheFacts(str(path), writable, unsafe, shutil.disk_usage(existing).free)
 
 
 def _packages() -> dict[str, str]:

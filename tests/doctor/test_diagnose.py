@@ -134,7 +134,9 @@ BROKEN = {
     "cache is a file": (
         replace(CPU, cache=CacheFacts("/f/c", writable=False, in_the_way="/f")), "cache", "export AEGISRT_CACHE_DIR="
     ),
-    "cache open to others": (replace(CPU, cache=CacheFacts("/c", private=False)), "cache", "chmod go-w /c"),
+    "cache open to others": (
+        replace(CPU, cache=CacheFacts("/c", unsafe=("/c is open", "chmod go-w /c"))), "cache", "chmod go-w /c"
+    ),
     "disk full": (replace(CPU, cache=CacheFacts("/c", free_bytes=10**6)), "disk", "aegisrt artifacts prune"),
 }  # fmt: skip
 

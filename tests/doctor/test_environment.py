@@ -35,11 +35,11 @@ def test_doctor_as_text(capsys):
 
 def test_a_cache_that_others_can_write_to(tmp_path):
     folder = tmp_path / "cache"
-    assert cache_facts(folder).private, "it would be made for this user alone"
+    assert cache_facts(folder).unsafe is None, "it would be made for this user alone"
     folder.mkdir(mode=0o700)
-    assert cache_facts(folder).private
+    assert cache_facts(folder).unsafe is None
     folder.chmod(0o777)
-    assert not cache_facts(folder).private
+    assert "chmod go-w" in cache_facts(folder).unsafe[1]
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from aegisrt.cli.output import finite
+from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array
@@ -25,17 +24,11 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     values, and BYTES as text.
     PERMISSION_DENIED: if the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as stream:
+        with fresh_file(path) as fresh, fresh.open("wb") as stream:
             _write(stream, path.suffix.lower(), outputs)
-        partial.replace(path)
     except OSError as error:
-        _remove(partial)
         raise system_error(error, f"--output {path} cannot be written") from None
-    except BaseException:
-        _remove(partial)
-        raise
 
 
 def check_output(path: Path, count: int) -> None:
@@ -87,8 +80,3 @@ def _texts(array: Array) -> Array:
     texts = np.empty(array.size, object)
     texts[:] = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]
     return texts.reshape(array.shape)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,16 +200,12 @@ def _refuse_unencodable(path: Path) -> None:
 
 def _write(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file completely or not at all."""
+    from aegisrt.core.fresh_file import fresh_file
     from aegisrt.core.system_error import system_error
 
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        try:
-            with fresh.open("wb") as stream:
-                write(stream)
-            fresh.replace(file)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with fresh_file(file) as fresh, fresh.open("wb") as stream:
+            write(stream)
     except OSError as error:
         hint = "name a file in another folder: --out FILE.yaml"
         raise system_error(error, f"{file} cannot be written", hint) from None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aegisrt.conformance import measure, verdict
+from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check
+from aegisrt.conformance.processes import measure
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ErrorCode, Ok

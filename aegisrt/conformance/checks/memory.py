@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aegisrt.conformance import measure, verdict
+from aegisrt.conformance import verdict
 from aegisrt.conformance.check import check
+from aegisrt.conformance.processes import measure
 from aegisrt.conformance.subject import Subject
 from aegisrt.core.result import ErrorCode, Ok
 

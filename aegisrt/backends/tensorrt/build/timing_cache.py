@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.child import report_progress
 from aegisrt.backends.tensorrt.distribution import TensorRT
+from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.system_error import system_error
 
 
@@ -30,12 +30,10 @@ class TimingCache:
         """Replace the file in one step, since other builds may read it. The engine does not depend on it."""
         if self._path is None:
             return
-        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            fresh.write_bytes(self._config.get_timing_cache().serialize())
-            fresh.replace(self._path)
+            with fresh_file(self._path) as fresh:
+                fresh.write_bytes(self._config.get_timing_cache().serialize())
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             report_progress(f"the timing cache was not written: {error}")
 
 
