@@ -1,15 +1,16 @@
 """A shared stream on a CPU: the models that name it run one call at a time."""
 
 import threading
-import time
+from contextlib import contextmanager
 from time import perf_counter_ns
 
 import pytest
 
 from aegisrt import ErrorCode
 from aegisrt.devices.options import StreamOptions
+from aegisrt.devices.turns import turns_of
 from tests.backends.probe import Probe
-from tests.runtime.serving import request
+from tests.runtime.serving import request, until
 
 
 @pytest.fixture
@@ -30,29 +31,40 @@ def pair(tmp_path):
         probe.unload().unwrap()
 
 
-def running(probes):
-    """Return how many calls run when two were sent to each probe."""
+@contextmanager
+def two_calls_each(probes):
+    """Send two calls to each probe, which go on until the block ends."""
     for probe in probes:
         probe.gate.clear()
     threads = [threading.Thread(target=probe.execute, args=(request(1),)) for probe in probes for _ in range(2)]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
-    count = sum(probe.running.acquire(blocking=False) for probe in probes for _ in range(2))
+    yield
     for probe in probes:
         probe.gate.set()
     for thread in threads:
         thread.join(5)
         assert not thread.is_alive()
-    return count
+
+
+def running(probes):
+    """Return how many calls have reached an engine."""
+    return sum(probe.running._value for probe in probes)
 
 
 def test_models_on_a_shared_stream_take_turns(pair):
-    assert running(pair(StreamOptions(device="cpu", shared=True))) == 1
+    stream = StreamOptions(device="cpu", shared=True)
+    probes = pair(stream)
+    with two_calls_each(probes):
+        until(lambda: len(turns_of(stream)._waiting) == 3)
+        until(lambda: running(probes) == 1)
+    assert running(probes) == 4
 
 
 def test_models_on_a_stream_that_is_not_shared_do_not_wait_for_each_other(pair):
-    assert running(pair(StreamOptions(device="cpu"))) == 4
+    probes = pair(StreamOptions(device="cpu"))
+    with two_calls_each(probes):
+        until(lambda: running(probes) == 4)
 
 
 def test_the_wait_is_time_in_the_queue_and_ends_at_the_deadline(pair):

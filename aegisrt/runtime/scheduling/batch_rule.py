@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aegisrt.manifest.queueing import BatchingOptions
 from aegisrt.runtime.scheduling.pending import Pending
@@ -23,7 +23,7 @@ class BatchRule:
     def of(options: BatchingOptions | None) -> BatchRule:
         """Return the rule that a manifest declares."""
         if options is None:
-            return BatchRule(1, frozenset(), 0, is_single=True)
+            return replace(ALONE, is_single=True)
         return BatchRule(
             options.max_batch_size, frozenset(options.preferred_batch_sizes), options.max_queue_delay_us * 1000
         )
@@ -48,3 +48,7 @@ class BatchRule:
                 full = True
                 break
         return preferred or (count if full or overdue else 0)
+
+
+ALONE = BatchRule(1, frozenset(), 0)
+"""The rule of a model with batching that must not batch: its requests have keys, and each is run at once."""

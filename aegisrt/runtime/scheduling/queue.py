@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import Literal
 
 from aegisrt.core.deadline import left_s
-from aegisrt.runtime.scheduling.batch_rule import BatchRule
+from aegisrt.runtime.scheduling.batch_rule import ALONE, BatchRule
 from aegisrt.runtime.scheduling.pending import Pending, Stage
 from aegisrt.runtime.scheduling.seat import Seat
 from aegisrt.runtime.scheduling.waiting import WaitingRequests
@@ -84,7 +84,7 @@ class RequestQueue:
         it; `gone` if another thread has settled it.
         """
         with self._lock:
-            while self._waiting.size >= self._max_size and not self._closed and pending.stage == "new":
+            while self._is_full() and not self._closed and pending.stage == "new":
                 wait_s = None if pending.deadline_ns is None else left_s(pending.deadline_ns)
                 if not wait or wait_s == 0:
                     return "full"
@@ -102,6 +102,15 @@ class RequestQueue:
             if self._free:
                 self._wake_one()
             return "queued"
+
+    def _is_full(self) -> bool:
+        """Return whether there is no room. Requests that a free instance is about to take need none.
+
+        Its worker may not have woken yet, or not even have started; or it waits for a batch to fill.
+        """
+        if self._waiting.size < self._max_size or not self._free:
+            return self._waiting.size >= self._max_size
+        return self._waiting.size - self._waiting.count_taken(self._free) >= self._max_size
 
     def _hand_over(self, pending: Pending) -> None:
         """Give a request and a free instance to an idle worker, past the lanes."""
@@ -157,6 +166,9 @@ class RequestQueue:
                         self._start(seat, batch)
                         return batch
                     wait_s = max(0, due_ns - now) / 1e9
+                    if self._held:
+                        # The batch that this instance waits for has room, although as many requests wait as may.
+                        self._room.notify(self._waiting.rule.max_rows)
                 elif self._closed and not self._waiting.size:
                     return None
                 self._idle.append(seat)
@@ -218,6 +230,12 @@ class RequestQueue:
             self._wake_all()
             self._room.notify_all()
             self._ended.notify_all()
+
+    def stop_batching(self) -> None:
+        """Run each request alone from now on, those that wait for company at once."""
+        with self._lock:
+            self._waiting.rule = ALONE
+            self._wake_all()
 
     def claim_waiting(self) -> list[Pending]:
         """Remove and return every waiting request; the caller settles them."""

@@ -64,6 +64,23 @@ class WaitingRequests:
         self.size -= len(batch)
         return batch, now_ns
 
+    def count_taken(self, instances: int) -> int:
+        """Return how many of the requests so many free instances will take: one batch each, as large as may be."""
+        if self.rule.is_single:
+            return min(instances, self.size)
+        taken = 0
+        for lane in sorted(self._lanes.values(), key=_rank):
+            rows = self.rule.max_rows
+            for pending in lane:
+                if rows >= self.rule.max_rows or rows + pending.rows > self.rule.max_rows:
+                    if not instances:
+                        return taken
+                    instances -= 1
+                    rows = 0
+                rows += pending.rows
+                taken += 1
+        return taken
+
     def _forget_empty(self, key: Hashable, lane: Lane) -> None:
         """Drop an empty lane, except the only one of a model without batching."""
         if not lane and key is not None:

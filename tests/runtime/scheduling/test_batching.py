@@ -18,6 +18,7 @@ from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
 from aegisrt.runtime.scheduling.batch_rule import BatchRule
 from aegisrt.runtime.scheduling.pending import Answers, Pending
+from aegisrt.runtime.scheduling.waiting import WaitingRequests
 from tests.runtime.models import affine, manifest
 from tests.runtime.serving import busy, request, served, until
 
@@ -273,3 +274,25 @@ def test_the_rule_never_exceeds_the_maximum_and_never_idles_when_overdue(rows, p
         assert count >= 1
     if count and not overdue:
         assert taken in preferred or taken == 8 or taken + rows[count] > 8
+
+
+@pytest.mark.parametrize("when_full", ["reject", "wait"])
+def test_a_batch_that_an_idle_instance_waits_for_does_not_fill_the_queue(tmp_path, when_full):
+    batching = {"max_batch_size": 4, "max_queue_delay_us": 200_000}
+    queue = {"max_queue_size": 1, "when_full": when_full}
+    with served(tmp_path, batching=batching, queue=queue) as (model, probe):
+        results([model.submit(request(value)) for value in range(4)])
+        assert sizes(probe) == [4]
+
+
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(0, 4), st.integers(1, 5))
+def test_free_instances_take_one_batch_each(rows, instances, most):
+    waiting = WaitingRequests(BatchRule.of(BatchingOptions(max_batch_size=most, max_queue_delay_us=10)))
+    for count in rows:
+        pending = Pending(request(1), 0, Answers())
+        pending.rows, pending.key = min(count, most), "same"
+        waiting.add(pending)
+    counted, taken = waiting.count_taken(instances), 0
+    for _ in range(instances):
+        taken += len(waiting.take(0, closed=True)[0]) if waiting.size else 0
+    assert counted == taken

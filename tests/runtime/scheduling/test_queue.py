@@ -202,7 +202,8 @@ def test_a_callback_is_not_held_back_by_a_full_queue(tmp_path):
         probe.gate.set()
         assert answer(first).is_ok()
         until(lambda: len(more) == 2)
-        assert [answer(future).is_ok() for future in (deadlines[0], *more)].count(False) == 2
+        # The instance of `first` is free in its callback and takes the one that waits next: there is room for one.
+        assert [answer(future).is_ok() for future in (deadlines[0], *more)] == [True, True, False]
 
 
 def test_async_requests_that_wait_for_room_keep_no_other_from_its_deadline_or_from_another_model(tmp_path):
@@ -428,3 +429,39 @@ def test_a_flood_from_many_threads_is_answered_request_by_request(tmp_path):
         until(lambda: model.metrics().requests == {"OK": 800})
         assert probe.shared_slots == 0
         assert len(probe.calls) == 800
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("when_full", ["reject", "wait"])
+def test_requests_that_idle_instances_take_do_not_fill_the_queue(tmp_path, is_warm, when_full):
+    queue = {"max_queue_size": 2, "when_full": when_full}
+    with served(tmp_path, instances=4, queue=queue) as (model, probe):
+        if is_warm:
+            assert answer(model.submit(request(0))).is_ok()
+        probe.gate.clear()
+        futures = [model.submit(request(value)) for value in range(6)]
+        if when_full == "reject":
+            until(lambda: model.metrics().busy == 4)
+            assert answer(model.submit(request(6))).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+            assert answer(model.submit(request(7, timeout_ms=5000))).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+        probe.gate.set()
+        assert [answer(future).is_ok() for future in futures] == [True] * 6
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+def test_one_more_than_the_idle_instances_take_and_the_queue_holds_is_rejected_at_once(tmp_path, monkeypatch, is_warm):
+    """Also before a worker has woken: none does here, until all are sent."""
+    with served(tmp_path, instances=3, queue={"max_queue_size": 2}) as (model, probe):
+        if is_warm:
+            assert answer(model.submit(request(0))).is_ok()
+            until(lambda: len(model._queue._idle) == 3)
+        probe.gate.clear()
+        held = threading.Event()
+        take = model._queue.take
+        monkeypatch.setattr(model._queue, "take", lambda seat: (held.wait(5), take(seat))[1])
+        futures = [model.submit(request(value)) for value in range(9)]
+        codes = [future.result(5).unwrap_err().code for future in futures[5:]]
+        assert codes == [ErrorCode.RESOURCE_EXHAUSTED] * 4
+        held.set()
+        probe.gate.set()
+        assert [answer(future).is_ok() for future in futures[:5]] == [True] * 5
