@@ -222,19 +222,31 @@ def _compute(output: MockOutput, inputs: dict[str, Array]) -> Array:
 
 
 def _digest(output: MockOutput, inputs: dict[str, Array]) -> Array:
-    digest = hashlib.blake2b(output.name.encode(), digest_size=8)
-    for name, value in inputs.items():
-        digest.update(f"{name}{value.shape}".encode())
-        digest.update(repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes())
-    random = np.random.Generator(np.random.PCG64(int.from_bytes(digest.digest(), "little")))
+    """Return the whole output of one digest; or, if the first dimension is the batch, one digest for each row."""
     shape = tuple(_size(dim, axis, inputs) for axis, dim in enumerate(output.shape or ()))
-    values = random.random(shape)
-    if output.dtype is DataType.BYTES:
+    rows = {value.shape[0] if value.ndim else None for value in inputs.values()}
+    if not shape or isinstance((output.shape or ())[0], int) or rows != {shape[0]}:
+        return _typed(_random(output.name, inputs, shape), output.dtype)
+    values = np.empty(shape)
+    for row in range(shape[0]):
+        values[row] = _random(output.name, {name: value[row] for name, value in inputs.items()}, shape[1:])
+    return _typed(values, output.dtype)
+
+
+def _random(name: str, inputs: dict[str, Array], shape: tuple[int, ...]) -> Array:
+    digest = hashlib.blake2b(name.encode(), digest_size=8)
+    for key, value in inputs.items():
+        content = np.asarray(value)
+        digest.update(f"{key}{content.shape}".encode())
+        digest.update(repr(content.tolist()).encode() if content.dtype.hasobject else content.tobytes())
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest.digest(), "little"))).random(shape)
+
+
+def _typed(values: Array, dtype: DataType) -> Array:
+    if dtype is DataType.BYTES:
         return np.asarray(values.astype(str), object)
-    whole = output.dtype.numpy.kind in "iub"
-    return np.asarray(values * 100 if whole and output.dtype is not DataType.BOOL else values).astype(
-        output.dtype.numpy
-    )
+    whole = dtype.numpy.kind in "iu"
+    return np.asarray(values * 100 if whole else values).astype(dtype.numpy)
 
 
 def _size(dim: int | str | None, axis: int, inputs: dict[str, Array]) -> int:

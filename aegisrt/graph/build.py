@@ -71,7 +71,14 @@ def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
         instances=model.instances,
         state=state,
         reason=reason,
+        batching=_batching(model),
     )
+
+
+def _batching(model: ModelOptions) -> str | None:
+    if model.batching is None:
+        return None
+    return "trusted" if model.batching.rows == "trust" else "checked at deploy"
 
 
 def _state(model: ModelOptions, options: BackendOptions, device: str) -> tuple[State, str | None]:

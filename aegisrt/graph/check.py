@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.graph.batching import check_rows
 from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.origin import Origins
 
@@ -10,7 +11,10 @@ _IDS = {"not_installed": "not-installed", "unsupported": "unsupported-device"}
 
 
 def check_graph(graph: Graph, origins: Origins) -> tuple[Diagnostic, ...]:
-    """Return a warning for each model whose engine is not installed, an error for each that its device cannot run."""
+    """Return a warning for each model whose engine is not installed, an error for each that its device cannot run.
+
+    Also an error or a warning for each batching model that is not row-wise, or may not be.
+    """
     diagnostics = []
     for node in graph.models:
         if node.state not in _IDS:
@@ -27,4 +31,4 @@ def check_graph(graph: Graph, origins: Origins) -> tuple[Diagnostic, ...]:
                 severity="warning" if node.state == "not_installed" else "error",
             )
         )
-    return tuple(diagnostics)
+    return (*diagnostics, *check_rows(graph, origins))

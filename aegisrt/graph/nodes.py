@@ -34,6 +34,9 @@ class Node:
     metadata: dict[str, Any] | None = None
     """Of a loaded model: the metadata that its engine reports, such as the nodes that run on the CPU (`cpu_nodes`)."""
 
+    batching: str | None = None
+    """Of a model with batching options: `checked at deploy` or `trusted`; once it is loaded, `on`, or `off` and why."""
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as `aegisrt graph --json` prints them."""
         return asdict(self)
@@ -60,10 +63,16 @@ class Graph:
         """The model nodes, in manifest order."""
         return tuple(node for node in self.nodes if node.kind == "model")
 
-    def loaded(self, metadata: Mapping[str, dict[str, Any] | None]) -> Graph:
-        """Return this graph with the engines' metadata of the models, by model name."""
+    def loaded(
+        self, metadata: Mapping[str, dict[str, Any] | None], batching: Mapping[str, str | None] | None = None
+    ) -> Graph:
+        """Return this graph with the engines' metadata of the models and the state of their batching, by model name."""
+        states = batching or {}
         nodes = tuple(
-            replace(node, metadata=metadata.get(node.name)) if node.kind == "model" else node for node in self.nodes
+            replace(node, metadata=metadata.get(node.name), batching=states.get(node.name, node.batching))
+            if node.kind == "model"
+            else node
+            for node in self.nodes
         )
         return replace(self, nodes=nodes)
 

@@ -19,6 +19,8 @@ def to_text(graph: Graph) -> str:
         lines.append(f"{node.name}{count} -> {node.backend} -> {node.device}{queue}  [{node.state}]")
         if node.reason:
             lines.append(f"    {node.reason}")
+        if node.batching:
+            lines.append(f"    batching: {node.batching}")
         lines += [f"    {key}: {_plain(value)}" for key, value in (node.metadata or {}).items()]
     return "\n".join(lines) + "\n"
 

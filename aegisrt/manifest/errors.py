@@ -12,6 +12,7 @@ _CODES = {
     "missing-file": ErrorCode.NOT_FOUND,
     "unreadable-file": ErrorCode.PERMISSION_DENIED,
     "wrong-sha256": ErrorCode.DATA_LOSS,
+    "not-row-wise": ErrorCode.FAILED_PRECONDITION,
 }
 
 
@@ -19,13 +20,14 @@ def manifest_error(diagnostics: Iterable[Diagnostic], name: str) -> Error:
     """Return the error that carries the diagnostics: files first, by line, then overrides.
 
     An error that an alias (`*x`) copies to several places is reported once, at the place where it is written. The code
-    is INVALID_ARGUMENT, unless all diagnostics are of files and agree on another.
+    is INVALID_ARGUMENT, unless all diagnostics are of files or of batching, and agree on another.
     """
     by_text = {(one.id, one.location, one.message): one for one in reversed([*diagnostics])}
     ordered = sorted(by_text.values(), key=_order)
-    codes = {_CODES.get(diagnostic.id, ErrorCode.INVALID_ARGUMENT) for diagnostic in ordered}
-    first = ordered[0]
-    more = len(ordered) - 1
+    errors = [diagnostic for diagnostic in ordered if diagnostic.severity == "error"] or ordered
+    codes = {_CODES.get(diagnostic.id, ErrorCode.INVALID_ARGUMENT) for diagnostic in errors}
+    first = errors[0]
+    more = len(errors) - 1
     message = first.message if not more else f"{first.message}; {more} more error{'s' * (more > 1)} in {name}"
     return Error(
         codes.pop() if len(codes) == 1 else ErrorCode.INVALID_ARGUMENT,

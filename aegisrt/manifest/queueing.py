@@ -17,7 +17,7 @@ class QueueOptions(StrictModel):
     """Requests of one model that wait for an instance. High priority goes first, then the oldest."""
 
     max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
-    """How many requests may wait; those that run do not count."""
+    """How many requests may wait; those that run, or that a free instance is about to take, do not count."""
     when_full: Literal["reject", "wait"] = "reject"
     """`reject` answers RESOURCE_EXHAUSTED at once; `wait` holds the caller until there is room, or its deadline."""
     default_timeout_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
@@ -31,7 +31,8 @@ class QueueOptions(StrictModel):
 class BatchingOptions(StrictModel):
     """Dynamic batching: waiting requests of equal shapes become one call of the engine, along the first dimension.
 
-    The model must be independent along that dimension, and declare it dynamic in every input and output.
+    The model must be row-wise: dynamic along that dimension in every input and output, each row of an output computed
+    from the same row of the inputs alone. It is refused otherwise: joining requests must not change an answer.
     """
 
     max_batch_size: Annotated[int, Field(ge=1, le=65_536)]
@@ -42,6 +43,14 @@ class BatchingOptions(StrictModel):
     """How long a request may wait for others to join it, in microseconds; 0 joins only what waits already."""
     pad_to_preferred: bool = False
     """Fill a batch up to the next preferred size with copies of its last row; answers never contain them."""
+
+    rows: Literal["check", "trust"] = "check"
+    """`check` measures at deployment whether rows change each other, on the sample or on generated rows; a model whose
+    rows do is not batched. `trust` skips that."""
+    tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The largest difference that counts as equal, relative to the output's range. If left out: between batch sizes
+    1e-5 for FP64, 5e-3 for FP32, 1e-2 for FP16, 5e-2 for BF16; in other company, in batches of one size, a tenth of
+    that. Other outputs must be equal."""
 
     @field_validator("preferred_batch_sizes")
     @classmethod

@@ -15,6 +15,7 @@ from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Signature
 from aegisrt.graph.nodes import Graph
+from aegisrt.runtime.building.built import BuiltBackends
 from aegisrt.runtime.closing import wait_s
 from aegisrt.runtime.metrics import ModelMetrics
 from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
@@ -28,12 +29,13 @@ class ExecutionContext:
     would wait for ever in the child: there every request is answered FAILED_PRECONDITION, and `close()` does nothing.
     """
 
-    def __init__(self, graph: Graph, backends: dict[str, RuntimeBackend[Any]]) -> None:
+    def __init__(self, graph: Graph, backends: BuiltBackends) -> None:
         self._graph = graph
         self._watch = DeadlineWatch()
         declared = graph.manifest.models
         self._served = {
-            name: ServedModel(name, backend, declared[name], self._watch) for name, backend in backends.items()
+            name: ServedModel(name, backend, declared[name], self._watch, unbatched=backends.unbatched.get(name))
+            for name, backend in backends.items()
         }
         self._reached = self._served
         """The models that requests may reach: none in a forked child."""
@@ -42,8 +44,10 @@ class ExecutionContext:
 
     @property
     def graph(self) -> Graph:
-        """What runs where; each model's node has the metadata that its engine reports now."""
-        return self._graph.loaded({name: served.backend.metadata for name, served in self._served.items()})
+        """What runs where; each model's node has its engine's metadata and the state of its batching."""
+        served = self._served.items()
+        metadata = {name: model.backend.metadata for name, model in served}
+        return self._graph.loaded(metadata, {name: model.batching for name, model in served})
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -61,12 +61,16 @@ class ModelMetrics:
     memory_bytes: int | None
     """Memory of the model on its device; None if the engine does not report it."""
 
+    batching: bool | None = None
+    """Whether waiting requests are joined; None for a model without batching options."""
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         plain: dict[str, Any] = {"requests": self.requests}
         for name in ("queue_us", "compute_us", "batch_rows"):
             plain[name] = getattr(self, name).to_json()
-        return plain | {name: getattr(self, name) for name in ("instances", "busy", "queued", "memory_bytes")}
+        names = ("instances", "busy", "queued", "memory_bytes", "batching")
+        return plain | {name: getattr(self, name) for name in names}
 
 
 class Recorder:
@@ -110,7 +114,9 @@ class Recorder:
             self._compute_us.add(compute_ns)
             self._batch_rows.add(rows)
 
-    def snapshot(self, instances: int, busy: int, queued: int, memory_bytes: int | None) -> ModelMetrics:
+    def snapshot(
+        self, instances: int, busy: int, queued: int, memory_bytes: int | None, batching: bool | None = None
+    ) -> ModelMetrics:
         """Return all counts of one moment."""
         with self._lock:
             self._add_noted()
@@ -123,6 +129,7 @@ class Recorder:
                 busy,
                 queued,
                 memory_bytes,
+                batching,
             )
 
     def _add_noted(self) -> None:

@@ -52,6 +52,7 @@ class _Collector:
         yield _gauges("aegisrt_instances", "Instances.", "instances", metrics)
         yield _gauges("aegisrt_instances_busy", "Instances that run a call.", "busy", metrics)
         yield _gauges("aegisrt_queued_requests", "Requests that wait.", "queued", metrics)
+        yield _gauges("aegisrt_batching", "1 if waiting requests are joined, 0 if not.", "batching", metrics)
         yield _gauges("aegisrt_model_memory_bytes", "Memory of the model on its device.", "memory_bytes", metrics)
 
 

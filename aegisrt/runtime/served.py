@@ -14,7 +14,8 @@ from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.closing import Closing
 from aegisrt.runtime.metrics import OK, ModelMetrics, Recorder
 from aegisrt.runtime.scheduling.admission import Admission
-from aegisrt.runtime.scheduling.batch_rule import BatchRule
+from aegisrt.runtime.scheduling.batch_rule import ALONE, BatchRule
+from aegisrt.runtime.scheduling.batch_switch import BatchSwitch
 from aegisrt.runtime.scheduling.batch_worker import BatchWorker
 from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
 from aegisrt.runtime.scheduling.pending import Answers, Pending
@@ -34,16 +35,30 @@ class ServedModel:
     """
 
     def __init__(
-        self, name: str, backend: RuntimeBackend[Any], options: ModelOptions, watch: DeadlineWatch | None = None
+        self,
+        name: str,
+        backend: RuntimeBackend[Any],
+        options: ModelOptions,
+        watch: DeadlineWatch | None = None,
+        *,
+        unbatched: str | None = None,
     ) -> None:
+        """`unbatched` is why a model with batching options must not batch; None if it may."""
         self.name = name
         self.backend = backend
         self._options = options
         self.watch = watch or DeadlineWatch()
         self._recorder = Recorder()
-        self._queue = RequestQueue(backend.instances, options.queue.max_queue_size, BatchRule.of(options.batching))
+        rule = BatchRule.of(options.batching) if unbatched is None else ALONE
+        self._queue = RequestQueue(backend.instances, options.queue.max_queue_size, rule)
+        self._switch = BatchSwitch(name, unbatched)
         self._answers = Answers(self._withdraw)
-        self._workers = WorkerThreads(name, backend.instances, self._worker().work)
+        self._batches: BatchWorker | None = None
+        """The worker of a model with batching options."""
+        if options.batching is not None:
+            self._batches = BatchWorker(self._queue, backend, self._recorder, options.batching, self._switch)
+        worker = self._batches or Worker(self._queue, backend, self._recorder)
+        self._workers = WorkerThreads(name, backend.instances, worker.work)
         self._admission = Admission(backend, options)
         self._waits_for_room = options.queue.when_full == "wait"
         self._closing = Closing(name, backend, options.queue, self._queue, self._workers, self.answer)
@@ -102,8 +117,10 @@ class ServedModel:
     def _run_here(self, request: ExecutionRequest, held: list[bool]) -> Answer:
         result: Answer = _BROKEN_OFF
         try:
-            self._admission.check_rows(request)
+            rows = self._admission.check_rows(request)
             result = self.backend.execute(request)
+            if self._batches is not None and type(result) is Ok:
+                self._batches.check_rows(result.value.outputs, rows)
             return result
         except ResultError as failure:
             result = Err(failure.error)
@@ -192,12 +209,15 @@ class ServedModel:
         memory = self.backend.memory()
         busy, queued = self._queue.load()
         held = memory.value if isinstance(memory, Ok) else None
-        return self._recorder.snapshot(self.backend.instances, busy, queued, held)
+        batches = None if self._options.batching is None else self._switch.off is None
+        return self._recorder.snapshot(self.backend.instances, busy, queued, held, batches)
 
-    def _worker(self) -> Worker:
+    @property
+    def batching(self) -> str | None:
+        """`on`, or `off` and why; None for a model without batching options."""
         if self._options.batching is None:
-            return Worker(self._queue, self.backend, self._recorder)
-        return BatchWorker(self._queue, self.backend, self._recorder, self._options.batching)
+            return None
+        return "on" if self._switch.off is None else f"off: {self._switch.off}"
 
     def is_here(self) -> bool:
         """Return whether the caller is a callback that runs in one of the model's workers."""

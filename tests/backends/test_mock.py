@@ -182,6 +182,14 @@ class TestFiles:
         assert error.code is ErrorCode.INVALID_ARGUMENT
         assert "a PNG picture" in error.message
 
+    def test_a_digest_of_a_row_does_not_depend_on_the_rows_beside_it(self):
+        backend = load(configs_dir() / "model" / "digits.onnx")
+        (image,) = backend.signature.inputs
+        batch = np.random.default_rng(0).random((5, *image.shape[1:]), np.float32)
+        whole, alone = (run(backend, **{image.name: x}) for x in (batch, batch[3:4]))
+        for name, value in whole.items():
+            np.testing.assert_array_equal(value[3:4], alone[name])
+
     def test_an_onnx_file_gives_its_signature_and_digests(self):
         backend = load(configs_dir() / "model" / "digits.onnx")
         (image,) = backend.signature.inputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aegisrt import ErrorCode, ExecutionRequest
+from aegisrt import ErrorCode, ExecutionRequest, deploy
 
 pytestmark = [pytest.mark.network, pytest.mark.engine("onnx")]
 
@@ -97,3 +97,22 @@ def test_dynamic_dims_without_a_name_still_have_a_rank(real_model, deployed):
     error = context.execute(ExecutionRequest(model="m", inputs=flat)).unwrap_err()
     assert error.code == ErrorCode.INVALID_ARGUMENT
     assert "`x` has shape [3,48,192], the model takes [?,3," in error.message
+
+
+@pytest.mark.parametrize("sampled", [False, True], ids=["generated-rows", "sample"])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "silero-vad"])
+def test_a_real_model_batches(name, sampled, real_model, tmp_path):
+    model = {"path": str(real_model(name)), "backend": "onnx", "batching": {"max_batch_size": 8}}
+    if sampled:
+        feeds_of, sizes = CASES[name]
+        np.savez(tmp_path / "sample.npz", **feeds_of(np.random.default_rng(7), 3, *sizes[0][1:]))
+        model["sample"] = {"inputs": str(tmp_path / "sample.npz")}
+    with deploy({"models": {"m": model}}).unwrap() as context:
+        assert context.graph.models[0].batching == "on"
+
+
+def test_a_model_with_its_batch_behind_another_dimension_is_refused(real_model):
+    model = {"path": str(real_model("silero-vad")), "backend": "onnx", "batching": {"max_batch_size": 8}}
+    error = deploy({"models": {"m": model}}).unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert "input `state` is [2,batch,128]" in error.message

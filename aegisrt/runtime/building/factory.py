@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from aegisrt.backends.base.backend import Names, RuntimeBackend
 from aegisrt.backends.isolation.backend import isolated
@@ -16,24 +16,25 @@ from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.building.built import BuiltBackends
 from aegisrt.runtime.building.engine_files import check_pinned, loadable_file
+from aegisrt.runtime.building.row_check import check_batching
 from aegisrt.runtime.building.sample import read_sample, zeros
 from aegisrt.runtime.building.signature import mismatch
-from aegisrt.runtime.scheduling.batch import refuse_unbatchable
-
-Backends: TypeAlias = dict[str, RuntimeBackend[Any]]
 
 
-def build_backends(graph: Graph, origins: Origins, progress: Callable[[str], None] | None = None) -> Result[Backends]:
+def build_backends(
+    graph: Graph, origins: Origins, progress: Callable[[str], None] | None = None
+) -> Result[BuiltBackends]:
     """Return one loaded backend for each model, by name; after a failure none stays loaded.
 
     Errors have the location of the manifest's line that caused them.
     """
-    built: Backends = {}
+    built = BuiltBackends()
     for node in graph.models:
         if progress:
             progress(node.name)
-        result = _build(graph, node, origins, progress)
+        result = _build(graph, node, origins, progress, built)
         if isinstance(result, Err):
             for backend in built.values():
                 backend.unload()
@@ -43,7 +44,11 @@ def build_backends(graph: Graph, origins: Origins, progress: Callable[[str], Non
 
 
 def _build(
-    graph: Graph, node: Node, origins: Origins, progress: Callable[[str], None] | None
+    graph: Graph,
+    node: Node,
+    origins: Origins,
+    progress: Callable[[str], None] | None,
+    built: BuiltBackends,
 ) -> Result[RuntimeBackend[Any]]:
     model = graph.manifest.models[node.name]
 
@@ -61,7 +66,9 @@ def _build(
     try:
         check_pinned(model, backend, at("sha256"))
         _check_signature(graph, node, backend, at)
-        _check_batching(model, backend, at)
+        doubt = _check_batching(node, model, backend, at)
+        if doubt is not None:
+            built.unbatched[node.name] = doubt
         _warm_up(graph, node, backend, at)
     except ResultError as failure:
         backend.unload()
@@ -107,11 +114,11 @@ def _check_signature(
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint, location=at("signature", *where) or at("path"))
 
 
-def _check_batching(model: ModelOptions, backend: RuntimeBackend[Any], at: Callable[..., Location | None]) -> None:
-    if model.batching is None or backend.signature is None:
-        return
+def _check_batching(
+    node: Node, model: ModelOptions, backend: RuntimeBackend[Any], at: Callable[..., Location | None]
+) -> str | None:
     try:
-        refuse_unbatchable(backend.signature)
+        return check_batching(node.name, model, backend)
     except ResultError as failure:
         raise ResultError(failure.error.at(at("batching"))) from None
 

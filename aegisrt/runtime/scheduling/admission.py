@@ -41,10 +41,13 @@ class Admission:
             pending.rows, pending.inputs = rows, inputs
             pending.key = batch_key(inputs, request)
 
-    def check_rows(self, request: ExecutionRequest) -> None:
-        """Raise the errors of `prepare` about rows; check the inputs only if their rows are unclear."""
+    def check_rows(self, request: ExecutionRequest) -> int:
+        """Return the rows of a request, raise the errors of `prepare` about them; 1 without batching.
+
+        The inputs are checked only if their rows are unclear.
+        """
         if self._batching is None:
-            return
+            return 1
         try:
             rows = count_rows(request.inputs)
         except (AttributeError, TypeError):
@@ -52,3 +55,4 @@ class Admission:
         if rows is None:
             rows = equal_rows(self._backend.check(request).unwrap())
         refuse_oversized(rows, self._batching)
+        return rows

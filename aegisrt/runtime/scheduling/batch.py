@@ -69,15 +69,16 @@ def _on_host(tensors: Mapping[str, Any]) -> Iterator[bool]:
     return (isinstance(value, np.ndarray) for value in tensors.values())
 
 
-def joined(batch: Sequence[Pending], options: BatchingOptions) -> ExecutionRequest:
-    """Return one request of all rows in order, padded if the options ask for it."""
-    padding = _padding(sum(pending.rows for pending in batch), options)
+def joined(batch: Sequence[Pending], options: BatchingOptions) -> tuple[ExecutionRequest, int]:
+    """Return one request of all rows in order, padded if the options ask for it, and the number of its rows."""
+    rows = sum(pending.rows for pending in batch)
+    padding = _padding(rows, options)
     parts = [pending.inputs for pending in batch if pending.inputs is not None]
     inputs = {}
     for name in parts[0]:
         whole = np.concatenate([part[name] for part in parts])
         inputs[name] = np.concatenate([whole, np.repeat(whole[-1:], padding, axis=0)]) if padding else whole
-    return ExecutionRequest(inputs=inputs, outputs=batch[0].request.outputs)
+    return ExecutionRequest(inputs=inputs, outputs=batch[0].request.outputs), rows + padding
 
 
 def _padding(rows: int, options: BatchingOptions) -> int:
@@ -86,15 +87,23 @@ def _padding(rows: int, options: BatchingOptions) -> int:
     return next((size - rows for size in options.preferred_batch_sizes if size >= rows), 0)
 
 
-def split(result: ExecutionResult, batch: Sequence[Pending], options: BatchingOptions) -> list[ExecutionResult] | None:
-    """Return the result of each request: its own rows, in memory of its own.
+def miscount(outputs: Mapping[str, Any], rows: int) -> str | None:
+    """Return a sentence if an output has other rows than a call's inputs, wherever it lies; None if all agree."""
+    for name, value in outputs.items():
+        if tuple(value.shape[:1]) != (rows,):
+            found = value.shape[0] if value.shape else "no"
+            return f"output `{name}` had {found} rows for {rows} in the inputs"
+    return None
 
-    None if rows do not add up, or if an output is not an array on the host: those are not split.
+
+def split(result: ExecutionResult, batch: Sequence[Pending]) -> list[ExecutionResult] | None:
+    """Return the result of each request: its own rows, in memory of its own. The outputs have all of the batch's rows.
+
+    None if an output is not an array on the host: those are not split.
     """
-    total = sum(pending.rows for pending in batch)
-    padded = total + _padding(total, options)
-    if not all(_on_host(result.outputs)) or any(value.shape[:1] != (padded,) for value in result.outputs.values()):
+    if not all(_on_host(result.outputs)):
         return None
+    total = sum(pending.rows for pending in batch)
     parts, start = [], 0
     for pending in batch:
         end = start + pending.rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Any
@@ -11,23 +10,28 @@ from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.result import Err, Ok
 from aegisrt.manifest.queueing import BatchingOptions
 from aegisrt.runtime.metrics import OK, Recorder
-from aegisrt.runtime.scheduling.batch import is_joinable, joined, split
+from aegisrt.runtime.scheduling.batch import is_joinable, joined, miscount, split
+from aegisrt.runtime.scheduling.batch_switch import BatchSwitch
 from aegisrt.runtime.scheduling.pending import Pending
 from aegisrt.runtime.scheduling.queue import RequestQueue
 from aegisrt.runtime.scheduling.seat import Seat
 from aegisrt.runtime.scheduling.worker import LATE_IN_QUEUE, Answer, Worker, worker_failed
-
-_log = logging.getLogger(__name__)
 
 
 class BatchWorker(Worker):
     """The work of the threads of a model with batching."""
 
     def __init__(
-        self, queue: RequestQueue, backend: RuntimeBackend[Any], recorder: Recorder, batching: BatchingOptions
+        self,
+        queue: RequestQueue,
+        backend: RuntimeBackend[Any],
+        recorder: Recorder,
+        batching: BatchingOptions,
+        switch: BatchSwitch,
     ) -> None:
         super().__init__(queue, backend, recorder)
         self._batching = batching
+        self._switch = switch
 
     def _serve(self, seat: Seat, batch: list[Pending]) -> None:
         try:
@@ -40,7 +44,7 @@ class BatchWorker(Worker):
                 pending.set_result(answer)
 
     def _run(self, batch: list[Pending]) -> list[Answer]:
-        if len(batch) > 1 or self._batching.pad_to_preferred:
+        if (len(batch) > 1 or self._batching.pad_to_preferred) and self._switch.off is None:
             live = [pending for pending in batch if not pending.expired()]
             joint = self._run_joined(live) if live and is_joinable(live) else None
             if joint is not None:
@@ -51,19 +55,34 @@ class BatchWorker(Worker):
     def _run_one(self, pending: Pending) -> Answer:
         result = self.run_alone(pending)
         if type(result) is Ok:
+            self.check_rows(result.value.outputs, pending.rows)
             times = result.value.timings
             self._recorder.called((times.queue + times.host_to_device,), times.compute, pending.rows)
         return result
 
+    def check_rows(self, outputs: dict[str, Any], rows: int) -> None:
+        """Turn batching off if a call's outputs have other rows than its inputs: its model is not row-wise.
+
+        The answer of a lone request is right all the same. But batches of such a model may have the right number of
+        rows by chance, and then each caller would get another's.
+        """
+        wrong = miscount(outputs, rows)
+        if wrong is not None and self._switch.turn_off(wrong):
+            self._queue.stop_batching()
+
     def _run_joined(self, batch: Sequence[Pending]) -> list[Answer] | None:
-        """Return the answers of a batch; None if its requests must be run one by one, to find the bad one."""
+        """Return the answers of a batch; None if its requests must be run one by one."""
         started = perf_counter_ns()
-        result = self._backend.execute(joined(batch, self._batching))
+        request, rows = joined(batch, self._batching)
+        result = self._backend.execute(request)
         if isinstance(result, Err):
             return None
-        parts = split(result.value, batch, self._batching)
+        self.check_rows(result.value.outputs, rows)
+        if self._switch.off is not None:
+            # Also if another worker has turned it off meanwhile: the rows of this batch may add up by chance.
+            return None
+        parts = split(result.value, batch)
         if parts is None:
-            _log.warning("the model does not answer one row for each row of a batch: its requests are run one by one")
             return None
         waits = []
         for pending, part in zip(batch, parts, strict=True):

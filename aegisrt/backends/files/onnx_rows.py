@@ -1,0 +1,114 @@
+"""`rows_of`: whether each row of an ONNX model's outputs belongs to one row of its inputs, as far as the file shows.
+
+It follows the batch dimension from the inputs through the operators. Ranks and axes are not always known, so it proves
+little; it names the operators that mix rows, and outputs that count what the model finds. Measuring decides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aegisrt.backends.files.onnx_nodes import Operator, Operators, UnreadableError, read_nodes
+from aegisrt.backends.files.onnx_row_rules import RULES
+from aegisrt.backends.files.onnx_traces import LOST, Trace, Traces
+from aegisrt.core.tensor import shape_text
+
+_COUNTS_FINDS = {"NonZero": 1, "NonMaxSuppression": 0, "Unique": 0}
+"""Operators with one entry per find, and the axis of their first output that counts the finds."""
+_ALWAYS_MIX = frozenset(
+    ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "NonZero", "NonMaxSuppression", "Unique")
+)
+_MAY_MIX = frozenset(("Loop", "Scan", "SequenceAt", "ConcatFromSequence"))
+_KEEPS_FINDS = frozenset((
+    "Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Exp", "Floor", "GatherND", "Identity", "Max", "Min", "Mul", "Neg",
+    "Pow", "Relu", "Round", "Sigmoid", "Sqrt", "Sub",
+))  # fmt: skip
+"""Of the operators without a rule, those whose result has as many entries as finds went in. Others, such as ScatterND,
+may bring the finds back into the places of their rows."""
+_NAMED_BY_EXPORTERS = re.compile(r"\?|unk__\d+|p2o\..*|.*_dim_\d+|s\d+|unknown.*|None|-1")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What an ONNX file shows about its rows."""
+
+    refused: str | None = None
+    """Why the model certainly is not row-wise; a sentence."""
+    mixing: tuple[str, ...] = ()
+    """Operators that mix rows, or may: `DynamicQuantizeLinear`, `ReduceMax over the batch`."""
+    unclear: tuple[str, ...] = ()
+    """Outputs for which the file does not show whether their first dimension is the batch."""
+
+
+def rows_of(path: Path) -> Rows | None:
+    """Return what the file shows; None if it cannot be read as an ONNX model."""
+    try:
+        return _Analysis(read_nodes(path)).rows()
+    except (UnreadableError, OSError, RecursionError):
+        return None
+
+
+class _Analysis:
+    def __init__(self, model: Operators) -> None:
+        self._model = model
+        self._traces = Traces(model)
+
+    def rows(self) -> Rows:
+        refused = self._static()
+        for node in self._model.nodes:
+            self._visit(node)
+        refused = refused or self._finds()
+        unclear = [name for name in self._model.outputs if self._is_unclear(name)]
+        return Rows(refused, tuple(self._traces.mixing), tuple(unclear))
+
+    def _static(self) -> str | None:
+        for side, shapes in (("input", self._model.inputs), ("output", self._model.outputs)):
+            for name, shape in shapes.items():
+                if shape is not None and (not shape or isinstance(shape[0], int)):
+                    return f"`batching` needs a dynamic first dimension, and {side} `{name}` is {shape_text(shape)}"
+        return None
+
+    def _finds(self) -> str | None:
+        for name, shape in self._model.outputs.items():
+            trace = self._traces.by_name.get(name)
+            if trace is not None and trace.finds == 0:
+                dims = "" if shape is None else shape_text(shape)
+                return f"output `{name}{dims}` has one row per find of {trace.finder}, not one per row of the batch"
+        return None
+
+    def _is_unclear(self, name: str) -> bool:
+        trace, shape = self._traces.by_name.get(name), self._model.outputs[name]
+        if trace is not None and trace.axis == 0:
+            return False
+        batch = {dims[0] for dims in self._model.inputs.values() if dims}
+        first = shape[0] if shape else None
+        named = isinstance(first, str) and not _NAMED_BY_EXPORTERS.fullmatch(first)
+        return not (named and batch == {first})
+
+    def _visit(self, node: Operator) -> None:
+        if node.kind == "Constant":
+            if node.value is not None:
+                self._traces.constants.update(dict.fromkeys(node.outputs, node.value))
+            return
+        carried = [trace for name in (*node.inputs, *node.captured) if (trace := self._traces.by_name.get(name))]
+        inner = node.inner | self._model.functions.get(node.kind, set())
+        if not carried or node.kind in ("Shape", "Size"):
+            return
+        for kind in sorted(({node.kind, *inner} & (_ALWAYS_MIX | _MAY_MIX)) - {""}):
+            self._traces.mixing[kind] = None
+        rule = RULES.get(node.kind) if node.domain in ("", "ai.onnx") else None
+        if node.kind in _COUNTS_FINDS:
+            counted = Trace(LOST, None, _COUNTS_FINDS[node.kind], node.kind)
+            traces = [counted, counted, Trace(LOST), counted]  # the third of Unique has one entry per input
+        elif rule is not None:
+            traces = rule(self._traces, node)
+        elif inner or node.domain not in ("", "ai.onnx", "com.microsoft"):
+            traces = [Trace(LOST)]
+        else:
+            trace = self._traces.combined(carried)
+            traces = [trace if node.kind in _KEEPS_FINDS else replace(trace, finds=None)]
+        for index, name in enumerate(node.outputs):
+            if name:
+                self._traces.by_name[name] = traces[min(index, len(traces) - 1)]

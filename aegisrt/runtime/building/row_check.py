@@ -1,0 +1,118 @@
+"""`check_batching`: whether a loaded model may batch: shown by measuring it, refused if it mixes rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import Array, DataType, Dim, Signature
+from aegisrt.graph.batching import rows_in_file
+from aegisrt.manifest.queueing import BatchingOptions
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.building.row_probe import ROWS, Mismatch, Row, RowProbe
+from aegisrt.runtime.building.sample import read_sample
+from aegisrt.runtime.scheduling.batch import count_rows, refuse_unbatchable
+
+_SIZES = (16, 32, 64, 224, 1)
+"""Tried in turn for dynamic dimensions other than the batch, until the model takes the generated rows."""
+_LARGEST = (100, 1)
+"""Of generated integers, tried in turn: bytes and most vocabularies have 100, masks and kinds of tokens have 1."""
+_HINT = "leave `batching` out, or export a model whose rows do not depend on each other"
+_TRUST = "give the model a `sample`; or, if its rows are independent, set `batching.rows: trust`"
+_log = logging.getLogger(__name__)
+
+
+def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any]) -> str | None:
+    """Return why the model must not batch, which is logged too; None if it may.
+
+    Raise ResultError:
+
+    FAILED_PRECONDITION: if a first dimension is not dynamic, or if the model mixes rows: shown by its sample, or by
+    generated rows if an output has other rows than the inputs, or if the file names an operator that mixes them.
+    """
+    batching, signature = model.batching, backend.signature
+    if batching is None or signature is None:
+        return None
+    refuse_unbatchable(signature)
+    if batching.rows == "trust" or batching.max_batch_size == 1:
+        return None
+    found, doubt = _measured(model, batching, backend, signature)
+    if found is not None and _is_certain(found, model):
+        raise _refusal(found, model)
+    if found is not None:
+        doubt = f"generated rows change each other in a batch: {found.text}"
+    if doubt is not None:
+        _log.warning("model `%s` runs its requests one by one: %s; %s", name, doubt, _TRUST)
+    return doubt
+
+
+def _measured(
+    model: ModelOptions, batching: BatchingOptions, backend: RuntimeBackend[Any], signature: Signature
+) -> tuple[Mismatch | None, str | None]:
+    """Return the mismatch, or why there could be no measuring."""
+    refused: ResultError | None = None
+    probe = RowProbe(backend, batching, generated=model.sample is None)
+    for rows in _sample_rows(model, signature) if model.sample else _generated(signature):
+        try:
+            return probe.mismatch(rows), None
+        except ResultError as failure:
+            refused = refused or failure
+    what = "its sample" if model.sample else "generated rows"
+    why = f": {refused.error.message}" if refused else ""
+    return None, f"it could not be checked with {what} that rows do not change each other{why}"
+
+
+def _is_certain(found: Mismatch, model: ModelOptions) -> bool:
+    """Return whether a mismatch is one of the model, not of rows that the model was never made for."""
+    rows = rows_in_file(model)
+    return model.sample is not None or found.is_count or (rows is not None and bool(rows.mixing))
+
+
+def _refusal(found: Mismatch, model: ModelOptions) -> ResultError:
+    rows = rows_in_file(model)
+    named = f"; operators that may mix rows: {', '.join(rows.mixing)}" if rows is not None and rows.mixing else ""
+    hint = _HINT if found.is_count else f"{_HINT}; or allow more by `batching.tolerance`"
+    message = f"the rows of a batch change each other: {found.text}{named}"
+    return fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+
+
+def _sample_rows(model: ModelOptions, signature: Signature) -> Iterator[Sequence[Row]]:
+    assert model.sample is not None
+    inputs = read_sample(model.sample, signature).inputs
+    count = count_rows(inputs)
+    if count:
+        yield [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(min(count, ROWS))]
+
+
+def _generated(signature: Signature) -> Iterator[Sequence[Row]]:
+    """Yield rows of random values, in a few sizes of the dimensions that are dynamic; the same in each run."""
+    shapes = [spec.shape or () for spec in signature.inputs]
+    is_fixed = all(isinstance(dim, int) for shape in shapes for dim in shape[1:])
+    is_whole = any(spec.dtype.numpy.kind in "iu" for spec in signature.inputs)
+    for size, largest in product(_SIZES[:1] if is_fixed else _SIZES, _LARGEST if is_whole else _LARGEST[:1]):
+        random = np.random.default_rng(0)
+        yield [
+            {
+                spec.name: _random(random, spec.dtype, shape, largest, size)
+                for spec, shape in zip(signature.inputs, shapes, strict=True)
+            }
+            for _ in range(ROWS)
+        ]
+
+
+def _random(random: np.random.Generator, dtype: DataType, shape: Sequence[Dim], largest: int, size: int) -> Array:
+    """Return one row of values that most models take: floating point from 0 to 1, integers from 0 to `largest`."""
+    sizes = (1, *(dim if isinstance(dim, int) else size for dim in shape[1:]))
+    if dtype is DataType.BYTES:
+        return random.integers(0, largest, sizes, endpoint=True).astype(str).astype(object)
+    if dtype is DataType.BOOL:
+        return random.random(sizes) < 0.5
+    if dtype.numpy.kind in "iu":
+        return random.integers(0, largest, sizes, endpoint=True).astype(dtype.numpy)
+    return random.random(sizes).astype(dtype.numpy)
