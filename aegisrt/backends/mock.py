@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -77,10 +77,12 @@ class MockTensor(StrictModel):
     dtype: DataType
     shape: tuple[int | str | None, ...] | None
     """None accepts any rank; such an output is a scalar."""
+    optional: bool = False
+    """Of an input: a request may leave it out; only a digest may read it."""
 
     def spec(self) -> TensorSpec:
         """Return it as a TensorSpec."""
-        return TensorSpec(self.name, self.dtype, self.shape)
+        return TensorSpec(self.name, self.dtype, self.shape, self.optional)
 
 
 class MockOutput(MockTensor):
@@ -164,7 +166,7 @@ def _read_json(path: Path) -> MockModel:
     except ValueError as error:
         hint = "write or copy it again"
         raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", hint, cause=str(error)) from None
-    known = {item.name for item in model.inputs}
+    known = {item.name for item in model.inputs if not item.optional}
     for output in model.outputs:
         used = set(_used(output.operation))
         if used - known:
@@ -189,22 +191,28 @@ def _from_onnx(path: Path) -> MockModel:
         message = f"{path} is {other}, not a mock model or an ONNX model"
         raise fail(ErrorCode.INVALID_ARGUMENT, message)
     signature = read_onnx(path).signature
-    for spec in (*signature.inputs, *signature.outputs):
+    for spec in (*signature.required, *signature.outputs):
         if spec.dtype not in MockBackend.capabilities.dtypes:
             raise fail(
                 ErrorCode.UNIMPLEMENTED, f"`{spec.name}` of {path} is {spec.dtype}, which the mock does not support"
             )
     return MockModel.model_construct(
         format="aegisrt-mock/v1",
-        inputs=tuple(MockTensor.model_construct(**_fields(spec)) for spec in signature.inputs),
+        inputs=tuple(MockTensor.model_construct(**_fields(spec)) for spec in _served(signature)),
         outputs=tuple(
             MockOutput.model_construct(**_fields(spec), operation=Digest(kind="digest")) for spec in signature.outputs
         ),
     )
 
 
+def _served(signature: Signature) -> Iterator[TensorSpec]:
+    """Yield the inputs, without optional ones of a dtype that the mock does not support."""
+    able = MockBackend.capabilities.dtypes
+    return (spec for spec in signature.inputs if not spec.optional or spec.dtype in able)
+
+
 def _fields(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": spec.shape}
+    return {"name": spec.name, "dtype": spec.dtype, "shape": spec.shape, "optional": spec.optional}
 
 
 def _compute(output: MockOutput, inputs: dict[str, Array]) -> Array:

@@ -48,7 +48,7 @@ class Workload:
 
 
 def _cut(sample: dict[str, Array], signature: Signature, rows: int) -> Sequence[dict[str, Array]]:
-    dynamic = all(spec.shape and not isinstance(spec.shape[0], int) for spec in signature.inputs)
+    dynamic = all(spec.shape and not isinstance(spec.shape[0], int) for spec in signature.required)
     found = count_rows(sample)
     if not dynamic or not found:
         if rows != 1:

@@ -36,10 +36,11 @@ class InputCheck:
 
         INVALID_ARGUMENT: if an input is missing, unknown, or of another dtype or shape; the message names it.
         """
-        if (type(inputs) is not dict and not isinstance(inputs, Mapping)) or len(inputs) != len(self._expected):
-            raise self._names(inputs)
+        expected = self._expected
+        if (type(inputs) is not dict and not isinstance(inputs, Mapping)) or len(inputs) != len(expected):
+            expected = self._without_defaults(inputs)
         checked: dict[str, Array] = {}
-        for name, dtype, shape, fixed, spec in self._expected:
+        for name, dtype, shape, fixed, spec in expected:
             try:
                 array = inputs[name]
             except KeyError:
@@ -59,6 +60,14 @@ class InputCheck:
         _require_shape(array, fixed, spec)
         return array if view is not None else _in_order(array)
 
+    def _without_defaults(self, inputs: object) -> tuple[_Expected, ...]:
+        """Return what is expected of a request that leaves optional inputs out."""
+        if isinstance(inputs, Mapping):
+            expected = tuple(each for each in self._expected if not each.spec.optional or each.name in inputs)
+            if len(inputs) == len(expected):
+                return expected
+        raise self._names(inputs)
+
     def _names(self, inputs: object) -> Exception:
         if not isinstance(inputs, Mapping):
             return fail(ErrorCode.INVALID_ARGUMENT, f"inputs is a {type(inputs).__name__}, not a mapping of names")
@@ -67,7 +76,7 @@ class InputCheck:
         if unknown:
             hint = suggest(str(unknown[0]), known, "inputs")
             return fail(ErrorCode.INVALID_ARGUMENT, f"`{unknown[0]}` is not an input of the model", hint)
-        missing = ", ".join(f"`{name}`" for name in known if name not in inputs)
+        missing = ", ".join(f"`{spec.name}`" for spec in self._specs if not spec.optional and spec.name not in inputs)
         return fail(ErrorCode.INVALID_ARGUMENT, f"input {missing} is missing", "the model takes " + self._described())
 
     def _described(self) -> str:

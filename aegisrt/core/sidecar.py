@@ -116,12 +116,14 @@ def signature_of(plain: dict[str, Any]) -> Signature:
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype.value, "shape": None if spec.shape is None else list(spec.shape)}
+    plain = {"name": spec.name, "dtype": spec.dtype.value, "shape": None if spec.shape is None else list(spec.shape)}
+    return {**plain, "optional": True} if spec.optional else plain
 
 
 def _tensor(plain: dict[str, Any]) -> TensorSpec:
     shape = plain["shape"]
-    return TensorSpec(plain["name"], DataType(plain["dtype"]), None if shape is None else tuple(shape))
+    optional = bool(plain.get("optional", False))
+    return TensorSpec(plain["name"], DataType(plain["dtype"]), None if shape is None else tuple(shape), optional)
 
 
 def _text(sidecar: Sidecar) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeAlias
@@ -77,19 +77,30 @@ class TensorSpec:
     dtype: DataType
     shape: tuple[Dim, ...] | None
     """One entry a dimension, () for a scalar, None if the rank is unknown."""
+    optional: bool = False
+    """Of an input: the model has a default value for it, so that a request may leave it out."""
 
     def __str__(self) -> str:
-        return f"{self.name} {self.dtype}{shape_text(self.shape)}"
+        return f"{self.name} {self.dtype}{shape_text(self.shape)}{' (optional)' if self.optional else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The inputs and outputs of a model, in the model's own order."""
+    """The inputs and outputs of a model, in the model's own order; optional inputs come last."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     omitted: tuple[tuple[str, str], ...] = ()
     """Outputs that are not served, since they are not tensors of a known element type: the name, and the type."""
+
+    @property
+    def required(self) -> tuple[TensorSpec, ...]:
+        """The inputs that each request must have."""
+        return tuple(spec for spec in self.inputs if not spec.optional)
+
+    def with_defaults_fixed(self) -> Signature:
+        """Return the signature for an engine that computes optional inputs as constants."""
+        return replace(self, inputs=self.required)
 
 
 DeviceView: TypeAlias = Callable[[Any, TensorSpec], Any | None]

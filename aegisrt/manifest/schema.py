@@ -31,6 +31,8 @@ class TensorOptions(StrictModel):
     """Element type, by its Open Inference Protocol name."""
     shape: tuple[Annotated[int, Field(ge=0)] | str | None, ...] | None = None
     """One entry for each dimension: a size, a name for a dynamic one, or null; leave out to declare no shape."""
+    optional: bool = False
+    """Of an input: whether a request may leave it out, because the model has a default value for it."""
 
 
 class SignatureOptions(StrictModel):

@@ -12,7 +12,7 @@ def refuse_undeclared_model(can: Capabilities, signature: Signature) -> None:
 
     UNIMPLEMENTED: if it has a dtype, a scalar or a dynamic dimension that is not declared.
     """
-    for spec in (*signature.inputs, *signature.outputs):
+    for spec in (*signature.required, *signature.outputs):
         missing = _missing(can, spec)
         if missing:
             raise fail(ErrorCode.UNIMPLEMENTED, f"the model has `{spec}`, and this backend does not declare {missing}")

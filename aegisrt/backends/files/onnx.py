@@ -8,7 +8,7 @@ outputs and external files if neither `onnx` nor an engine is installed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +22,10 @@ _ELEMENT = {
 }  # fmt: skip
 
 _NO_TENSOR = {4: "a sequence", 5: "a map", 7: "opaque", 8: "a sparse tensor", 9: "an optional"}
+
+_OVERRIDABLE_SINCE = 4
+"""IR version; before, each weight had to be an input too, and was a constant
+(https://github.com/onnx/onnx/blob/main/docs/IR.md#optional-inputs)."""
 
 _Field: TypeAlias = tuple[int, int | memoryview]
 
@@ -92,14 +96,23 @@ def _model(view: memoryview, path: Path) -> OnnxFile:
             inputs.append(_bytes(value))
         elif number == 12:
             outputs.append(_bytes(value))
-    takes = [info for info in map(_value_info, inputs) if _name(info) not in weights]
+    declared = list(map(_value_info, inputs))
+    takes = [info for info in declared if _name(info) not in weights]
     answers = [_value_info(item) for item in outputs]
     for info in takes:
         if not isinstance(info, TensorSpec):
             message = f"input `{info[0]}` of {path} is {info[1]}, and only tensors are served"
             raise fail(ErrorCode.UNIMPLEMENTED, message, "export the model so that it takes tensors of common dtypes")
+    defaults = weights if ir_version >= _OVERRIDABLE_SINCE else ()
     signature = Signature(
-        tuple(info for info in takes if isinstance(info, TensorSpec)),
+        (
+            *(info for info in takes if isinstance(info, TensorSpec)),
+            *(
+                replace(info, optional=True)
+                for info in declared
+                if isinstance(info, TensorSpec) and info.name in defaults
+            ),
+        ),
         tuple(info for info in answers if isinstance(info, TensorSpec)),
         tuple(info for info in answers if not isinstance(info, TensorSpec)),
     )

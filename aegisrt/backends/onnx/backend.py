@@ -75,7 +75,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
 
     Results hold arrays that ONNX Runtime allocated for this call alone, and that stay valid after `unload`. The whole
     graph is computed, whichever outputs are requested. Outputs that are not tensors (sequences, maps) are not served:
-    the signature names them in `omitted`. A weight that is also declared as an input is not an input here.
+    the signature names them in `omitted`. A weight that is also declared as an input is an optional input.
 
     ONNX Runtime's official builds send telemetry to Microsoft. Here they send none, unless `ORT_DISABLE_TELEMETRY=0` is
     set or the program imported `onnxruntime` earlier.

@@ -44,6 +44,7 @@ class OrtCudaSlot:
         self._ort = ort
         self._options = options
         self._specs = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
+        self._has_optional = any(spec.optional for spec in signature.inputs)
         self._metadata = sessions.metadata
         self._graphs = sessions.graph
         self._graph_ids = sessions.graph_ids
@@ -66,7 +67,9 @@ class OrtCudaSlot:
         values: Mapping[str, Any] = inputs
         shapes = tuple([value.shape for value in values.values()])
         borrowed = tuple([name for name, value in values.items() if type(value) is DeviceArray])
-        key = (shapes, outputs, borrowed)
+        key: Key = (shapes, outputs, borrowed)
+        if self._has_optional:
+            key = (*key, tuple(values))
         bound = self._bindings.find(key) or self._bind(key, values, outputs)
         for name, host in bound.fills:
             host[...] = values[name]

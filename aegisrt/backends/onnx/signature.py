@@ -20,7 +20,7 @@ _ELEMENT = {
 
 
 def session_signature(session: Any, path: Path) -> Signature:
-    """Return inputs and outputs in the model's order; weights that a caller could override are not inputs.
+    """Return inputs and outputs in the model's order; last the optional inputs, whose defaults are weights.
 
     Outputs that are not tensors (sequences, maps, optional and sparse ones, element types that `DataType` lacks) are
     in `omitted`.
@@ -29,7 +29,11 @@ def session_signature(session: Any, path: Path) -> Signature:
     INVALID_ARGUMENT: if the model has no outputs.
     """
     scalars = _Scalars(path)
-    inputs = tuple(_input(arg, scalars, path) for arg in session.get_inputs())
+    inputs = [_input(arg, scalars, path) for arg in session.get_inputs()]
+    for arg in session.get_overridable_initializers():
+        dtype = _dtype(arg.type)
+        if dtype is not None:
+            inputs.append(TensorSpec(arg.name, dtype, _shape(arg, scalars), optional=True))
     outputs, omitted = [], []
     for arg in session.get_outputs():
         dtype = _dtype(arg.type)
@@ -43,7 +47,7 @@ def session_signature(session: Any, path: Path) -> Signature:
         name, kind = omitted[0]
         reason, hint = unserved(kind)
         raise fail(ErrorCode.UNIMPLEMENTED, f"no output of {path} can be served: `{name}` is {reason}", hint)
-    return Signature(inputs, tuple(outputs), tuple(omitted))
+    return Signature(tuple(inputs), tuple(outputs), tuple(omitted))
 
 
 def check_free_dimensions(names: dict[str, int], path: Path) -> None:

@@ -40,9 +40,11 @@ class Conversion:
         """Return the outputs of one call, as `session.run` does."""
         feed: dict[str, Any] = dict(inputs)
         for name in self._strings:
-            feed[name] = _as_text(inputs[name], name)
+            if name in inputs:
+                feed[name] = _as_text(inputs[name], name)
         for name in self._bf16_inputs:
-            feed[name] = self._bits(inputs[name])
+            if name in inputs:
+                feed[name] = self._bits(inputs[name])
         if self._bf16_outputs.isdisjoint(outputs):
             return session.run(outputs, feed)  # type: ignore[no-any-return]
         for name, value in feed.items():

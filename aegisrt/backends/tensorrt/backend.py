@@ -170,7 +170,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
 
     def _build(self, source: Path, target: Path) -> None:
         recipe = self._recipe()
-        signature = read_onnx(source).signature
+        signature = read_onnx(source).signature.with_defaults_fixed()
         refuse_undeclared_model(self.capabilities, signature)
         # Described before the build: a model that changes meanwhile must not pass for the one that was built.
         described = source_of(source)

@@ -32,12 +32,12 @@ def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
     """
     named = {
         dim: size
-        for spec in signature.inputs
+        for spec in signature.required
         for dim, size in zip(spec.shape or (), given.get(spec.name, ()), strict=False)
         if isinstance(dim, str)
     }
     shapes = {}
-    for spec in signature.inputs:
+    for spec in signature.required:
         dims = (1,) if spec.shape is None else spec.shape
         guessed = tuple(_size(dim, axis, spec, named) for axis, dim in enumerate(dims))
         shapes[spec.name] = given.get(spec.name, guessed)
@@ -46,7 +46,7 @@ def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
 
 def read_shapes(arguments: Sequence[str], signature: Signature) -> dict[str, tuple[int, ...]]:
     """Return shapes by input from `NAME=1x3x224x224`; raise INVALID_ARGUMENT for an unknown input or a wrong shape."""
-    specs = {spec.name: spec for spec in signature.inputs}
+    specs = {spec.name: spec for spec in signature.required}
     given: dict[str, tuple[int, ...]] = {}
     for argument in arguments:
         name, _, text = argument.rpartition("=")
@@ -80,11 +80,11 @@ def generate_inputs(signature: Signature, shapes: Shapes) -> dict[str, Array] | 
     valid index of every table; masks are 1, booleans true, strings `text`.
     UNAVAILABLE: if an input is BF16 and ml_dtypes is not installed.
     """
-    total_bytes = sum(math.prod(shapes[spec.name]) * max(spec.dtype.numpy.itemsize, 8) for spec in signature.inputs)
+    total_bytes = sum(math.prod(shapes[spec.name]) * max(spec.dtype.numpy.itemsize, 8) for spec in signature.required)
     if total_bytes > _LIMIT_BYTES:
         return None
     random = np.random.default_rng(0)
-    return {spec.name: _array(spec, shapes[spec.name], random) for spec in signature.inputs}
+    return {spec.name: _array(spec, shapes[spec.name], random) for spec in signature.required}
 
 
 def fill_name(spec: TensorSpec) -> str:

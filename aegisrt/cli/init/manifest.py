@@ -93,7 +93,8 @@ def _signature(signature: Signature) -> Iterable[str]:
     yield _line("    signature:", "as in the file; compared with the engine's at load")
     yield "      inputs:"
     for spec in signature.inputs:
-        yield f"        {_scalar(spec.name, key=True)}: {{dtype: {spec.dtype}{_shape(spec)}}}"
+        optional = ", optional: true" if spec.optional else ""
+        yield f"        {_scalar(spec.name, key=True)}: {{dtype: {spec.dtype}{_shape(spec)}{optional}}}"
 
 
 def _shape(spec: TensorSpec) -> str:
@@ -110,7 +111,7 @@ def _sample(start: Start) -> Iterable[str]:
     if start.sample is not None:
         yield "    sample:"
         yield _line(f"      inputs: {_scalar(start.sample)}", "made up by `init`: replace with real inputs")
-    elif start.signature.inputs:
+    elif start.signature.required:
         yield _line("  # sample: {inputs: FILE.npz}", "inputs for `run`: one array by name for each")
 
 
@@ -134,7 +135,7 @@ def _largest_dynamic(start: Start) -> int:
     """Return the largest made-up size of a dynamic dimension after the first, or 0 if there is none."""
     dynamic = [
         size
-        for spec in start.signature.inputs
+        for spec in start.signature.required
         for dim, size in zip((spec.shape or ())[1:], start.shapes[spec.name][1:], strict=False)
         if not isinstance(dim, int)
     ]

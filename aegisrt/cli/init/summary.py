@@ -51,7 +51,7 @@ def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | Non
     print(f"{start.target}: model `{start.name}` on backend `{start.backend}`")
     if start.sample:
         print(f"{start.target.with_name(start.sample)}: made-up inputs; replace them with real ones\n")
-        rows = [(str(spec), shape_text(start.shapes[spec.name]), fill_name(spec)) for spec in start.signature.inputs]
+        rows = [(str(spec), shape_text(start.shapes[spec.name]), fill_name(spec)) for spec in start.signature.required]
         print_table(("input", "made up", "filled with"), rows)
     elif why_none:
         print(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")

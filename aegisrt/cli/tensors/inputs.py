@@ -65,8 +65,9 @@ def _split(word: str, specs: Mapping[str, TensorSpec]) -> tuple[str | None, Path
 
 def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> TensorSpec:
     if name is None:
-        if len(specs) == 1:
-            return next(iter(specs.values()))
+        required = [spec for spec in specs.values() if not spec.optional]
+        if len(required) == 1:
+            return required[0]
         message = f"--input {word}: the model takes several inputs: {', '.join(specs)}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "name the input: --input NAME=FILE")
     if name not in specs:

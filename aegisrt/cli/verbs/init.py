@@ -164,7 +164,7 @@ def _inputs(signature: Signature, shapes: Shapes) -> tuple[dict[str, Array] | No
     from aegisrt.cli.init.inputs import generate_inputs
     from aegisrt.core.result import ResultError
 
-    if not signature.inputs:
+    if not signature.required:
         return None, None
     try:
         inputs = generate_inputs(signature, shapes)

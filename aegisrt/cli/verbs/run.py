@@ -117,7 +117,7 @@ def _inputs(resolved: Resolved, context: ExecutionContext, model: str, files: Se
     if files:
         return Sample(read_inputs(files, signature))
     options = resolved.manifest.models[model].sample
-    if options is None and not signature.inputs:
+    if options is None and not signature.required:
         return Sample({})
     if options is None:
         takes = ", ".join(str(spec) for spec in signature.inputs)

@@ -27,10 +27,10 @@ def read_sample(options: SampleOptions, signature: Signature) -> Sample:
     found = read_arrays(options.inputs)
     names = [spec.name for spec in signature.inputs]
     if isinstance(found, np.ndarray):
-        if len(names) != 1:
+        if len(signature.required) != 1:
             message = f"{options.inputs} holds one array, the model takes {len(names)}: {', '.join(names)}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, "save them by name: numpy.savez")
-        found = {names[0]: found}
+        found = {signature.required[0].name: found}
     for name in found:
         if name not in names:
             message = f"{options.inputs} holds `{name}`, which is not an input of the model"
@@ -92,9 +92,9 @@ def _check_labels(options: SampleOptions, labels: Array, inputs: dict[str, Array
 
 
 def zeros(signature: Signature) -> dict[str, Array]:
-    """Return inputs of zeros (empty strings) of the declared shapes, 1 for each dynamic dimension."""
+    """Return the required inputs as zeros (empty strings) of the declared shapes, 1 for each dynamic dimension."""
     inputs = {}
-    for spec in signature.inputs:
+    for spec in signature.required:
         shape = tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ())
         fill = "" if spec.dtype is DataType.BYTES else 0
         inputs[spec.name] = np.full(shape, fill, spec.dtype.numpy)

@@ -30,15 +30,19 @@ def _side(
     by_name = {spec.name: spec for spec in found}
     for name, options in wanted.items():
         spec = by_name.get(name)
+        if spec is None and side == "inputs" and options.optional:
+            continue  # an engine may compile the default value in
         if spec is None:
             return (side, name), f"the model has no {side[:-1]} `{name}`; {suggest(name, list(by_name), side)}"
         if options.dtype is not spec.dtype:
             return (side, name, "dtype"), f"`{name}` is declared {options.dtype}, the model has {spec.dtype}"
+        if options.optional and side == "inputs" and not spec.optional:
+            return (side, name, "optional"), f"`{name}` is declared optional, the model has no default value for it"
         computed = side == "outputs" and bool(fixed)
         if options.shape is not None and not _fits(options.shape, spec.shape, fixed, computed=computed):
             declared, actual = shape_text(options.shape), shape_text(spec.shape)
             return (side, name, "shape"), f"`{name}` is declared {declared}, the model has {actual}"
-    missing = [name for name in by_name if name not in wanted]
+    missing = [name for name, spec in by_name.items() if name not in wanted and not spec.optional]
     if missing and side == "inputs":
         return (side,), f"the model also takes `{missing[0]}`, which the signature does not declare"
     return None

@@ -17,13 +17,13 @@ from aegisrt.runtime.scheduling.pending import Pending
 
 def refuse_unbatchable(signature: Signature) -> None:
     """Raise FAILED_PRECONDITION if the first dimension of an input or output is not dynamic."""
-    for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
+    for side, specs in (("input", signature.required), ("output", signature.outputs)):
         for spec in specs:
             if not _is_batchable(spec):
                 message = f"`batching` needs a dynamic first dimension, and {side} `{spec}` has none"
                 hint = "leave `batching` out, or export the model with a dynamic batch dimension"
                 raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
-    if not signature.inputs:
+    if not signature.required:
         raise fail(ErrorCode.FAILED_PRECONDITION, "`batching` needs an input to count rows of, and the model has none")
 
 
@@ -57,7 +57,7 @@ def refuse_oversized(rows: int, options: BatchingOptions) -> None:
 def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashable:
     """Return a key that is equal for requests that may share a batch."""
     shapes = tuple(value.shape[1:] for value in inputs.values())
-    return shapes, None if request.outputs is None else tuple(request.outputs)
+    return tuple(inputs), shapes, None if request.outputs is None else tuple(request.outputs)
 
 
 def is_joinable(batch: Sequence[Pending]) -> bool:

@@ -91,9 +91,11 @@ def test_dtypes(tmp_path, element, dtype):
     assert [spec.dtype for spec in (*found.signature.inputs, *found.signature.outputs)] == [dtype, dtype]
 
 
-def test_weights_that_are_listed_as_inputs_are_no_inputs(tmp_path):
+def test_weights_that_are_listed_as_inputs_are_optional_inputs(tmp_path):
     graph = field(5, field(8, "w")) + field(11, tensor("w", 1, [4])) + field(11, tensor("x", 1, [4]))
-    assert [spec.name for spec in read(tmp_path, model(graph)).signature.inputs] == ["x"]
+    found = read(tmp_path, model(graph)).signature
+    assert [(spec.name, spec.optional) for spec in found.inputs] == [("x", False), ("w", True)]
+    assert [spec.name for spec in found.required] == ["x"]
 
 
 def test_external_files_are_named_once_and_sorted(tmp_path):

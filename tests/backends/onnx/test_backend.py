@@ -53,7 +53,7 @@ class TestSignature:
         assert signature.inputs == (TensorSpec("x", DataType.FP32, want),)
         assert signature.outputs == (TensorSpec("y", DataType.FP32, want),)
 
-    def test_weights_that_a_caller_could_override_are_no_inputs(self, tmp_path):
+    def test_weights_that_a_caller_can_override_are_optional_inputs(self, tmp_path):
         made = model(
             [node("Add", "x b", "y")],
             [tensor("x"), tensor("b", FLOAT, [1])],
@@ -61,7 +61,8 @@ class TestSignature:
             [weight("b", np.ones(1, np.float32))],
         )
         backend = load(save(tmp_path, made))
-        assert [spec.name for spec in backend.signature.inputs] == ["x"]
+        assert [spec.name for spec in backend.signature.inputs] == ["x", "b"]
+        assert [spec.name for spec in backend.signature.required] == ["x"]
         np.testing.assert_array_equal(run(backend, x=X)["y"], X + 1)
 
     def test_an_output_of_another_rank_than_declared(self, tmp_path):

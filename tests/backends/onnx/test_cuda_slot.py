@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt[onnx]'")
-pytest.importorskip("onnx", reason="the models of this test are made with the package onnx")
+onnx = pytest.importorskip("onnx", reason="the models of this test are made with the package onnx")
 
 from aegisrt.backends.onnx import cuda_binding_cache, cuda_slot  # noqa: E402
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions, open_on_gpu  # noqa: E402
@@ -595,3 +595,24 @@ def test_a_call_while_the_application_records_is_to_be_tried_again(calls_before,
     value = images(2, 9)
     (got,) = slot.call({"image": value}, ("probabilities",))
     np.testing.assert_allclose(got, plain(DIGITS, image=value)[0], rtol=1e-5)
+
+
+def test_optional_inputs_of_equal_shapes_are_not_taken_for_each_other(opened, tmp_path):
+    nodes = [node("Mul", ["x", "gain"], ["t"]), node("Add", ["t", "shift"], ["y"])]
+    infos = {"x": (FLOAT, ("n",)), "gain": (FLOAT, ()), "shift": (FLOAT, ())}
+    path = save(tmp_path / "m.onnx", nodes, infos, {"y": (FLOAT, ("n",))})
+    made = onnx.load(path)
+    made.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.float32(value), name) for name, value in (("gain", 2), ("shift", 1))
+    )
+    onnx.save(made, path)
+    (slot,), _ = opened(path)
+    x, seven = np.array([1, 2], np.float32), np.array(7, np.float32)
+    for _ in range(3):
+        for inputs, expected in (
+            ({"x": x}, 2 * x + 1),
+            ({"x": x, "gain": seven}, 7 * x + 1),
+            ({"x": x, "shift": seven}, 2 * x + 7),
+            ({"x": x, "gain": seven, "shift": seven}, 7 * x + 7),
+        ):
+            np.testing.assert_array_equal(slot.call(inputs, ("y",))[0], expected)

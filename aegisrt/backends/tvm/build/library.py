@@ -31,7 +31,7 @@ def build_library(
     progress: Callable[[str], None] | None,
 ) -> None:
     """Write the library to `target`, and its sidecar, log and tuning records beside it."""
-    signature = _with_sizes(read_onnx(source).signature, options.free_dimensions)
+    signature = _with_sizes(read_onnx(source).signature.with_defaults_fixed(), options.free_dimensions)
     refuse_undeclared_model(capabilities, signature)
     described = source_of(source)
     log = target.with_name(f"{target.name}.log")
