@@ -18,6 +18,7 @@ from aegisrt.artifacts.entry import CacheEntry
 from aegisrt.artifacts.location import cache_root
 from aegisrt.core.result import Err, ErrorCode, ResultError
 from aegisrt.core.sidecar import read_sidecar, sidecar_path
+from tests.backends.files.test_onnx import DEEP, field, model, tensor
 from tests.fakes.builder import SIGNATURE, FakeBackend
 
 
@@ -78,6 +79,20 @@ def test_external_weights_count(cache, tmp_path):
     error = build(cache, model).unwrap_err()
     assert error.code is ErrorCode.NOT_FOUND
     assert "external.weights" in error.message
+
+
+@pytest.mark.parametrize("graph", DEEP.values(), ids=DEEP)
+def test_external_weights_below_the_top_level_count_too(cache, tmp_path, graph):
+    (tmp_path / "in").mkdir()
+    path, weights = tmp_path / "in" / "deep.onnx", tmp_path / "in" / "deep.bin"
+    path.write_bytes(model(graph + field(12, tensor("y", 1, [4]))))
+    weights.write_bytes(b"old weights")
+    first = build(cache, path).unwrap().key
+    weights.write_bytes(b"new weights")
+    assert build(cache, path).unwrap().key != first
+    path.write_bytes(path.read_bytes().replace(b"deep.bin", b"../d.bin"))
+    (tmp_path / "d.bin").write_bytes(b"not beside the model")
+    assert build(cache, path).unwrap_err().code is ErrorCode.PERMISSION_DENIED
 
 
 def test_force_builds_again_at_the_same_place(cache, source):

@@ -27,6 +27,18 @@ _OVERRIDABLE_SINCE = 4
 """IR version; before, each weight had to be an input too, and was a constant
 (https://github.com/onnx/onnx/blob/main/docs/IR.md#optional-inputs)."""
 
+_INSIDE: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+"""The fields of each message in which tensors are, by number, and the message that each holds."""
+
 _Field: TypeAlias = tuple[int, int | memoryview]
 
 
@@ -55,7 +67,7 @@ def read_onnx(path: Path) -> OnnxFile:
     """
     content = path.read_bytes()
     try:
-        return _model(memoryview(content), path)
+        return _model(content, path)
     except _DamageError as error:
         if looks_like_onnx(content):
             hint = "copy or export it again"
@@ -68,7 +80,25 @@ def looks_like_onnx(head: bytes) -> bool:
     return len(head) >= 2 and head[0] == 0x08 and 1 <= head[1] < 32
 
 
-def _model(view: memoryview, path: Path) -> OnnxFile:
+def _external_files(view: memoryview) -> set[str]:
+    """Return the files that the tensors of a model name, wherever they are: a loop, since graphs can nest deeply."""
+    files: set[str] = set()
+    waiting = [("model", view)]
+    while waiting:
+        kind, message = waiting.pop()
+        inside = _INSIDE[kind]
+        for number, value in _fields(message):
+            if number in inside:
+                waiting.append((inside[number], _bytes(value)))
+            elif kind == "tensor" and number == 13:
+                entry = {inner: _text(text) for inner, text in _fields(_bytes(value))}
+                if entry.get(1) == "location":
+                    files.add(entry.get(2, ""))
+    return files
+
+
+def _model(content: bytes, path: Path) -> OnnxFile:
+    view = memoryview(content)
     ir_version, opset, graph = 0, 0, None
     for number, value in _fields(view):
         if number == 1:
@@ -88,10 +118,9 @@ def _model(view: memoryview, path: Path) -> OnnxFile:
     inputs: list[memoryview] = []
     outputs: list[memoryview] = []
     weights: set[str] = set()
-    external: set[str] = set()
     for number, value in _fields(graph):
         if number == 5:
-            _weight(_bytes(value), weights, external)
+            weights.update(_text(inner) for field, inner in _fields(_bytes(value)) if field == 8)
         elif number == 11:
             inputs.append(_bytes(value))
         elif number == 12:
@@ -116,17 +145,8 @@ def _model(view: memoryview, path: Path) -> OnnxFile:
         tuple(info for info in answers if isinstance(info, TensorSpec)),
         tuple(info for info in answers if not isinstance(info, TensorSpec)),
     )
+    external = _external_files(view) if b"location" in content else set()
     return OnnxFile(ir_version, opset, signature, tuple(sorted(external)))
-
-
-def _weight(view: memoryview, weights: set[str], external: set[str]) -> None:
-    for number, value in _fields(view):
-        if number == 8:
-            weights.add(_text(value))
-        elif number == 13:
-            entry = {inner: _text(text) for inner, text in _fields(_bytes(value))}
-            if entry.get(1) == "location":
-                external.add(entry.get(2, ""))
 
 
 def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:

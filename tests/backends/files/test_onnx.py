@@ -20,7 +20,8 @@ def field(number: int, value: int | str | bytes) -> bytes:
         return bytes([number << 3, value])
     content = value.encode() if isinstance(value, str) else value
     size = len(content)
-    return bytes([number << 3 | 2, *([size] if size < 128 else [size & 127 | 128, size >> 7])]) + content
+    tag = [number << 3 | 2] if number < 16 else [(number << 3 | 2) & 127 | 128, number >> 4]
+    return bytes([*tag, *([size] if size < 128 else [size & 127 | 128, size >> 7])]) + content
 
 
 def tensor(name: str, element: int, dims: list[int | str | None] | None) -> bytes:
@@ -99,11 +100,50 @@ def test_weights_that_are_listed_as_inputs_are_optional_inputs(tmp_path):
 
 
 def test_external_files_are_named_once_and_sorted(tmp_path):
-    def weight(name: str, file: str) -> bytes:
-        return field(5, field(8, name) + field(13, field(1, "location") + field(2, file)) + field(14, 1))
+    weights = field(5, weight("a", "z.bin")) + field(5, weight("b", "a.bin")) + field(5, weight("c", "z.bin"))
+    assert read(tmp_path, model(weights + field(12, tensor("y", 1, [4])))).external_files == ("a.bin", "z.bin")
 
-    graph = weight("a", "z.bin") + weight("b", "a.bin") + weight("c", "z.bin") + field(12, tensor("y", 1, [4]))
-    assert read(tmp_path, model(graph)).external_files == ("a.bin", "z.bin")
+
+def weight(name: str, file: str) -> bytes:
+    """Return a `TensorProto` with external data."""
+    return field(8, name) + field(13, field(1, "location") + field(2, file)) + field(14, 1)
+
+
+def attribute(content: bytes) -> bytes:
+    """Return a node with one attribute."""
+    return field(1, field(5, field(1, "value") + content))
+
+
+W = weight("w", "deep.bin")
+DEEP = {
+    "constant": attribute(field(5, W)),
+    "tensors": attribute(field(10, W)),
+    "subgraph": attribute(field(6, field(5, W))),
+    "subgraphs": attribute(field(11, attribute(field(5, W)))),
+    "sparse-attribute": attribute(field(22, field(1, W))),
+    "sparse-attributes": attribute(field(23, field(2, W))),
+    "sparse-initializer": field(15, field(1, W)),
+    "sparse-indices": field(15, field(2, W)),
+}
+
+
+@pytest.mark.parametrize("graph", DEEP.values(), ids=DEEP)
+def test_external_files_of_tensors_below_the_top_level(tmp_path, graph):
+    assert read(tmp_path, model(graph + field(12, tensor("y", 1, [4])))).external_files == ("deep.bin",)
+
+
+def test_external_files_of_functions_and_of_training(tmp_path):
+    whole = model(field(12, tensor("y", 1, [4])))
+    function = field(25, field(7, field(5, field(5, W)))) + field(25, field(11, field(5, weight("v", "default.bin"))))
+    training = field(20, field(1, field(5, weight("u", "train.bin"))))
+    assert read(tmp_path, whole + function + training).external_files == ("deep.bin", "default.bin", "train.bin")
+
+
+def test_deep_nesting_is_no_recursion(tmp_path):
+    graph = field(5, W)
+    for _ in range(60):  # `field` writes sizes below 16 KiB
+        graph = attribute(field(6, graph))
+    assert read(tmp_path, model(graph + field(12, tensor("y", 1, [4])))).external_files == ("deep.bin",)
 
 
 @pytest.mark.parametrize(
