@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,13 @@ def test_a_check_says_what_it_wants_and_why_and_how_to_mend_it(one):
     assert re.fullmatch(r"[A-Z`].*[.]", one.rule.replace("\n", " "), re.DOTALL), one.rule
     assert len(one.why) > 30
     assert len(one.fix) > 20
+
+
+def test_ids_are_stable():
+    """Reports of years are compared by them: add new ones to the file, and change none that is in it."""
+    listed = Path(__file__).with_name("check_ids.txt").read_text(encoding="utf-8").split()
+    assert sorted(listed) == sorted(CHECKS)
+    assert len(set(listed)) == len(listed)
 
 
 def test_an_id_is_registered_once():
