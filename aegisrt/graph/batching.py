@@ -11,7 +11,9 @@ from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import ModelOptions
 
-_HINT = "leave `batching` out, or export the model with a batch dimension that is dynamic in every input and output"
+_HINT = (
+    "leave `batching` out, or export a model with one row in every output per row of the inputs, as many as are sent"
+)
 _TRUST = "give the model a `sample`, by which deployment checks it; or set `batching.rows: trust` if you know better"
 
 

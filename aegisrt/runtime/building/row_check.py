@@ -22,7 +22,9 @@ from aegisrt.runtime.scheduling.batch import count_rows, refuse_unbatchable
 _SIZES = (16, 32, 64, 224, 1)
 """Tried in turn for dynamic dimensions other than the batch, until the model takes the generated rows."""
 _LARGEST = (100, 1)
-"""Of generated integers, tried in turn: bytes and most vocabularies have 100, masks and kinds of tokens have 1."""
+"""Of generated integers, tried in turn: bytes and most vocabularies have 100, masks and kinds of tokens have 1.
+
+On a GPU 100 is not tried: no index is checked there, and one that is out of range may cost the process its GPU."""
 _HINT = "leave `batching` out, or export a model whose rows do not depend on each other"
 _TRUST = "give the model a `sample`; or, if its rows are independent, set `batching.rows: trust`"
 _log = logging.getLogger(__name__)
@@ -58,7 +60,8 @@ def _measured(
     """Return the mismatch, or why there could be no measuring."""
     refused: ResultError | None = None
     probe = RowProbe(backend, batching, generated=model.sample is None)
-    for rows in _sample_rows(model, signature) if model.sample else _generated(signature):
+    largest = _LARGEST if backend.device.kind == "cpu" else _LARGEST[1:]
+    for rows in _sample_rows(model, signature) if model.sample else _generated(signature, largest):
         try:
             return probe.mismatch(rows), None
         except ResultError as failure:
@@ -90,16 +93,16 @@ def _sample_rows(model: ModelOptions, signature: Signature) -> Iterator[Sequence
         yield [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(min(count, ROWS))]
 
 
-def _generated(signature: Signature) -> Iterator[Sequence[Row]]:
+def _generated(signature: Signature, largest: Sequence[int]) -> Iterator[Sequence[Row]]:
     """Yield rows of random values, in a few sizes of the dimensions that are dynamic; the same in each run."""
     shapes = [spec.shape or () for spec in signature.inputs]
     is_fixed = all(isinstance(dim, int) for shape in shapes for dim in shape[1:])
     is_whole = any(spec.dtype.numpy.kind in "iu" for spec in signature.inputs)
-    for size, largest in product(_SIZES[:1] if is_fixed else _SIZES, _LARGEST if is_whole else _LARGEST[:1]):
+    for size, most in product(_SIZES[:1] if is_fixed else _SIZES, largest if is_whole else largest[:1]):
         random = np.random.default_rng(0)
         yield [
             {
-                spec.name: _random(random, spec.dtype, shape, largest, size)
+                spec.name: _random(random, spec.dtype, shape, most, size)
                 for spec, shape in zip(signature.inputs, shapes, strict=True)
             }
             for _ in range(ROWS)
