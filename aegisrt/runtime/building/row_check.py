@@ -87,7 +87,8 @@ def _refusal(found: Mismatch, model: ModelOptions) -> ResultError:
 
 def _sample_rows(model: ModelOptions, signature: Signature) -> Iterator[Sequence[Row]]:
     assert model.sample is not None
-    inputs = read_sample(model.sample, signature).inputs
+    sample = read_sample(model.sample, signature).inputs
+    inputs = {spec.name: sample[spec.name] for spec in signature.required if spec.name in sample}
     count = count_rows(inputs)
     if count:
         yield [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(min(count, ROWS))]
@@ -95,15 +96,15 @@ def _sample_rows(model: ModelOptions, signature: Signature) -> Iterator[Sequence
 
 def _generated(signature: Signature, largest: Sequence[int]) -> Iterator[Sequence[Row]]:
     """Yield rows of random values, in a few sizes of the dimensions that are dynamic; the same in each run."""
-    shapes = [spec.shape or () for spec in signature.inputs]
+    shapes = [spec.shape or () for spec in signature.required]
     is_fixed = all(isinstance(dim, int) for shape in shapes for dim in shape[1:])
-    is_whole = any(spec.dtype.numpy.kind in "iu" for spec in signature.inputs)
+    is_whole = any(spec.dtype.numpy.kind in "iu" for spec in signature.required)
     for size, most in product(_SIZES[:1] if is_fixed else _SIZES, largest if is_whole else largest[:1]):
         random = np.random.default_rng(0)
         yield [
             {
                 spec.name: _random(random, spec.dtype, shape, most, size)
-                for spec, shape in zip(signature.inputs, shapes, strict=True)
+                for spec, shape in zip(signature.required, shapes, strict=True)
             }
             for _ in range(ROWS)
         ]

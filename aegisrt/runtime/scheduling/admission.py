@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
@@ -21,6 +22,10 @@ class Admission:
         self._batching = options.batching
         self.timeout_ms = options.queue.default_timeout_ms
         """The time limit of a request that has none of its own; None if it may take any time."""
+        signature = backend.signature
+        self._optional = (
+            frozenset(spec.name for spec in signature.inputs if spec.optional) if signature else frozenset()
+        )
         self._is_plain = self._batching is None and self.timeout_ms is None
 
     def is_trivial(self, request: ExecutionRequest) -> bool:
@@ -36,10 +41,20 @@ class Admission:
             pending.deadline_ns = deadline_ns(timeout_ms, pending.entered_ns)
         if self._batching is not None:
             inputs = self._backend.check(request).unwrap()
-            rows = equal_rows(inputs)
+            rows = equal_rows(self._with_rows(inputs))
             refuse_oversized(rows, self._batching)
-            pending.rows, pending.inputs = rows, inputs
-            pending.key = batch_key(inputs, request)
+            pending.rows = rows
+            if self._optional.isdisjoint(inputs):
+                pending.inputs, pending.key = inputs, batch_key(inputs, request)
+            else:
+                # An optional input stands for a weight: it has no rows to join, and may differ between requests.
+                pending.key = object()
+
+    def _with_rows(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the inputs without optional ones."""
+        if not self._optional:
+            return inputs
+        return {name: value for name, value in inputs.items() if name not in self._optional}
 
     def check_rows(self, request: ExecutionRequest) -> int:
         """Return the rows of a request, raise the errors of `prepare` about them; 1 without batching.
@@ -49,10 +64,10 @@ class Admission:
         if self._batching is None:
             return 1
         try:
-            rows = count_rows(request.inputs)
+            rows = count_rows(self._with_rows(request.inputs))
         except (AttributeError, TypeError):
             rows = None
         if rows is None:
-            rows = equal_rows(self._backend.check(request).unwrap())
+            rows = equal_rows(self._with_rows(self._backend.check(request).unwrap()))
         refuse_oversized(rows, self._batching)
         return rows

@@ -61,8 +61,8 @@ def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashabl
 
 
 def is_joinable(batch: Sequence[Pending]) -> bool:
-    """Return whether all inputs are arrays on the host; others, such as those on a GPU, are not joined."""
-    return all(all(_on_host(pending.inputs or {})) for pending in batch)
+    """Return whether all inputs are arrays on the host, with rows; others, such as those on a GPU, are not joined."""
+    return all(pending.inputs is not None and all(_on_host(pending.inputs)) for pending in batch)
 
 
 def _on_host(tensors: Mapping[str, Any]) -> Iterator[bool]:

@@ -296,3 +296,27 @@ def test_free_instances_take_one_batch_each(rows, instances, most):
     for _ in range(instances):
         taken += len(waiting.take(0, closed=True)[0]) if waiting.size else 0
     assert counted == taken
+
+
+@pytest.mark.parametrize("shape", [["k"], [], [1], ["n", 2]])
+def test_a_request_that_gives_an_optional_input_is_run_alone(tmp_path, shape):
+    """An optional input is a weight: joined, it would be another's, or of another shape."""
+    tensor = {"dtype": "FP32", "shape": ["n", 2]}
+    inputs = [{"name": "x", **tensor}, {"name": "gain", "dtype": "FP32", "shape": shape, "optional": True}]
+    outputs = [{"name": "y", **tensor, "operation": {"kind": "digest"}}]
+    path = tmp_path / "m.mock.json"
+    path.write_text(json.dumps({"format": "aegisrt-mock/v1", "inputs": inputs, "outputs": outputs}))
+    batching = {"max_batch_size": 8, "max_queue_delay_us": 100_000}
+    graph = build_graph(manifest({"m": {"path": path, "batching": batching}}))
+    with ExecutionContext(graph, build_backends(graph, NoOrigins()).unwrap()) as context:
+        assert context.graph.models[0].batching == "on"
+        gain = np.ones([1 if isinstance(dim, str) else dim for dim in shape], np.float32)
+        given = [{"x": np.full((1, 2), value, np.float32), "gain": gain * value} for value in (1, 2)]
+        given += [{"x": np.full((rows, 2), rows, np.float32)} for rows in (1, 2)]
+        futures = [context.submit(ExecutionRequest(inputs=one)) for one in given]
+        for one, result in zip(given, results(futures), strict=True):
+            request_ = ExecutionRequest(inputs=one)
+            alone = context.backend("m").execute(request_).unwrap().outputs["y"]
+            np.testing.assert_array_equal(result.outputs["y"], alone)
+            np.testing.assert_array_equal(context.execute(request_).unwrap().outputs["y"], alone)
+        assert [result.metadata.get("batch_size") for result in results(futures)] == [None, None, 3, 3]
