@@ -13,7 +13,7 @@ import pytest
 import aegisrt.conformance
 from aegisrt.conformance.catalogue import all_checks
 from aegisrt.conformance.report import Status
-from tests.conformance.defects import all_defects, sound
+from tests.conformance.defects import all_defects, optional_inputs, sound
 
 DEFECTS = all_defects()
 FAST = {"cycles": 4, "calls": 10, "race_ms": 100.0, "time_limit_s": 20.0}
@@ -76,6 +76,7 @@ def test_the_issue_asks_for_sixty():
         (sound.SoundBackend, "cpu", "*"),
         (sound.WithoutExternalData, "cpu", ["capabilities.*", "model-files.*"]),
         (sound.Modest, "cpu", ["lifecycle.*", "signature.*", "inputs.*", "outputs.*", "capabilities.*"]),
+        (optional_inputs.CompilesDefaultsIn, "cpu", ["inputs.*", "signature.*"]),
         (sound.NoEmptyBatch, "cpu", ["capabilities.*", "shapes.*"]),
         (sound.OnGpu, "cuda", ["lifecycle.*", "memory.device-cycles"]),
         pytest.param(sound.WithBf16, "cpu", ["dtypes.*", "numerics.*"], marks=pytest.mark.engine("onnx")),

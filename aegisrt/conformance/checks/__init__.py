@@ -5,6 +5,7 @@ from aegisrt.conformance.checks import (  # noqa: F401
     lifecycle,
     signature,
     inputs,
+    optional_inputs,
     outputs,
     dtypes,
     shapes,

@@ -49,6 +49,15 @@ class AddReference:
 
 
 @dataclass(frozen=True, slots=True)
+class DefaultedAddReference:
+    """The output is the sum of an input and an optional one, which is `default` everywhere if it is left out."""
+
+    input: str
+    optional: str
+    default: float
+
+
+@dataclass(frozen=True, slots=True)
 class PowerReference:
     """The output is the input, multiplied `SLOW_STEPS` times by itself: long to compute, small to store."""
 
@@ -65,7 +74,9 @@ class ConvNetReference:
 _BELOW = {1: 100, 2: 100, 4: 1 << 28, 8: 1 << 60}
 """By size in bytes: a bound of integers that overflow in no affine model, beyond what a float of that size holds."""
 
-Operation: TypeAlias = IdentityReference | AffineReference | AddReference | PowerReference | ConvNetReference
+Operation: TypeAlias = (
+    IdentityReference | AffineReference | AddReference | DefaultedAddReference | PowerReference | ConvNetReference
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +106,13 @@ class Reference:
         return any(spec.shape == () for spec in self._specs())
 
     def inputs(self, seed: int = 0, /, **dims: int) -> dict[str, Array]:
-        """Return inputs from a seed; a dynamic dimension has the size given by its name, or 2."""
+        """Return the required inputs from a seed; a dynamic dimension has the size given by its name, or 2."""
         random = np.random.default_rng([seed, crc32(self.name.encode())])
         if any(isinstance(operation, PowerReference) for operation in self.operations.values()):
             return {spec.name: _own_inverse(random, spec) for spec in self.signature.inputs}
         return {
             spec.name: _values(random, spec.dtype, tuple(_size(dim, dims) for dim in spec.shape or ()))
-            for spec in self.signature.inputs
+            for spec in self.signature.required
         }
 
     def goldens(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -138,6 +149,8 @@ def _compute(operation: Operation, inputs: dict[str, Array]) -> Array:
             return np.asarray(wide * wide.dtype.type(scale) + wide.dtype.type(offset))
         case AddReference(left, right):
             return np.asarray(_wide(inputs[left]) + _wide(inputs[right]))
+        case DefaultedAddReference(name, optional, default):
+            return np.asarray(_wide(inputs[name]) + (_wide(inputs[optional]) if optional in inputs else default))
         case ConvNetReference(name):
             return conv_net(_wide(inputs[name]))
 
@@ -200,6 +213,11 @@ def _table() -> Iterator[Reference]:
         "pair",
         Signature((_spec("b", fp32, "n"), _spec("a", fp32, "n")), (_spec("sum", fp32, "n"),)),
         {"sum": AddReference("b", "a")},
+    )
+    yield Reference(
+        "default",
+        Signature((_spec("x", fp32, 2, 3), TensorSpec("offset", fp32, (2, 3), True)), (_spec("y", fp32, 2, 3),)),
+        {"y": DefaultedAddReference("x", "offset", 1.5)},
     )
     yield Reference(
         "multi-io",

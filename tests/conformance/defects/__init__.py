@@ -11,6 +11,7 @@ SUBJECTS = (
     "forks",
     "signature",
     "inputs",
+    "optional_inputs",
     "outputs",
     "dtypes",
     "shapes",

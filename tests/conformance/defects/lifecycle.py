@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from types import MappingProxyType
 
-from aegisrt.backends.mock import MockBackend, _Slot
+from aegisrt.backends.mock import MockBackend, _MockSlot
 from aegisrt.core.result import Err, Error, ErrorCode, Ok
 from tests.conformance.defects.defect import defect
 from tests.conformance.defects.seams import Answering
@@ -229,7 +229,7 @@ class KeepsTheModelInTheClass(MockBackend):
         return engine
 
     def _execute(self, slot, inputs, outputs):
-        return super()._execute(_Slot(self.current), inputs, outputs)
+        return super()._execute(_MockSlot(self.current), inputs, outputs)
 
 
 @defect("lifecycle.two-backends-are-independent", "after another backend was unloaded: wanted Ok, got INTERNAL")

@@ -20,6 +20,7 @@ from aegisrt.conformance.references.models import (
     AddReference,
     AffineReference,
     ConvNetReference,
+    DefaultedAddReference,
     IdentityReference,
     PowerReference,
 )
@@ -95,6 +96,10 @@ def _nodes(helper, operation, output, reference):
             return [helper.make_node("Identity", [name], [output])], {}
         case AddReference(left, right):
             return [helper.make_node("Add", [left, right], [output])], {}
+        case DefaultedAddReference(name, optional, default):
+            spec = next(spec for spec in reference.signature.inputs if spec.name == optional)
+            value = np.full(spec.shape, default, spec.dtype.numpy)
+            return [helper.make_node("Add", [name, optional], [output])], {optional: value}
         case AffineReference(name, scale, offset):
             dtype = next(spec.dtype for spec in reference.signature.outputs if spec.name == output).numpy
             constants = {f"{output}_scale": np.asarray(scale, dtype), f"{output}_offset": np.asarray(offset, dtype)}
@@ -127,7 +132,7 @@ def _nodes(helper, operation, output, reference):
 def _mock(reference):
     """Return the mock's JSON, or None where its operations do not express the model."""
     if reference.external or any(
-        isinstance(operation, ConvNetReference) for operation in reference.operations.values()
+        isinstance(operation, ConvNetReference | DefaultedAddReference) for operation in reference.operations.values()
     ):
         return None
     slow = any(isinstance(operation, PowerReference) for operation in reference.operations.values())
