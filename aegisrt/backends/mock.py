@@ -99,6 +99,8 @@ class MockModel(StrictModel):
     """Milliseconds that each call takes, in addition to those of the options."""
     inputs: tuple[MockTensor, ...]
     outputs: Annotated[tuple[MockOutput, ...], Field(min_length=1)]
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """The model's own metadata, such as class names."""
 
 
 class _MockSlot:
@@ -137,6 +139,9 @@ class MockBackend(RuntimeBackend[MockOptions, MockModel, _MockSlot]):
 
     def _signature(self, engine: MockModel) -> Signature:
         return Signature(tuple(i.spec() for i in engine.inputs), tuple(o.spec() for o in engine.outputs))
+
+    def _model_metadata(self, engine: MockModel) -> dict[str, str]:
+        return engine.metadata
 
     def _open(self, engine: MockModel, stream: Any) -> _MockSlot:
         return _MockSlot(engine)
@@ -190,7 +195,8 @@ def _from_onnx(path: Path) -> MockModel:
     if other:
         message = f"{path} is {other}, not a mock model or an ONNX model"
         raise fail(ErrorCode.INVALID_ARGUMENT, message)
-    signature = read_onnx(path).signature
+    file = read_onnx(path)
+    signature = file.signature
     for spec in (*signature.required, *signature.outputs):
         if spec.dtype not in MockBackend.capabilities.dtypes:
             raise fail(
@@ -202,6 +208,7 @@ def _from_onnx(path: Path) -> MockModel:
         outputs=tuple(
             MockOutput.model_construct(**_fields(spec), operation=Digest(kind="digest")) for spec in signature.outputs
         ),
+        metadata=file.metadata,
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from aegisrt.core.priority import Priority
 from aegisrt.core.timing import StepTimes
 
+MODEL_METADATA = "model_metadata"
+"""A request's parameter, and the key of its answer in the result's metadata."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ExecutionRequest:
@@ -25,6 +28,7 @@ class ExecutionRequest:
     id: str | None = None
     priority: Priority = "normal"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    """`model_metadata: True` puts the model's own metadata into the result's `metadata`."""
 
 
 @dataclass(slots=True)

@@ -37,6 +37,9 @@ class Node:
     batching: str | None = None
     """Of a model with batching options: `checked at deploy` or `trusted`; once it is loaded, `on`, or `off` and why."""
 
+    model_metadata: dict[str, str] | None = None
+    """The model's own metadata, such as class names: of a loaded model, or read from the header of an ONNX file."""
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as `aegisrt graph --json` prints them."""
         return asdict(self)
@@ -72,6 +75,14 @@ class Graph:
             replace(node, metadata=metadata.get(node.name), batching=states.get(node.name, node.batching))
             if node.kind == "model"
             else node
+            for node in self.nodes
+        )
+        return replace(self, nodes=nodes)
+
+    def described(self, metadata: Mapping[str, dict[str, str] | None]) -> Graph:
+        """Return this graph with the models' own metadata, by model name."""
+        nodes = tuple(
+            replace(node, model_metadata=metadata.get(node.name)) if node.kind == "model" else node
             for node in self.nodes
         )
         return replace(self, nodes=nodes)

@@ -44,10 +44,11 @@ class ExecutionContext:
 
     @property
     def graph(self) -> Graph:
-        """What runs where; each model's node has its engine's metadata and the state of its batching."""
+        """What runs where; each model's node has its own and its engine's metadata, and the state of its batching."""
         served = self._served.items()
         metadata = {name: model.backend.metadata for name, model in served}
-        return self._graph.loaded(metadata, {name: model.batching for name, model in served})
+        described = self._graph.described({name: model.backend.model_metadata for name, model in served})
+        return described.loaded(metadata, {name: model.batching for name, model in served})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -58,6 +59,11 @@ class ExecutionContext:
         """Return the inputs and outputs of a model; None if it is unknown or unloaded."""
         served = self._served.get(model)
         return served.backend.signature if served else None
+
+    def metadata(self, model: str) -> dict[str, str] | None:
+        """Return a model's own metadata, such as class names, by key; None if the model is unknown or unloaded."""
+        served = self._served.get(model)
+        return served.backend.model_metadata if served else None
 
     def backend(self, model: str) -> RuntimeBackend[Any]:
         """Return the loaded backend of a model, to measure or inspect it; raise KeyError if the model is unknown."""

@@ -60,6 +60,14 @@ class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
         """Return the `metadata` of every result of the loaded model."""
         return {}
 
+    def _model_metadata(self, engine: EngineT) -> dict[str, str]:
+        """Return what the model's author wrote into the file, such as class names: texts by key.
+
+        Of an ONNX model: its custom metadata (`metadata_props`), and `producer_name`, `domain`, `doc_string` and
+        `model_version` if they are set.
+        """
+        return {}
+
     def _device_view(self, engine: EngineT) -> DeviceView | None:
         """Return a function that recognizes inputs on the engine's own device, or None if there are none.
 

@@ -89,6 +89,12 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         loaded = self._loaded
         return loaded.metadata.copy() if loaded else None
 
+    @property
+    def model_metadata(self) -> dict[str, str] | None:
+        """The loaded model's own metadata, such as class names: texts by key; None if nothing is loaded."""
+        loaded = self._loaded
+        return loaded.model_metadata.copy() if loaded else None
+
     def load(self, path: str | os.PathLike[str]) -> Result[None]:
         """Load the model at `path`; when this returns Ok, it is ready to serve.
 
@@ -137,7 +143,8 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             view = self._device_view(engine)
             turns = turns_of(self.stream) if self.device.kind == "cpu" else None
             files.refuse_change("loaded")
-            return Loaded(engine, signature, slots, self._metadata(engine), self.capabilities, files, view, turns)
+            metadata, own = self._metadata(engine), self._model_metadata(engine)
+            return Loaded(engine, signature, slots, metadata, self.capabilities, files, own, view, turns)
         except BaseException:
             self._release(engine, slots)
             raise

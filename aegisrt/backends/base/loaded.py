@@ -31,6 +31,7 @@ class Loaded(Generic[EngineT, SlotT]):
     capabilities: Capabilities
     files: Snapshot
     """What it was loaded from."""
+    model_metadata: dict[str, str] = field(default_factory=dict)
     device_view: DeviceView | None = None
     """Recognizes inputs on the engine's own device."""
     turns: Turns | None = None

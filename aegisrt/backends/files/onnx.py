@@ -38,6 +38,8 @@ _INSIDE: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 """The fields of each message in which tensors are, by number, and the message that each holds."""
+_DESCRIPTION = {2: "producer_name", 4: "domain", 6: "doc_string"}
+"""Fields of `ModelProto` by number."""
 
 _Field: TypeAlias = tuple[int, int | memoryview]
 
@@ -52,6 +54,8 @@ class OnnxFile:
     signature: Signature
     external_files: tuple[str, ...]
     """Files with weights, relative to the model's folder, sorted."""
+    metadata: dict[str, str]
+    """The model's own metadata, as `Hooks._model_metadata` describes it."""
 
 
 class _DamageError(Exception):
@@ -125,28 +129,44 @@ def _model(content: bytes, path: Path) -> OnnxFile:
             inputs.append(_bytes(value))
         elif number == 12:
             outputs.append(_bytes(value))
-    declared = list(map(_value_info, inputs))
-    takes = [info for info in declared if _name(info) not in weights]
     answers = [_value_info(item) for item in outputs]
-    for info in takes:
-        if not isinstance(info, TensorSpec):
-            message = f"input `{info[0]}` of {path} is {info[1]}, and only tensors are served"
-            raise fail(ErrorCode.UNIMPLEMENTED, message, "export the model so that it takes tensors of common dtypes")
-    defaults = weights if ir_version >= _OVERRIDABLE_SINCE else ()
     signature = Signature(
-        (
-            *(info for info in takes if isinstance(info, TensorSpec)),
-            *(
-                replace(info, optional=True)
-                for info in declared
-                if isinstance(info, TensorSpec) and info.name in defaults
-            ),
-        ),
+        _inputs(list(map(_value_info, inputs)), weights, path, has_defaults=ir_version >= _OVERRIDABLE_SINCE),
         tuple(info for info in answers if isinstance(info, TensorSpec)),
         tuple(info for info in answers if not isinstance(info, TensorSpec)),
     )
     external = _external_files(view) if b"location" in content else set()
-    return OnnxFile(ir_version, opset, signature, tuple(sorted(external)))
+    return OnnxFile(ir_version, opset, signature, tuple(sorted(external)), _metadata(view))
+
+
+def _inputs(
+    declared: list[TensorSpec | tuple[str, str]], weights: set[str], path: Path, *, has_defaults: bool
+) -> tuple[TensorSpec, ...]:
+    """Return the inputs; last those whose default value is a weight of the same name."""
+    required, optional = [], []
+    for info in declared:
+        if _name(info) in weights:
+            if has_defaults and isinstance(info, TensorSpec):
+                optional.append(replace(info, optional=True))
+            continue
+        if not isinstance(info, TensorSpec):
+            message = f"input `{info[0]}` of {path} is {info[1]}, and only tensors are served"
+            raise fail(ErrorCode.UNIMPLEMENTED, message, "export the model so that it takes tensors of common dtypes")
+        required.append(info)
+    return (*required, *optional)
+
+
+def _metadata(view: memoryview) -> dict[str, str]:
+    found, custom = {}, {}
+    for number, value in _fields(view):
+        if number in _DESCRIPTION:
+            found[_DESCRIPTION[number]] = _text(value)
+        elif number == 5 and _int(value):
+            found["model_version"] = str(_int(value))
+        elif number == 14:
+            entry = {inner: _text(text) for inner, text in _fields(_bytes(value))}
+            custom[entry.get(1, "")] = entry.get(2, "")
+    return {**{key: text for key, text in found.items() if text}, **custom}
 
 
 def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:

@@ -114,6 +114,9 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
     def _metadata(self, engine: _IsolatedModel) -> dict[str, Any]:
         return engine.ready.metadata
 
+    def _model_metadata(self, engine: _IsolatedModel) -> dict[str, str]:
+        return engine.ready.model_metadata
+
     def _open(self, engine: _IsolatedModel, stream: Any) -> _Seat:
         process, engine.first = engine.first or _started(engine.job), None
         seat = _Seat(engine, process)

@@ -51,6 +51,7 @@ class ReadyMessage:
 
     signature: Signature
     metadata: dict[str, Any]
+    model_metadata: dict[str, str]
     memory_bytes: int | None
     deployed: DeployedFiles
 
@@ -98,7 +99,7 @@ def _loaded(backend: RuntimeBackend[Any], job: Job) -> Result[ReadyMessage]:
         return Err(failure.error)
     memory = backend.memory()
     used = memory.value if isinstance(memory, Ok) else None
-    return Ok(ReadyMessage(loaded.signature, loaded.metadata, used, deployed))
+    return Ok(ReadyMessage(loaded.signature, loaded.metadata, loaded.model_metadata, used, deployed))
 
 
 def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> Result[Layout]:

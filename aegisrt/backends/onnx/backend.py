@@ -17,7 +17,7 @@ from aegisrt.backends.onnx.cuda_slot import OrtCudaSlot
 from aegisrt.backends.onnx.errors import execute_error, is_from_engine, load_error
 from aegisrt.backends.onnx.options import ONNXOptions, session_options
 from aegisrt.backends.onnx.providers import CPU, CUDA, Chosen, choose, refuse_fallback
-from aegisrt.backends.onnx.signature import check_free_dimensions, session_signature
+from aegisrt.backends.onnx.signature import check_free_dimensions, session_metadata, session_signature
 from aegisrt.backends.onnx.tensors import Conversion
 from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
 from aegisrt.core.capabilities import Capabilities
@@ -169,6 +169,9 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
 
     def _metadata(self, engine: _LoadedSessions) -> dict[str, Any]:
         return engine.metadata
+
+    def _model_metadata(self, engine: _LoadedSessions) -> dict[str, str]:
+        return session_metadata(engine.session)
 
     def _device_view(self, engine: _LoadedSessions) -> DeviceView | None:
         return arrays_on(self.device.ordinal) if engine.bound else None

@@ -1,4 +1,4 @@
-"""The signature of an open ONNX Runtime session."""
+"""The signature and the model's metadata of an open ONNX Runtime session."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ def session_signature(session: Any, path: Path) -> Signature:
         reason, hint = unserved(kind)
         raise fail(ErrorCode.UNIMPLEMENTED, f"no output of {path} can be served: `{name}` is {reason}", hint)
     return Signature(tuple(inputs), tuple(outputs), tuple(omitted))
+
+
+def session_metadata(session: Any) -> dict[str, str]:
+    """Return the model's own metadata, as `read_onnx` returns it."""
+    meta = session.get_modelmeta()
+    version = str(meta.version) if meta.version else ""
+    texts = {"producer_name": meta.producer_name, "domain": meta.domain, "doc_string": meta.description}
+    described = {**texts, "model_version": version}
+    return {**{key: text for key, text in described.items() if text}, **meta.custom_metadata_map}
 
 
 def check_free_dimensions(names: dict[str, int], path: Path) -> None:

@@ -26,6 +26,7 @@ from aegisrt.backends.tensorrt.run.slot import TensorRTSlot
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement
 from aegisrt.core.options import BackendOptions
+from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sidecar
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
@@ -110,6 +111,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
             loaded.close()
             raise
         loaded.metadata = {"engine": trt.display_name, "built_with": header.display_name}
+        loaded.model_metadata = sidecar.metadata.get(MODEL_METADATA, {}) if sidecar is not None else {}
         narrowed = loaded.narrowed()
         if narrowed:
             loaded.metadata["narrowed"] = narrowed
@@ -142,6 +144,9 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
     def _metadata(self, engine: LoadedEngine) -> dict[str, Any]:
         return engine.metadata
 
+    def _model_metadata(self, engine: LoadedEngine) -> dict[str, str]:
+        return engine.model_metadata
+
     def _device_view(self, engine: LoadedEngine) -> DeviceView:
         return arrays_on(self.device.ordinal)
 
@@ -170,7 +175,8 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
 
     def _build(self, source: Path, target: Path) -> None:
         recipe = self._recipe()
-        signature = read_onnx(source).signature.with_defaults_fixed()
+        file = read_onnx(source)
+        signature = file.signature.with_defaults_fixed()
         refuse_undeclared_model(self.capabilities, signature)
         # Described before the build: a model that changes meanwhile must not pass for the one that was built.
         described = source_of(source)
@@ -184,6 +190,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
             progress=self._progress,
         )
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        metadata = {**metadata, MODEL_METADATA: file.metadata}
         built = Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now)
         write_sidecar(target, built)
 

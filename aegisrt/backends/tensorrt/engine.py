@@ -69,6 +69,7 @@ class LoadedEngine:
         self.profiles: list[dict[str, InputRange]] = []
         self.signature = Signature((), ())
         self.metadata: dict[str, Any] = {}
+        self.model_metadata: dict[str, str] = {}
 
     def close(self) -> None:
         """Destroy the engine, then the runtime; every execution context must have been destroyed."""

@@ -26,6 +26,7 @@ from aegisrt.backends.tvm.target import check_runs_here, target_of
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
+from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.result import Error, ErrorCode, fail
 from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature, TensorSpec
@@ -87,6 +88,7 @@ class TVMBackend(RuntimeBackend[TVMOptions, TVMLibrary, TVMSlot]):
             [Bounds(**bound) for bound in described.get("bounds", ())],
             self._threads(),
             self._library_metadata(tuned=described.get("tuned", False)),
+            described.get(MODEL_METADATA, {}),
         )
 
     def _foreign(self, path: Path) -> TVMLibrary:
@@ -130,6 +132,9 @@ class TVMBackend(RuntimeBackend[TVMOptions, TVMLibrary, TVMSlot]):
 
     def _metadata(self, engine: TVMLibrary) -> dict[str, Any]:
         return engine.metadata
+
+    def _model_metadata(self, engine: TVMLibrary) -> dict[str, str]:
+        return engine.model_metadata
 
     def _open(self, engine: TVMLibrary, stream: Any) -> TVMSlot:
         if self.device.kind == "cuda":

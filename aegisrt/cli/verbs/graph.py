@@ -24,12 +24,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(parser, argv)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve, run
+    from aegisrt.graph.headers import with_headers
     from aegisrt.graph.render import to_mermaid, to_text
 
     resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     graph = resolved.value.graph
+    if arguments.format == "json" and not arguments.load:
+        graph = with_headers(graph)
     if arguments.load:
         from aegisrt.cli.render import status
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.core.request import ExecutionRequest, ExecutionResult
+from aegisrt.core.request import MODEL_METADATA, ExecutionRequest, ExecutionResult
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.manifest.queueing import BatchingOptions
@@ -57,7 +57,8 @@ def refuse_oversized(rows: int, options: BatchingOptions) -> None:
 def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashable:
     """Return a key that is equal for requests that may share a batch."""
     shapes = tuple(value.shape[1:] for value in inputs.values())
-    return tuple(inputs), shapes, None if request.outputs is None else tuple(request.outputs)
+    outputs = None if request.outputs is None else tuple(request.outputs)
+    return tuple(inputs), shapes, outputs, bool(request.parameters and request.parameters.get(MODEL_METADATA))
 
 
 def is_joinable(batch: Sequence[Pending]) -> bool:
@@ -78,7 +79,8 @@ def joined(batch: Sequence[Pending], options: BatchingOptions) -> tuple[Executio
     for name in parts[0]:
         whole = np.concatenate([part[name] for part in parts])
         inputs[name] = np.concatenate([whole, np.repeat(whole[-1:], padding, axis=0)]) if padding else whole
-    return ExecutionRequest(inputs=inputs, outputs=batch[0].request.outputs), rows + padding
+    first = batch[0].request
+    return ExecutionRequest(inputs=inputs, outputs=first.outputs, parameters=first.parameters), rows + padding
 
 
 def _padding(rows: int, options: BatchingOptions) -> int:

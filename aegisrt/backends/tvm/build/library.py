@@ -15,6 +15,7 @@ from aegisrt.backends.files.source import source_of
 from aegisrt.backends.process.job import Limits, run_child
 from aegisrt.backends.tvm.options import TVMOptions
 from aegisrt.core.capabilities import Capabilities
+from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.sidecar import Sidecar, write_sidecar
 from aegisrt.core.tensor import Signature, TensorSpec
 
@@ -31,7 +32,8 @@ def build_library(
     progress: Callable[[str], None] | None,
 ) -> None:
     """Write the library to `target`, and its sidecar, log and tuning records beside it."""
-    signature = _with_sizes(read_onnx(source).signature.with_defaults_fixed(), options.free_dimensions)
+    file = read_onnx(source)
+    signature = _with_sizes(file.signature.with_defaults_fixed(), options.free_dimensions)
     refuse_undeclared_model(capabilities, signature)
     described = source_of(source)
     log = target.with_name(f"{target.name}.log")
@@ -50,7 +52,8 @@ def build_library(
         answer = run_child(_COMPILER, job, Path(folder), limits=_limits(options), log=log, progress=progress)
         library.replace(target)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_sidecar(target, Sidecar(source=described, recipe=recipe, signature=signature, metadata=answer, created=now))
+    metadata = {**answer, MODEL_METADATA: file.metadata}
+    write_sidecar(target, Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now))
 
 
 def _limits(options: TVMOptions) -> Limits:

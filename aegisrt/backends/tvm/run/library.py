@@ -92,6 +92,7 @@ class TVMLibrary:
     """The ranges of inputs that are indices."""
     threads: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    model_metadata: dict[str, str] = field(default_factory=dict)
 
 
 class TVMSlot(ABC):
