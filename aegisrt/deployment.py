@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aegisrt.backends.registry import options_by_kind
+from aegisrt.backends.registry import entries, options_by_kind
 from aegisrt.core.diagnostic import Diagnostic
-from aegisrt.core.result import Err, Ok, Result
+from aegisrt.core.result import Err, Error, Ok, Result
+from aegisrt.core.suggest import quoted
 from aegisrt.core.system_error import is_exhausted, system_error
 from aegisrt.graph.build import build_graph
 from aegisrt.graph.check import check_graph
@@ -100,12 +101,27 @@ def _resolve(
     composition = composed.value
     valid = validate(composition, kinds.value)
     if isinstance(valid, Err):
-        return valid
+        return Err(_with_refusals(valid.error))
     graph = build_graph(valid.value)
     diagnostics = check_graph(graph, composition.origins)
     if any(item.severity == "error" for item in diagnostics):
         return Err(manifest_error(diagnostics, composition.name))
     return Ok(Resolved(valid.value, graph, composition.origins, composition, diagnostics))
+
+
+def _with_refusals(error: Error) -> Error:
+    """Return a manifest's error; an unknown kind that an installed package declares wrongly gets that as its hint."""
+    refused = [entry for entry in entries().unwrap().values() if not entry.is_name and entry.problem is not None]
+    diagnostics = error.diagnostics
+    for entry in refused:
+        diagnostics = tuple(
+            replace(one, hint=f"{entry.problem.message}; {entry.problem.hint}", label=None)
+            if entry.problem and one.id == "unknown-kind" and quoted(entry.kind) in one.message
+            else one
+            for one in diagnostics
+        )
+    hint = diagnostics[0].hint if diagnostics != error.diagnostics else error.hint
+    return replace(error, diagnostics=diagnostics, hint=hint)
 
 
 def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[ExecutionContext]:

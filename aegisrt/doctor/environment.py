@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aegisrt.artifacts.location import cache_root, check_root
+from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.core.optional import Requirement, require
@@ -135,8 +136,8 @@ def _broken() -> tuple[dict[str, str], dict[str, str]]:
     known, broken, repairs = entries(), {}, {}
     for kind in known.value if isinstance(known, Ok) else ():
         found = backend_class(kind)
-        if isinstance(found, Ok) and found.value.availability().available:
-            state = found.value.availability(probe=True)
+        if isinstance(found, Ok) and availability_of(found.value).available:
+            state = availability_of(found.value, probe=True)
             if not state.available:
                 broken[kind] = (state.reason or "the reason is not known").rpartition("does not import: ")[2]
                 if state.install:

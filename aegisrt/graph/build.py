@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.options import BackendOptions, StrictModel
 from aegisrt.core.result import Err
@@ -87,9 +88,10 @@ def _state(model: ModelOptions, options: BackendOptions, device: str) -> tuple[S
     if isinstance(found, Err):
         return "not_installed", str(found.error)
     backend = found.value
-    availability = backend.availability()
+    availability = availability_of(backend)
     if not availability.available:
-        return "not_installed", f"{availability.reason}; run: {availability.install}"
+        run = f"; run: {availability.install}" if availability.install else ""
+        return "not_installed", f"{availability.reason}{run}"
     if device not in backend.capabilities.devices:
         able = ", ".join(backend.capabilities.devices)
         return "unsupported", f"backend kind `{kind}` runs on {able}, not on `{device}`"

@@ -25,6 +25,17 @@ class Availability:
     install: str | None = None
 
 
+def availability_of(backend: type[Description[Any]], *, probe: bool = False) -> Availability:
+    """Return a backend's availability, also if its `availability` is broken: then it is not available, and why."""
+    try:
+        state = backend.availability(probe=probe)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a third party's method may raise anything)
+        return Availability(False, None, f"`availability()` of the backend raises {type(error).__name__}: {error}")
+    if isinstance(state, Availability):
+        return state
+    return Availability(False, None, f"`availability()` of the backend returns {state!r}, not an Availability")
+
+
 class Description(Generic[OptionsT]):
     """The class attributes that an engine's file sets, and the class methods."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.files.snapshot import DeployedFiles
 from aegisrt.backends.isolation.arena import Arena, Layout
 from aegisrt.core.options import BackendOptions
@@ -74,7 +75,7 @@ def main() -> None:
     try:
         job = connection.recv()
         backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
-        backend.availability(probe=True)
+        availability_of(job.backend, probe=True)  # imports the engine
         connection.recv()
         connection.send(_loaded(backend, job))
         while True:

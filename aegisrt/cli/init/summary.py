@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
+from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.base.unserved import unserved
 from aegisrt.cli.init.inputs import fill_name
 from aegisrt.cli.init.manifest import Start
@@ -28,7 +29,7 @@ def print_summary(
 
 
 def _document(start: Start, backend: type[RuntimeBackend[Any]]) -> dict[str, Any]:
-    state = backend.availability()
+    state = availability_of(backend)
     return {
         "ok": True,
         "manifest": str(start.target),
@@ -58,9 +59,10 @@ def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | Non
     for name, kind in start.signature.omitted:
         reason, hint = unserved(kind)
         print(f"\nomitted from the answers: `{name}` is {reason}\n    {hint}")
-    state = backend.availability()
+    state = availability_of(backend)
     if not state.available:
-        print(f"\nit cannot run here yet: {state.reason}\n    {state.install}")
+        install = f"\n    {state.install}" if state.install else ""
+        print(f"\nit cannot run here yet: {state.reason}{install}")
     print(f"\nnext: {_next(start)}")
 
 

@@ -13,11 +13,11 @@ DESCRIPTION = """List every known backend kind: available, or the reason and the
     aegisrt backends
     aegisrt backends --json
 
-exit codes: 0 success, 1 the registry is broken (two distributions claim one kind)."""
+exit codes: 0 success, 1 the installed packages cannot be read."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Return 0, or 1 if the registry is broken."""
+    """Return 0, or 1 if the installed packages cannot be read."""
     arguments = parse(verb_parser("backends", DESCRIPTION, takes=""), argv)
     from aegisrt.backends.registry import entries
     from aegisrt.core.result import Err
@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _row(kind: str) -> dict[str, Any]:
+    from aegisrt.backends.base.description import availability_of
     from aegisrt.backends.registry import backend_class
     from aegisrt.core.result import Err
 
@@ -43,7 +44,7 @@ def _row(kind: str) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": kind, "available": False, "version": None, "reason": None, "install": None}
     if isinstance(backend, Err):
         return row | {"reason": str(backend.error), "install": backend.error.hint, "capabilities": None}
-    state = backend.value.availability(probe=True)
+    state = availability_of(backend.value, probe=True)
     row |= {name: getattr(state, name) for name in ("available", "version", "reason", "install")}
     return row | {"capabilities": backend.value.capabilities.to_json()}
 

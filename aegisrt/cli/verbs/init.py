@@ -151,7 +151,8 @@ def _backend(wanted: str) -> _Choice:
     from aegisrt.core.suggest import suggest
     from aegisrt.manifest.compose.base import option_sets
 
-    sets = option_sets(entries().unwrap(), configs_dir())
+    kinds = [kind for kind, entry in entries().unwrap().items() if entry.is_name]
+    sets = option_sets(kinds, configs_dir())
     name = wanted if wanted in sets else next((name for name, kind in sets.items() if kind == wanted), None)
     if name is None:
         hint = suggest(wanted, sorted({*sets, *sets.values()}), "backends")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aegisrt.backends.base.backend import Names, RuntimeBackend
+from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.isolation.backend import isolated
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.diagnostic import Location
@@ -86,10 +87,10 @@ def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
     found = backend_class(options.kind)
     if isinstance(found, Err):
         return found
-    availability = found.value.availability()
+    availability = availability_of(found.value)
     if not availability.available:
         message = f"backend kind `{options.kind}` is not available: {availability.reason}"
-        return Err(Error(ErrorCode.UNAVAILABLE, message, f"run: {availability.install}"))
+        return Err(Error(ErrorCode.UNAVAILABLE, message, availability.install and f"run: {availability.install}"))
     name = node.device or options.device
     device = Device.declared(name, manifest.devices[name])
     stream = manifest.streams[options.stream] if options.stream else None
