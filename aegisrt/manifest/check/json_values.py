@@ -9,8 +9,8 @@ from aegisrt.core.suggest import quoted
 from aegisrt.manifest.check.locate import Locator, title
 from aegisrt.manifest.diagnostics.wording import described, shown
 from aegisrt.manifest.origin import KeyPath
+from aegisrt.manifest.read.limits import MOST_LEVELS, TOO_DEEP
 
-_MAX_DEPTH = 50
 _MAX_INT_BITS = 512
 
 
@@ -40,8 +40,8 @@ class _Scan:
         return copied
 
     def value(self, path: KeyPath, value: Any) -> Any:
-        if len(path) > _MAX_DEPTH and isinstance(value, dict | list | tuple):
-            return self._empty(path, "bad-value", f"values are nested deeper than {_MAX_DEPTH} levels")
+        if len(path) >= MOST_LEVELS and isinstance(value, dict | list | tuple):
+            return self._empty(path, "too-deep", TOO_DEEP, "write it with fewer levels")
         match value:
             case None | bool():
                 return value

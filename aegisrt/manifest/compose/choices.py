@@ -13,6 +13,7 @@ from aegisrt.manifest.compose.library import ConfigLibrary
 from aegisrt.manifest.compose.overrides import Override
 from aegisrt.manifest.diagnostics.wording import described
 from aegisrt.manifest.read.forbidden import hydra_refused
+from aegisrt.manifest.read.source import MAPPING_NAME
 
 COMMAND_GROUPS = frozenset({"ci", "conformance"})
 """Groups that configure one command, and no manifest."""
@@ -27,15 +28,24 @@ def check_call(manifest: object, overrides: Sequence[object], config_dir: object
         return [Diagnostic("file-not-found", "the current folder is gone", place, hint="change to another folder")]
     if not isinstance(manifest, str | PathLike | Mapping | None):
         message = f"a manifest is the path of a YAML file, a mapping, or None, not {described(manifest)}"
-        return [Diagnostic("not-a-file", message, Location(str(manifest), 1, 1, 2), hint='write `"deploy.yaml"`')]
+        return [Diagnostic("not-a-file", message, Location(call_name(manifest), 1, 1, 2), hint='write `"deploy.yaml"`')]
     if not isinstance(config_dir, str | PathLike | None):
         message = f"`config_dir` is the path of a folder of groups, or None, not {described(config_dir)}"
         return [Diagnostic("not-a-file", message, Location("config_dir", 1, 1, 2), hint='write `config_dir="conf"`')]
     is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str)  # an iterator would be used up here
-    if is_list and all(isinstance(text, str) for text in overrides):
+    wrong = [text for text in overrides if not isinstance(text, str)] if is_list else [overrides]
+    if not wrong:
         return []
-    place = Location(f"override {overrides}", 1, 1, 2)
+    place = Location(f"override {wrong[0] if isinstance(wrong[0], str) else described(wrong[0])}", 1, 1, 2)
     return [Diagnostic("bad-override", "overrides are a list of texts", place, hint='write `["env=prod"]`')]
+
+
+def call_name(manifest: object) -> str:
+    """Return what messages call the manifest of a call: its path, or its type (its text may be endless)."""
+    is_path = isinstance(manifest, str | PathLike | None)
+    return (
+        str(manifest) if is_path else MAPPING_NAME if isinstance(manifest, Mapping) else f"<{type(manifest).__name__}>"
+    )
 
 
 def check_choice(choice: Override, library: ConfigLibrary, groups: Collection[str]) -> list[Diagnostic]:

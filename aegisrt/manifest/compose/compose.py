@@ -14,7 +14,8 @@ from aegisrt.core.options import BackendOptions
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Ok, Result
 from aegisrt.manifest.compose.base import add_base
-from aegisrt.manifest.compose.choices import COMMAND_GROUPS, check_call, check_choice
+from aegisrt.manifest.compose.choices import COMMAND_GROUPS, call_name, check_call, check_choice
+from aegisrt.manifest.compose.defaults import DefaultsEntry
 from aegisrt.manifest.compose.fields import TOP, Fields
 from aegisrt.manifest.compose.hydra import hydra_parts, using_hydra
 from aegisrt.manifest.compose.hydra_repository import MANIFEST, ROOT, HydraRepository
@@ -27,6 +28,7 @@ from aegisrt.manifest.compose.parse_override import read_override
 from aegisrt.manifest.compose.paths import resolve_paths
 from aegisrt.manifest.composition import Composition, TreeOrigins
 from aegisrt.manifest.errors import manifest_error
+from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
 from aegisrt.manifest.read.tree import Layer, Tree, merge
 
 
@@ -53,7 +55,7 @@ def compose(
     """
     diagnostics = check_call(manifest, overrides, config_dir)
     if diagnostics:
-        return Err(manifest_error(diagnostics, str(manifest)))
+        return Err(manifest_error(diagnostics, call_name(manifest)))
     packaged = configs_dir()
     source = read_manifest(manifest, packaged)
     library = ConfigLibrary([*_user_folder(config_dir, diagnostics), packaged])
@@ -103,6 +105,10 @@ def _merged(repository: HydraRepository, choices: list[Override], diagnostics: l
         source = repository.library.load(file.config_path)
         if source is None or file.config_path == ROOT:
             continue
+        if (file.package or "").count(".") >= MOST_LEVELS:
+            entry = _entry(file, repository)
+            diagnostics.append(too_deep(entry.place if entry else Location(source.name, 1, 1, 2), "defaults"))
+            continue
         set_by = _set_by(file, repository, choices)
         layer = Layer(
             "file",
@@ -141,7 +147,11 @@ def _set_by(file: Any, repository: HydraRepository, choices: list[Override]) -> 
     for choice in reversed(choices):
         if choice.action != "delete" and file.config_path in (f"{choice.key}/{name}" for name, _ in choice.names()):
             return choice.text
-    for entry in repository.entries.get(file.parent or "", ()):
-        if file.config_path in entry.files:
-            return f"{entry.choice_of(file.config_path)}, chosen in {entry.place}"
-    return None
+    entry = _entry(file, repository)
+    return f"{entry.choice_of(file.config_path)}, chosen in {entry.place}" if entry else None
+
+
+def _entry(file: Any, repository: HydraRepository) -> DefaultsEntry | None:
+    """Return the entry of a defaults list that chose a file; None for the manifest, the base, and overrides."""
+    entries = repository.entries.get(file.parent or "", ())
+    return next((entry for entry in entries if file.config_path in entry.files), None)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,10 +63,10 @@ def parse_override(text: str) -> ParsedOverride:
         return ParsedOverride(context, visitor.visit(context), visitor)
 
 
-def sweep_values(text: str) -> list[str] | None:
+def sweep_values(text: str, most: int) -> list[str] | None:
     """Return an override once for each of its values; None if they cannot be listed (`interval(0,1)`, `glob(*)`).
 
-    Raises GrammarError.
+    Returns at most `most` of them. Raises GrammarError.
     """
     parts = hydra_parts()
     with _grammar_errors():
@@ -74,7 +75,7 @@ def sweep_values(text: str) -> list[str] | None:
         return [text]
     if not parsed.is_discrete_sweep() or type(parsed.value()).__name__ == "Glob":
         return None
-    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+    return [f"{parsed.get_key_element()}={value}" for value in islice(parsed.sweep_string_iterator(), most)]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from aegisrt.manifest.compose.overrides import Override
 
 ROOT, MANIFEST = "_root_", "_manifest_"
 """The paths of the generated root and of the user's manifest."""
+_MOST_LOADS = 10_000
 
 
 class HydraRepository:
@@ -26,11 +27,15 @@ class HydraRepository:
         """Choices of groups that no defaults list names."""
         self.entries: dict[str, list[DefaultsEntry]] = {}
         """The defaults lists read so far, by file."""
+        self._loads = 0
 
     def load_config(self, config_path: str) -> Any:
         """Return the fields of a ConfigResult that Hydra's defaults list reads; None if the file does not exist."""
         if config_path == ROOT:
             return SimpleNamespace(config=None, header={"package": None}, defaults_list=self._root())
+        self._loads += 1
+        if self._loads > _MOST_LOADS:
+            raise ValueError(f"more than {_MOST_LOADS} files, each counted as often as it is included")
         source = self.library.load(config_path)
         if source is None:
             return None

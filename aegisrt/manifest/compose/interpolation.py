@@ -8,15 +8,17 @@ interpolations, with any resolver, inside the text that it decodes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.suggest import did_you_mean, listed
 from aegisrt.manifest.compose.hydra import GrammarError, evaluate_interpolation, split_key
+from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
+from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, deep_bracket
 from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
 
 _PLAIN = "write the value itself"
@@ -46,6 +48,8 @@ class _Resolver:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     done: dict[KeyPath, Tree] = field(default_factory=dict)
     open: list[KeyPath] = field(default_factory=list)
+    values: int = 0
+    """How many values the interpolations have made so far."""
 
     def tree(self, tree: Tree, path: KeyPath) -> Tree:
         """Return the value at `path` resolved; report one that cannot be, and return None for it."""
@@ -81,9 +85,31 @@ class _Resolver:
         return self._evaluated(tree, path) if is_interpolation(tree.value) else tree
 
     def _evaluated(self, tree: Tree, path: KeyPath) -> Tree:
-        return from_plain(self._evaluate(str(tree.value), path[:-1]), tree)
+        value = self._evaluate(str(tree.value), path[:-1])
+        self._check_size(value, len(path))
+        return from_plain(value, tree)
+
+    def _check_size(self, value: Any, level: int) -> None:
+        """Raise _UnresolvedError if a value makes the manifest too deep or too large: each may contain the one before.
+
+        Iterative, since the value may be deeper than its interpolation.
+        """
+        pending = [(value, level)]
+        while pending:
+            one, level = pending.pop()
+            self.values += 1
+            if self.values > MOST_VALUES or (isinstance(one, str) and len(one) > MOST_BYTES):
+                raise _UnresolvedError("interpolations make the manifest too large", _PLAIN)
+            if isinstance(one, Mapping | list | tuple):
+                if level >= MOST_LEVELS:
+                    raise _UnresolvedError(TOO_DEEP, "write it with fewer levels")
+                inside = one.values() if isinstance(one, Mapping) else one
+                pending += [(child, level + 1) for child in inside]
 
     def _evaluate(self, text: str, parent: KeyPath, **rule: str) -> Any:
+        if deep_bracket(text) is not None:
+            raise _UnresolvedError(TOO_DEEP, "write it with fewer levels")
+
         def call(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:  # noqa: ARG001
             return self._call(name, args, parent)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
@@ -17,8 +17,8 @@ _Entries = Mapping[str, list[DefaultsEntry]]
 def explain_order(error: BaseException, entries: _Entries, library: ConfigLibrary, manifest: str) -> Diagnostic:
     """Return the diagnostic of an exception from Hydra's defaults list; `entries` are those read, by file."""
     text = str(error)
-    cycle = next(filter(None, (_cycle(entries, path, ()) for path in entries)), None)
-    if isinstance(error, RecursionError) and cycle:
+    cycle = _cycle(entries) if isinstance(error, RecursionError) else None
+    if cycle:
         files = " -> ".join(f"`{_name(path, library)}`" for path, _ in cycle)
         return _diagnostic(
             "defaults-cycle", f"defaults lists include each other: {files}", cycle[-1][1].place, hint="remove one"
@@ -62,18 +62,34 @@ def _same_group(key: str, entry: DefaultsEntry) -> bool:
     return key.split("@")[0] == entry.target
 
 
-def _cycle(
-    entries: _Entries, path: str, trail: tuple[tuple[str, DefaultsEntry], ...]
-) -> list[tuple[str, DefaultsEntry]] | None:
-    for entry in entries.get(path, ()):
-        here = (*trail, (path, entry))
-        for file in entry.files:
-            visited = [name for name, _ in here]
-            if file in visited:
-                return [*here[visited.index(file) :], (file, entry)]
-            if cycle := _cycle(entries, file, here):
-                return cycle
+def _cycle(entries: _Entries) -> list[tuple[str, DefaultsEntry]] | None:
+    """Return the files of a circle, each with its entry that includes the next; the first file is also the last.
+
+    The search visits each file once and does not recurse: it runs because Hydra's own recursion went too deep.
+    """
+    done: set[str] = set()
+    for root in entries:
+        trail: dict[str, DefaultsEntry] = {}
+        pending = [(root, _includes(entries, root))]
+        while pending:
+            path, includes = pending[-1]
+            entry, file = next(includes, (None, ""))
+            if entry is None:
+                done.add(path)
+                trail.pop(path, None)
+                pending.pop()
+                continue
+            trail[path] = entry
+            if file in trail:
+                names = list(trail)
+                return [*((name, trail[name]) for name in names[names.index(file) :]), (file, entry)]
+            if file not in done:
+                pending.append((file, _includes(entries, file)))
     return None
+
+
+def _includes(entries: _Entries, path: str) -> Iterator[tuple[DefaultsEntry, str]]:
+    return ((entry, file) for entry in entries.get(path, ()) for file in entry.files)
 
 
 def _name(path: str, library: ConfigLibrary) -> str:

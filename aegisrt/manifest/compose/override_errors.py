@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.manifest.compose.overrides import place_in
+from aegisrt.manifest.read.limits import MOST_LEVELS, deep_bracket
+
+
+def deep_place(text: str) -> Location | None:
+    """Return the place of the bracket, or of the part of a key, that is one level too deep; None if none is."""
+    key = text.partition("=")[0]
+    if key.count(".") >= MOST_LEVELS:
+        start = len(".".join(key.split(".")[:MOST_LEVELS])) + 1
+        return place_in(text, start, start + len(key[start:].split(".")[0]))
+    bracket = deep_bracket(text, skip_quoted=True)
+    return None if bracket is None else place_in(text, bracket, bracket + 1)
 
 
 def sweep(text: str, place: Location) -> Diagnostic:

@@ -7,8 +7,9 @@ from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.manifest.compose.hydra import GrammarError, ParsedOverride, parse_override
-from aegisrt.manifest.compose.override_errors import bad_override, sweep
+from aegisrt.manifest.compose.override_errors import bad_override, deep_place, sweep
 from aegisrt.manifest.compose.overrides import Action, Override, place_in
+from aegisrt.manifest.read.limits import too_deep
 from aegisrt.manifest.read.tree import Layer, Tree, from_plain
 
 _ACTIONS: dict[str, Action] = {"CHANGE": "set", "ADD": "add", "FORCE_ADD": "force", "DEL": "delete"}
@@ -25,6 +26,10 @@ class _SweepError(Exception):
 def read_override(text: str, diagnostics: list[Diagnostic]) -> Override | None:
     """Return an override, or None with its diagnostic in `found`."""
     layer = Layer("override", Path.cwd(), override=text)
+    deep = deep_place(text)
+    if deep is not None:
+        diagnostics.append(too_deep(deep))
+        return None
     try:
         parsed = parse_override(text)
         value = _value(parsed, text, layer, diagnostics)

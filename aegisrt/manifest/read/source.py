@@ -17,6 +17,7 @@ from aegisrt.core.suggest import did_you_mean
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.read.forbidden import hydra_refused, refuse_keys
+from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
 from aegisrt.manifest.read.tree import Tree
 from aegisrt.manifest.read.yaml_errors import not_utf8, syntax_diagnostic
 from aegisrt.manifest.read.yaml_loader import ManifestLoader
@@ -137,6 +138,8 @@ def _read_header(text: str, source: Source) -> None:
             _failed(source, "package-header", "a package is one name", place, hint=hint)
         elif words[0].removeprefix("_global_.").split(".")[0] == "hydra":
             source.diagnostics.append(hydra_refused(place))
+        elif words[0].count(".") >= MOST_LEVELS:
+            source.diagnostics.append(too_deep(place))
         else:
             source.package = words[0]
 
@@ -150,9 +153,6 @@ def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
         tree = reader.tree(node) if node is not None else None
     except yaml.YAMLError as error:
         source.diagnostics.append(syntax_diagnostic(error, text, source.name))
-        return
-    except RecursionError:
-        _failed(source, "yaml-syntax", "nested too deeply", hint="write it with fewer levels")
         return
     source.diagnostics += reader.diagnostics
     if tree is None or tree.value is None:
@@ -178,6 +178,9 @@ def _accept(tree: Tree, source: Source) -> None:
 def _from_python(value: Any, path: tuple[str | int, ...], diagnostics: list[Diagnostic], seen: set[int]) -> Tree:
     is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
     if is_list or isinstance(value, Mapping):
+        if len(path) >= MOST_LEVELS:
+            diagnostics.append(too_deep(Location(MAPPING_NAME, 1, 1, 2), ".".join(map(str, path))))
+            return Tree(None)
         if id(value) in seen:
             return _not_plain(path, "it contains itself", diagnostics)
         seen = seen | {id(value)}

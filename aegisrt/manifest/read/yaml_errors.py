@@ -11,6 +11,8 @@ import yaml
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.core.suggest import escaped
 from aegisrt.manifest.diagnostics.snippet import LINE_BREAK
+from aegisrt.manifest.read.limits import too_deep
+from aegisrt.manifest.read.yaml_loader import TooDeepError
 
 _QUOTE_IT = "put the value in quotes if it is text"
 _OPENED = {
@@ -49,6 +51,8 @@ def syntax_diagnostic(error: yaml.YAMLError, text: str, name: str) -> Diagnostic
         return Diagnostic("yaml-syntax", message, place, hint="remove it, or escape it in double quotes")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)
+    if isinstance(error, TooDeepError):
+        return too_deep(_place(mark, name))
     if mark is None:
         return Diagnostic("yaml-syntax", f"not valid YAML: {escaped(problem)}", Location(name, 1, 1, 2))
     opened, opening = _OPENED.get(getattr(error, "context", "")), getattr(error, "context_mark", None)

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from aegisrt.manifest.read.limits import MOST_LEVELS, TOO_DEEP
+
 _FLOAT = "tag:yaml.org,2002:float"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _FLOATS = re.compile(
@@ -30,8 +32,30 @@ _LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
 """Line breaks that PyYAML writes raw into single quotes, and folds to a blank when it reads them again."""
 
 
+class TooDeepError(yaml.MarkedYAMLError):
+    """A mapping or a list inside of too many others."""
+
+
 class ManifestLoader(yaml.SafeLoader):
     """Reads the nodes of a manifest. It makes scalars only; `YamlReader` refuses duplicate keys and other tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node, as PyYAML's own method does, which calls this one for each level.
+
+        Raises TooDeepError.
+        """
+        is_collection = self.check_event(yaml.MappingStartEvent, yaml.SequenceStartEvent)
+        if is_collection and self._levels == MOST_LEVELS:
+            raise TooDeepError(problem=TOO_DEEP, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        self._levels += is_collection
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._levels -= is_collection
 
 
 class ManifestDumper(yaml.SafeDumper):

@@ -8,13 +8,13 @@ import yaml
 
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.manifest.diagnostics.wording import shown
+from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, too_deep
 from aegisrt.manifest.read.tree import Tree
 
 _CORE = "tag:yaml.org,2002:"
 _SCALARS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null")}
 _CONTAINERS: dict[type[yaml.Node], str] = {yaml.MappingNode: f"{_CORE}map", yaml.SequenceNode: f"{_CORE}seq"}
 _MERGE = f"{_CORE}merge"
-_MOST_VALUES = 200_000
 
 
 class YamlReader:
@@ -31,16 +31,19 @@ class YamlReader:
         """Return a node as a tree; its errors go to `diagnostics`."""
         at = self.location(node)
         self._values += 1
-        if self._values == _MOST_VALUES:
+        if self._values == MOST_VALUES:
             self._add(
                 "yaml-syntax",
-                f"more than {_MOST_VALUES} values, once aliases are expanded",
+                f"more than {MOST_VALUES} values, once aliases are expanded",
                 at,
                 hint="use fewer aliases",
             )
         if id(node) in self._open:
             self._add("yaml-syntax", "an alias refers to a value that contains it", at, hint="write the value out")
-        if self._values >= _MOST_VALUES or id(node) in self._open:
+        if self._values >= MOST_VALUES or id(node) in self._open:
+            return Tree(None, key, at)
+        if isinstance(node, yaml.CollectionNode) and len(self._open) >= MOST_LEVELS:
+            self.diagnostics.append(too_deep(at))
             return Tree(None, key, at)
         self._open.add(id(node))
         value: Any

@@ -228,8 +228,8 @@ def cyclic():
         (1 << 20_000, "out-of-range"),
         (-(1 << 20_000), "out-of-range"),
         ("\ud800", "bad-value"),
-        (deep(2_00), "bad-value"),
-        (cyclic(), "bad-value"),
+        (deep(2_00), "too-deep"),
+        (cyclic(), "too-deep"),
     ],
     ids=lambda value: type(value).__name__,
 )
