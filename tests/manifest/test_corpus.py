@@ -20,7 +20,7 @@ GOOD = "models:\n  digits: {path: digits.onnx, backend: mock}\n"
 
 
 def diagnostics_of(manifest, overrides, config_dir=None, kinds=KINDS):
-    composition = compose(manifest, overrides, config_dir=config_dir, kinds=kinds)
+    composition = compose(manifest, overrides, config_dir=config_dir, kinds=kinds, partly=True)  # as `deploy` does
     result = validate(composition.unwrap(), kinds) if composition.is_ok() else composition
     return () if result.is_ok() else result.unwrap_err().diagnostics
 

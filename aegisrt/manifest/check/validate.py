@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import ValidationError
 
+from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Ok, Result
 from aegisrt.manifest.check.files import check_files
@@ -19,6 +20,7 @@ from aegisrt.manifest.check.pydantic_errors import explain_errors
 from aegisrt.manifest.check.schema_walk import ByKind
 from aegisrt.manifest.composition import Composition
 from aegisrt.manifest.errors import manifest_error
+from aegisrt.manifest.read.source import MAPPING_NAME
 from aegisrt.manifest.schema import Manifest
 
 Kinds = Mapping[str, type[BackendOptions]]
@@ -63,8 +65,13 @@ def validate(
         check_files(values, locator)
     if refused and not locator.diagnostics:  # not known to happen; a vague message is better than none
         locator.at_value((), "bad-value", str(refused.errors()[0]["msg"]))
-    reported = {one.location for one in composition.diagnostics}
-    diagnostics = [*composition.diagnostics, *(one for one in locator.diagnostics if one.location not in reported)]
+    reported = {_place(one) for one in composition.diagnostics}
+    diagnostics = [*composition.diagnostics, *(one for one in locator.diagnostics if _place(one) not in reported)]
     if manifest is None or diagnostics:
         return Err(manifest_error(diagnostics, composition.name))
     return Ok(manifest)
+
+
+def _place(diagnostic: Diagnostic) -> tuple[Location, str]:
+    """Return the place of a diagnostic; in a mapping from Python, which has no lines, with its path."""
+    return diagnostic.location, diagnostic.path if diagnostic.location.file == MAPPING_NAME else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from aegisrt.core.options import NAME_PATTERN
 from aegisrt.manifest.compose.library import ConfigLibrary
 from aegisrt.manifest.read.source import Source, read_file
 from aegisrt.manifest.read.tree import Tree
@@ -17,8 +19,10 @@ def add_base(library: ConfigLibrary, kinds: Iterable[str], packaged: Path) -> li
 
     A kind's file is the one in the packaged group `backend` with that `kind` (of several, the one named like the kind,
     or else the first); a file of the same name in a user's own group replaces it. A kind without a file, such as a
-    third party's, is declared by its `kind` alone.
+    third party's, is declared by its `kind` alone. A kind that is not a valid name has no option set: one wrong package
+    must not break every manifest.
     """
+    kinds = [kind for kind in kinds if re.fullmatch(NAME_PATTERN, kind)]
     files = _files_by_kind(packaged / "backend")
     declared = {kind: Tree({"kind": Tree(kind)}) for kind in kinds if kind not in files}
     library.add(
@@ -31,7 +35,7 @@ def add_base(library: ConfigLibrary, kinds: Iterable[str], packaged: Path) -> li
 def option_sets(kinds: Iterable[str], packaged: Path) -> dict[str, str]:
     """Return the base's option sets with their kinds, sorted by name: `trt` is of the kind `tensorrt`."""
     files = _files_by_kind(packaged / "backend")
-    return dict(sorted((files.get(kind, kind), kind) for kind in kinds))
+    return dict(sorted((files.get(kind, kind), kind) for kind in kinds if re.fullmatch(NAME_PATTERN, kind)))
 
 
 def _files_by_kind(folder: Path) -> dict[str, str]:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aegisrt import deploy
+from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode
 from aegisrt.manifest.check.validate import validate
+from aegisrt.manifest.compose.base import option_sets
 from aegisrt.manifest.compose.compose import compose
 from tests.manifest.composing import KINDS, MODEL, ThirdParty, composed, deploy_yaml, errors, values, write
 
@@ -259,3 +262,20 @@ def test_a_group_s_file_in_the_wrong_place_is_told_how_to_name_its_own(folder):
 def test_a_file_that_no_defaults_list_finds_is_told_of_groups():
     error = compose(deploy_yaml("defaults: [base]\n" + MODEL), kinds=KINDS).unwrap_err()
     assert error.hint.startswith("write `- GROUP: NAME`; groups are `backend`, ")
+
+
+def test_a_kind_that_is_not_a_name_is_left_out_of_the_base():
+    kinds = {**KINDS, "Third.Party": ThirdParty, "UPPER": ThirdParty, "": ThirdParty, "a\nb": ThirdParty}
+    assert list(values("deploy.yaml", kinds=kinds)["backends"]) == list(values("deploy.yaml")["backends"])
+    assert "Third.Party" not in option_sets(kinds, configs_dir())
+
+
+def test_errors_of_a_mapping_come_at_once():
+    models = {"a": {"path": object(), "backend": "mock", "instances": 0}, "b": {"path": "x", "backend": "nothing"}}
+    error = deploy({"models": models}).unwrap_err()
+    assert [(one.id, one.path) for one in error.diagnostics] == [
+        ("dangling-reference", "models.b.backend"),
+        ("missing-file", "models.b.path"),
+        ("not-plain-data", "models.a.path"),
+        ("out-of-range", "models.a.instances"),
+    ]
