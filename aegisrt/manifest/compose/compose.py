@@ -31,7 +31,6 @@ from aegisrt.manifest.errors import manifest_error
 from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
 from aegisrt.manifest.read.tree import Layer, Tree, merge
 
-
 _LOCAL = frozenset({"duplicate-key", "key-not-text", "yaml-tag", "target-key", "hydra-key", "not-plain-data"})
 """Errors of one key or value, which leave the rest of the file as it is: more errors can be found in it."""
 

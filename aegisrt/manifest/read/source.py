@@ -19,6 +19,7 @@ from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.read.forbidden import hydra_refused, refuse_keys
 from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
 from aegisrt.manifest.read.tree import Tree
+from aegisrt.manifest.read.yaml_causes import has_conflict, merge_conflict
 from aegisrt.manifest.read.yaml_errors import not_utf8, syntax_diagnostic
 from aegisrt.manifest.read.yaml_loader import ManifestLoader
 from aegisrt.manifest.read.yaml_tree import YamlReader
@@ -145,6 +146,9 @@ def _read_header(text: str, source: Source) -> None:
 
 
 def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
+    if has_conflict(text) and (conflict := merge_conflict(text, source.name)):
+        source.diagnostics.append(conflict)
+        return
     try:
         loader = ManifestLoader(text)
         loader.name = source.name

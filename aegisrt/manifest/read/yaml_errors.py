@@ -12,6 +12,7 @@ from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.core.suggest import escaped
 from aegisrt.manifest.diagnostics.snippet import LINE_BREAK
 from aegisrt.manifest.read.limits import too_deep
+from aegisrt.manifest.read.yaml_causes import likely_cause
 from aegisrt.manifest.read.yaml_loader import TooDeepError
 
 _QUOTE_IT = "put the value in quotes if it is text"
@@ -42,8 +43,9 @@ _WORDED: tuple[tuple[str, str, str | None], ...] = (
 def syntax_diagnostic(error: yaml.YAMLError, text: str, name: str) -> Diagnostic:
     """Return the diagnostic of an error of YAML's syntax in `text`, the file called `name`.
 
-    It is located where PyYAML fails, with a note that points at the bracket or quote around that place. If the bracket
-    or quote is never closed, PyYAML fails at the end of the file: the diagnostic is then located at the opening one.
+    It is located at the likely cause if one is known. Else it is located where PyYAML fails, with a note that points at
+    the bracket or quote around that place; if that is never closed, PyYAML fails at the end of the file, and the
+    diagnostic is located at the opening one.
     """
     if isinstance(error, yaml.reader.ReaderError):
         message = f"the character {_code_point(error.character)} is not allowed in YAML"
@@ -55,6 +57,8 @@ def syntax_diagnostic(error: yaml.YAMLError, text: str, name: str) -> Diagnostic
         return too_deep(_place(mark, name))
     if mark is None:
         return Diagnostic("yaml-syntax", f"not valid YAML: {escaped(problem)}", Location(name, 1, 1, 2))
+    if isinstance(error, yaml.MarkedYAMLError) and (cause := likely_cause(error, text, name)):
+        return cause
     opened, opening = _OPENED.get(getattr(error, "context", "")), getattr(error, "context_mark", None)
     if not opened and mark.index >= len(text.rstrip()):
         opened, opening = _unclosed(text)

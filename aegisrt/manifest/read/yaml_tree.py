@@ -9,7 +9,9 @@ import yaml
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.manifest.diagnostics.wording import shown
 from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, too_deep
+from aegisrt.manifest.read.lookalikes import odd_blank
 from aegisrt.manifest.read.tree import Tree
+from aegisrt.manifest.read.yaml_causes import placeholder, template_diagnostic
 
 _CORE = "tag:yaml.org,2002:"
 _SCALARS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null")}
@@ -47,7 +49,11 @@ class YamlReader:
             return Tree(None, key, at)
         self._open.add(id(node))
         value: Any
-        if isinstance(node, yaml.MappingNode) and self._is_core(node):
+        if self._is_template(node):
+            written = _first_line(node.start_mark)
+            self.diagnostics.append(template_diagnostic(placeholder(written) or written, at))
+            value = None
+        elif isinstance(node, yaml.MappingNode) and self._is_core(node):
             value = self._mapping(node)
         elif isinstance(node, yaml.SequenceNode) and self._is_core(node):
             value = [self.tree(item) for item in node.value]
@@ -90,6 +96,7 @@ class YamlReader:
 
     def _key(self, node: yaml.Node, place: Location) -> str:
         if isinstance(node, yaml.ScalarNode):
+            self._check_edges(node)
             if node.tag != f"{_CORE}str":
                 kind = node.tag.removeprefix(_CORE)
                 hint = f'quote it: "{node.value}"'
@@ -104,6 +111,7 @@ class YamlReader:
             hint = "remove it: text, numbers, booleans, null, mappings and lists need no tag"
             self._add("yaml-tag", f"the tag `{tag}` is not allowed", self.location(node), hint=hint)
             return None
+        self._check_edges(node)
         try:
             return self._loader.construct_object(node)
         except (ValueError, LookupError, yaml.YAMLError):
@@ -111,6 +119,21 @@ class YamlReader:
             message = f"{shown(node.value)} cannot be read as {kind}"
             self._add("yaml-syntax", message, self.location(node), hint="put it in quotes if it is text")
             return None
+
+    def _check_edges(self, node: yaml.ScalarNode) -> None:
+        """Report a blank that YAML takes for a letter, such as a non-breaking space, at an end of a plain scalar."""
+        odd = odd_blank(node.value) if node.style is None else None
+        if odd is not None:
+            at = self.location(node)
+            column = at.column if odd.index == 0 else at.end_column - 1
+            self._add("yaml-syntax", odd.message, Location(self.file, at.line, column, column + 1), hint=odd.hint)
+
+    def _is_template(self, node: yaml.Node) -> bool:
+        """Return True for `{{ x }}`, which YAML reads as a mapping whose key is a mapping."""
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) and node.flow_style else []
+        return any(
+            isinstance(key, yaml.MappingNode) and key.start_mark.index == node.start_mark.index + 1 for key in keys
+        )
 
     def _is_core(self, node: yaml.Node) -> bool:
         return bool(node.tag == _CONTAINERS[type(node)])
