@@ -17,11 +17,17 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """
     by_folded = {name.casefold(): name for name in known}
     folded = word.casefold()
-    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=_CUTOFF if len(word) > 3 else _CUTOFF_SHORT)
+    likely = [name for name in by_folded if _similar_length(folded, name)]
+    near = difflib.get_close_matches(folded, likely, n=1, cutoff=_CUTOFF if len(word) > 3 else _CUTOFF_SHORT)
     if not near:
         letters = sorted(folded)
         near = [name for name in by_folded if len(name) > 2 and (folded.startswith(name) or sorted(name) == letters)]
     return by_folded[near[0]] if near else None
+
+
+def _similar_length(word: str, name: str) -> bool:
+    """Return False if a typo cannot turn one into the other: `name` resembles `on_damage`, and is too short."""
+    return abs(len(word) - len(name)) <= max(2, len(word) // 2) or name.startswith(word) or word.startswith(name)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -17,6 +17,7 @@ from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.resources import configs_dir, schemas_dir
+from aegisrt.core.suggest import nearest
 from aegisrt.core.tensor import DataType
 from aegisrt.core.timing import StepTimes
 
@@ -116,3 +117,17 @@ def test_every_public_name_resolves_and_importing_loads_no_engine():
 def test_an_unknown_public_name():
     with pytest.raises(AttributeError, match="no attribute `Deploy`"):
         _ = aegisrt.Deploy
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        ("name", ["on_damage"], None),
+        ("max_batch", ["max_batch_size"], "max_batch_size"),
+        ("instancs", ["instances"], "instances"),
+        ("onnxruntime", ["onnx"], "onnx"),
+        ("id", ["pad_to_preferred", "kind"], None),
+    ],
+)
+def test_a_suggestion_is_not_far_fetched(word, known, expected):
+    assert nearest(word, known) == expected

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from aegisrt.core.suggest import quoted
+from aegisrt.manifest.read.lookalikes import lookalike
+from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 
 _TYPES = {
     "int": "a whole number",
@@ -44,6 +47,10 @@ _RANGES = {
 }
 
 
+_LEADING_ZERO = re.compile("([-+]?)0+([0-9]+)")
+_ASSIGNED = re.compile(r"([\w.-]+)(?:\s*=\s*(.*)|:(\S.*))")
+
+
 def is_range_error(error: ErrorDetails) -> bool:
     """Return True if a value has the right type and is out of range."""
     return error["type"] in _RANGES
@@ -63,7 +70,11 @@ def expected_types(errors: Iterable[ErrorDetails]) -> str | None:
 
 def near_miss(expected: str, found: Any, is_quoted: bool) -> str | None:
     """Return how to turn the value into one of the expected type, or None."""
+    if isinstance(found, str) and (found_placeholder := placeholder(found)):
+        return f"{quoted(found_placeholder)} is a template's placeholder: {RENDER}"
     match found:
+        case str() if "number" in expected and (digits := _LEADING_ZERO.fullmatch(found)):
+            return f"drop the leading 0: {quoted(digits[1] + digits[2])}"
         case str() if "number" in expected and _is_number(found):
             if is_quoted:
                 return f"remove the quotes: {quoted(found)}"
@@ -74,11 +85,27 @@ def near_miss(expected: str, found: Any, is_quoted: bool) -> str | None:
             return "give a value, or remove the key"
         case bool() | int() | float() if expected == "text":
             return "put it in quotes"
+        case str() if expected == "a mapping" and re.fullmatch(r"[\w-]+", found):
+            return f"write {quoted(f'{found}:')}, and its values below"
         case list() if expected == "a mapping":
             return "write `NAME: ...` for each entry, instead of `- ...`"
         case str() | int() | float() if expected == "a list":
             return "put it in brackets: `[...]`"
     return None
+
+
+def pair_hint(expected: str, found: Any) -> str | None:
+    """Return a hint if a text instead of a mapping is one of its keys without the `:`."""
+    pair = _pair(found) if expected == "a mapping" and isinstance(found, str) else None
+    return pair and f"write {quoted(pair)}"
+
+
+def _pair(text: str) -> str | None:
+    """Return a text such as `path = x` as the key and value that were meant; None for other texts."""
+    if odd := lookalike(text):
+        return f"{text[: odd.index].rstrip()}: {text[odd.index + 1 :].strip()}" if odd.meant in ":=" else None
+    found = _ASSIGNED.fullmatch(text)
+    return f"{found[1]}: {found[2] or found[3] or ''}".rstrip() if found else None
 
 
 def _is_number(text: str) -> bool:

@@ -15,8 +15,10 @@ from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.origin import KeyPath
+from aegisrt.manifest.read.paths import broken_link, is_address
+from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 
-_ADDRESS = re.compile("(^|/)[a-z][a-z0-9]+:/")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|%[A-Za-z_]\w*%")
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 _FILES = (("path",), ("sample", "inputs"), ("sample", "labels"))
 _LISTED = 8
@@ -25,7 +27,7 @@ _LISTED = 8
 def check_files(values: Mapping[str, Any], locator: Locator) -> None:
     """Report each file of a model that cannot be read, or that has another sha256 than declared."""
     for path, text in _named_files(values):
-        problem = _problem(Path(text))
+        problem = _address(text) or _problem(Path(text))
         if problem:
             locator.at_value(path, problem.id, problem.message, label=problem.label, hint=problem.hint)
         elif path[2:] == ("path",):
@@ -49,6 +51,16 @@ class _Problem:
     message: str
     label: str
     hint: str | None = None
+
+
+def _address(text: str) -> _Problem | None:
+    """Return the problem of an address that is not a file's path, as the user wrote it; None for a path."""
+    found = is_address(text)
+    if not found:
+        return None
+    path = text.removeprefix("file://").removeprefix("localhost")
+    hint = f"write the path: `{path}`" if text.startswith("file:/") else "nothing is downloaded: give the path of a copy"
+    return _Problem("missing-file", f"{quoted(text)} is an address, not a file", "not a file", hint)
 
 
 def _problem(path: Path) -> _Problem | None:
@@ -77,10 +89,12 @@ def _problem(path: Path) -> _Problem | None:
 
 def _missing(path: Path) -> _Problem:
     message = f"{_short(path)} does not exist"
-    if _ADDRESS.search(str(path)):
-        return _Problem("missing-file", message, "not a file", "give a file on this machine: nothing is downloaded")
-    if "~" in path.parts:
-        return _Problem("missing-file", message, "no such file", "write the whole path: `~` is not expanded here")
+    if link := broken_link(path):
+        target = quoted(link.readlink())
+        message = f"{_short(link)} is a link to {target}, which does not exist"
+        return _Problem("missing-file", message, "a broken link", f"create {target}, or correct the link")
+    if hint := _unexpanded(str(path)):
+        return _Problem("missing-file", message, "no such file", hint)
     if not path.parent.is_dir():
         return _Problem("missing-file", message, "no such file", f"the folder {_short(path.parent)} does not exist")
     beside = _names_in(path.parent)
@@ -88,6 +102,17 @@ def _missing(path: Path) -> _Problem:
     label = f"did you mean {quoted(near)}?" if near else "no such file"
     hint = f"its folder contains {_some(beside)}" if beside else "its folder is empty"
     return _Problem("missing-file", message, label, hint)
+
+
+def _unexpanded(path: str) -> str | None:
+    """Return a hint for a path with a part that another program would have replaced."""
+    if "~" in Path(path).parts:
+        return "write the whole path: `~` is not expanded here"
+    if template := placeholder(path):
+        return f"{quoted(template)} is a template's placeholder: {RENDER}"
+    if found := _VARIABLE.search(path):
+        return f"`$` is not expanded here: for the environment variable write `${{oc.env:{found[1] or found[2]}}}`"
+    return None
 
 
 def _names_in(folder: Path) -> list[str]:

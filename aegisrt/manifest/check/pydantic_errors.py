@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from aegisrt.core.options import NAME_PATTERN, BackendOptions
 from aegisrt.core.suggest import did_you_mean, listed, nearest, quoted
 from aegisrt.manifest.check.bad_value import explain_bad_value
-from aegisrt.manifest.check.expected import expected_range, expected_types, is_range_error, near_miss
+from aegisrt.manifest.check.expected import expected_range, expected_types, is_range_error, near_miss, pair_hint
 from aegisrt.manifest.check.kinds import explain_missing_kind, explain_unknown_kind
 from aegisrt.manifest.check.links import is_reference
 from aegisrt.manifest.check.locate import Locator, dotted, title
@@ -80,13 +80,13 @@ class _Explainer:
 
     def unknown_field(self, place: SchemaPlace) -> None:
         known = fields(place.model) if place.model else {}
-        name = place.path[-1]
+        name, named = place.path[-1], _name_hint(place)
         self.locator.at_key(
             place.path,
             "unknown-field",
             f"{quoted(name)} is not a field of {_owner(place)}",
-            label=did_you_mean(str(name), known) or self.elsewhere(place) or "unknown field",
-            hint=self.package_hint(place.path) or f"fields are {listed(known)}",
+            label=(not named and _meant(str(name), known)) or self.elsewhere(place) or "unknown field",
+            hint=named or self.package_hint(place.path) or f"fields are {listed(known)}",
         )
 
     def package_hint(self, path: KeyPath) -> str | None:
@@ -124,13 +124,15 @@ class _Explainer:
         if error.get("ctx", {}).get("pattern") != NAME_PATTERN:
             self.bad_form(place, found, error)
             return
-        legal = re.sub(r"[^a-z0-9_-]+", "-", found.lower()).strip("-_")
+        legal = "" if "${" in found else re.sub(r"[^a-z0-9_-]+", "-", found.lower()).strip("-_")
         self.at(place)(
             place.path,
             "bad-name",
             f"{quoted(found)} is not a name",
             label=f"did you mean `{legal}`?" if legal else "not a name",
-            hint="a name has lower-case letters, digits, `_` and `-`, and starts with a letter or a digit",
+            hint="write the name itself: an interpolation can be a value only"
+            if "${" in found
+            else "a name has lower-case letters, digits, `_` and `-`, and starts with a letter or a digit",
         )
 
     def bad_form(self, place: SchemaPlace, found: str, error: ErrorDetails) -> None:
@@ -159,8 +161,26 @@ class _Explainer:
         where = self.locator.value(place.path)
         is_quoted = isinstance(found, str) and where.end_column - where.column == len(found) + 2
         message = f"{quoted(title(place.path))} must be {expected}, got {described(found)}"
-        hint = (found is not None and _fields_hint(place)) or near_miss(expected, found, is_quoted)
+        hint = pair_hint(expected, found) or (found is not None and _fields_hint(place))
+        hint = hint or near_miss(expected, found, is_quoted)
         self.locator.at_value(place.path, "wrong-type", message, label=f"expected {expected}", hint=hint)
+
+
+def _meant(name: str, known: Collection[str]) -> str | None:
+    """Return a label with the field that was meant, also in `path = x` and `path x`, which lack the `:`."""
+    word = re.match(r"[\w-]+", name)
+    if word and word[0] != name and word[0] in known:
+        rest = name[word.end() :].lstrip(" =").strip()
+        return f"write {quoted(f'{word[0]}: {rest}')}"
+    return did_you_mean(name, known)
+
+
+def _name_hint(place: SchemaPlace) -> str | None:
+    """Return a hint for `name: x` in a model, a backend, a device or a stream: the key above is the name."""
+    around = place.path[:-1]
+    if place.path[-1] != "name" or len(around) != 2:
+        return None
+    return f"remove it: the name is the key above, {quoted(around[1])}"
 
 
 def _discriminator(error: ErrorDetails) -> str:

@@ -8,6 +8,7 @@ interpolations, with any resolver, inside the text that it decodes.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -126,7 +127,7 @@ class _Resolver:
     def _call(self, name: str, args: tuple[Any, ...], parent: KeyPath) -> Any:
         resolver = _RESOLVERS.get(name)
         if resolver is None:
-            hint = did_you_mean(name, _RESOLVERS) or f"there are {listed(_RESOLVERS)}"
+            hint = _resolver_hint(name, args) or did_you_mean(name, _RESOLVERS) or f"there are {listed(_RESOLVERS)}"
             raise _UnresolvedError(f"`{name}` is not a resolver", hint)
         low, high, function = resolver
         if not low <= len(args) <= high:
@@ -154,7 +155,9 @@ class _Resolver:
             if child is None:
                 known = list(tree.value) if isinstance(tree.value, dict) else []
                 where = f"`{_dotted(here)}` contains" if here else "the manifest contains"
-                hint = did_you_mean(str(key), known) or f"{where} {listed(known) or 'nothing'}"
+                hint = (
+                    _environment_hint(path) or did_you_mean(str(key), known)
+                ) or f"{where} {listed(known) or 'nothing'}"
                 raise _UnresolvedError(f"there is no `{_dotted(path[: index + 1])}`", hint)
             tree = child
         value = self.value(tree, path)
@@ -205,6 +208,25 @@ _RESOLVERS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "oc.select": (1, 2, _select_or),
     "oc.dict.keys": (1, 1, _keys),
 }
+
+
+def _environment_hint(path: KeyPath) -> str | None:
+    """Return a hint if a key looks like the name of an environment variable: `${HOME}`, `${env.HOME}`."""
+    name = str(path[-1])
+    is_variable = len(path) == 1 and (name in os.environ or re.fullmatch("[A-Z][A-Z0-9_]*", name))
+    if is_variable or path[0] == "env" or path[:2] == ("oc", "env"):
+        return f"for the environment variable write `${{oc.env:{name}}}`"
+    return None
+
+
+def _resolver_hint(name: str, args: tuple[Any, ...]) -> str | None:
+    """Return a hint for a shell's default, `${NAME:-VALUE}`, and for `${env:NAME}`."""
+    if name.casefold() == "env" and args:
+        return f"write `${{oc.env:{','.join(map(str, args))}}}`"
+    if re.fullmatch("[A-Z][A-Z0-9_]*", name):
+        value = str(args[0]).removeprefix("-") if args else "VALUE"
+        return f"for the environment variable with a default write `${{oc.env:{name},{value}}}`"
+    return None
 
 
 def _dotted(path: KeyPath) -> str:

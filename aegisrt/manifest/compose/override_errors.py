@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.manifest.compose.overrides import place_in
 from aegisrt.manifest.read.limits import MOST_LEVELS, deep_bracket
@@ -20,6 +22,9 @@ def deep_place(text: str) -> Location | None:
 def sweep(text: str, place: Location) -> Diagnostic:
     """Return the diagnostic of an override of several values."""
     key, _, value = text.partition("=")
+    if function := re.match(r"\w+(?=\()", value):
+        hint = f"`{function[0]}(...)` is a sweep, one run for each value; give one value: `{key}=VALUE`"
+        return Diagnostic("sweep-not-here", "several values, and only one can be used", place, hint=hint)
     hint = f"for a list write `{key}=[{value}]`, for a text with a comma quote it: `{key}='{value}'`"
     return Diagnostic("sweep-not-here", "several values, and only one can be used", place, hint=hint)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.manifest.compose.fields import MANIFEST, Fields
+from aegisrt.manifest.read.paths import is_address
 from aegisrt.manifest.read.tree import MISSING, Tree
 
 
@@ -34,9 +35,14 @@ def _resolved(tree: Tree, expected: Any, fields: Fields) -> Tree:
     return tree
 
 
-def absolute(path: str, folder: Path) -> Path:
-    """Return `path` from `folder`; `..` is removed only if that leads to the same file (links!)."""
+def absolute(path: str, folder: Path) -> Path | str:
+    """Return `path` from `folder`; `..` is removed only if that leads to the same file (links!).
+
+    An address is returned unchanged unless a file has that path.
+    """
     joined = folder.absolute() / path
+    if is_address(path) and not os.path.lexists(joined):
+        return path
     tidy = Path(os.path.normpath(joined))
     if tidy == joined or "\0" in path:
         return joined

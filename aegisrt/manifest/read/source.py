@@ -18,6 +18,7 @@ from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.read.forbidden import hydra_refused, refuse_keys
 from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
+from aegisrt.manifest.read.paths import broken_link
 from aegisrt.manifest.read.tree import Tree
 from aegisrt.manifest.read.yaml_causes import has_conflict, merge_conflict
 from aegisrt.manifest.read.yaml_errors import not_utf8, syntax_diagnostic
@@ -112,6 +113,8 @@ def _content(path: Path, source: Source) -> bytes | None:
 
 def _beside(path: Path) -> str:
     """Return a hint: a file with a similar name, or the folder that does not exist."""
+    if link := broken_link(path):
+        return f"`{link}` is a link to `{link.readlink()}`, which does not exist"
     if not path.parent.is_dir():
         return f"the folder `{path.parent}` does not exist"
     label = did_you_mean(path.name, (file.name for file in path.parent.glob("*.y*ml")))
