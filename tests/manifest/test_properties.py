@@ -20,6 +20,14 @@ from tests.manifest.mutations import GOOD, broken_manifests, mappings, overrides
 from tests.manifest.test_corpus import KINDS, diagnostics_of
 
 EXAMPLES = int(os.environ.get("AEGISRT_EXAMPLES", "250"))
+OF_A_PARSER = [
+    "no viable alternative",
+    "extraneous input",
+    "mismatched input",
+    "token recognition",
+    "<EOF>",
+    "expecting {",
+]
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 quick = settings(
     max_examples=EXAMPLES,
@@ -61,6 +69,7 @@ def check_composed(manifest, given_overrides: list[str], config_dir: str | None 
         assert found.message
     assert len({(d.id, d.location, d.message) for d in error.diagnostics}) == len(error.diagnostics)
     text = render_text(error.diagnostics)
+    assert not [words for words in OF_A_PARSER if words in " ".join(f"{d.message} {d.hint}" for d in error.diagnostics)]
     assert not {char for char in text if unicodedata.category(char) in _UNSEEN} - {"\n"}
     text.encode()
     render_github(error.diagnostics)

@@ -59,7 +59,9 @@ def _address(text: str) -> _Problem | None:
     if not found:
         return None
     path = text.removeprefix("file://").removeprefix("localhost")
-    hint = f"write the path: `{path}`" if text.startswith("file:/") else "nothing is downloaded: give the path of a copy"
+    hint = (
+        f"write the path: `{path}`" if text.startswith("file:/") else "nothing is downloaded: give the path of a copy"
+    )
     return _Problem("missing-file", f"{quoted(text)} is an address, not a file", "not a file", hint)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import ValidationError
 
-from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Ok, Result
 from aegisrt.manifest.check.files import check_files
@@ -72,6 +72,7 @@ def validate(
     return Ok(manifest)
 
 
-def _place(diagnostic: Diagnostic) -> tuple[Location, str]:
-    """Return the place of a diagnostic; in a mapping from Python, which has no lines, with its path."""
-    return diagnostic.location, diagnostic.path if diagnostic.location.file == MAPPING_NAME else ""
+def _place(diagnostic: Diagnostic) -> tuple[str, int, int, str]:
+    """Return where a diagnostic starts; in a mapping from Python, which has no lines, with its path."""
+    at = diagnostic.location
+    return at.file, at.line, at.column, diagnostic.path if at.file == MAPPING_NAME else ""

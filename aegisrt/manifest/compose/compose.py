@@ -31,9 +31,6 @@ from aegisrt.manifest.errors import manifest_error
 from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
 from aegisrt.manifest.read.tree import Layer, Tree, merge
 
-_LOCAL = frozenset({"duplicate-key", "key-not-text", "yaml-tag", "target-key", "hydra-key", "not-plain-data"})
-"""Errors of one key or value, which leave the rest of the file as it is: more errors can be found in it."""
-
 
 def compose(
     manifest: Path | str | Mapping[str, Any] | None,
@@ -74,7 +71,7 @@ def compose(
         repository = HydraRepository(library, base, ("env", *groups))
         tree = _merged(repository, [choice for choice in choices if not wrong[choice.text]], diagnostics)
     diagnostics += library.diagnostics()
-    whole = all(one.id in _LOCAL for one in diagnostics)
+    whole = library.local() >= set(diagnostics)
     offered = [group for group in library.groups() if group in groups or group not in COMMAND_GROUPS]
     tree, refused = apply_all(values, tree, TOP, offered, names=whole)
     tree, unresolved = resolve(tree) if whole else (tree, [])

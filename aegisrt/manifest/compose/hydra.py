@@ -97,12 +97,14 @@ def evaluate_interpolation(
     `select` returns the value at a key, `call` that of a resolver; what they raise is passed on unless OmegaConf's
     grammar raises it too. `rule` chooses another rule of the grammar than that of a whole text.
     """
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import GrammarParseError, OmegaConfBaseException
     from omegaconf.grammar_parser import parse
     from omegaconf.grammar_visitor import GrammarVisitor
 
     try:
         return GrammarVisitor(select, call, None).visit(parse(text, **rule))
+    except GrammarParseError as error:  # its message is a list of ANTLR's tokens
+        raise GrammarError("") from error
     except (OmegaConfBaseException, UserWarning, ValueError, AssertionError, TypeError) as error:
         raise GrammarError(str(error)) from error
 

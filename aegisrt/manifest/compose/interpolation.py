@@ -17,6 +17,7 @@ from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.suggest import did_you_mean, listed
 from aegisrt.manifest.compose.hydra import GrammarError, evaluate_interpolation, split_key
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
+from aegisrt.manifest.diagnostics.wording import shown
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
 from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, deep_bracket
@@ -107,7 +108,7 @@ class _Resolver:
                 inside = one.values() if isinstance(one, Mapping) else one
                 pending += [(child, level + 1) for child in inside]
 
-    def _evaluate(self, text: str, parent: KeyPath, **rule: str) -> Any:
+    def _evaluate(self, text: str, parent: KeyPath, what: str = "a valid interpolation", **rule: str) -> Any:
         if deep_bracket(text) is not None:
             raise _UnresolvedError(TOO_DEEP, "write it with fewer levels")
 
@@ -120,7 +121,8 @@ class _Resolver:
         try:
             return evaluate_interpolation(text, select, call, **rule)
         except GrammarError as error:
-            raise _UnresolvedError(f"`{text}` is not a valid interpolation: {_first_line(error)}", _GRAMMAR) from error
+            reason = _first_line(error) or _grammar_fault(text)
+            raise _UnresolvedError(f"{shown(text)} is not {what}: {reason}", _GRAMMAR) from error
         except RecursionError as error:
             raise _UnresolvedError("interpolations are nested too deeply", _PLAIN) from error
 
@@ -234,4 +236,29 @@ def _dotted(path: KeyPath) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [""])[0]
+
+
+def _grammar_fault(text: str) -> str:
+    """Return why OmegaConf's grammar refuses a text."""
+    if not text.strip():
+        return "it is empty"
+    if re.search(r"\$\{\s*\}", text):
+        return "`${}` names nothing"
+    if deep_bracket(text) is None and _unclosed(text):
+        return f"`{_unclosed(text)}` is never closed"
+    if text.count("'") % 2 or text.count('"') % 2:
+        return "a quote is not closed"
+    return "OmegaConf's grammar does not have this form"
+
+
+def _unclosed(text: str) -> str | None:
+    """Return the innermost bracket that is still open at the end of a text, or None."""
+    opened: list[str] = []
+    for found in re.finditer(r"\$\{|[\[{(]|[\]})]", text):
+        if found[0] in ")]}":
+            if opened:
+                opened.pop()
+        else:
+            opened.append(found[0])
+    return opened[-1] if opened else None

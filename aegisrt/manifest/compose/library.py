@@ -68,6 +68,10 @@ class ConfigLibrary:
         """Return the errors of the files read so far."""
         return [diagnostic for source in self._sources.values() for diagnostic in source.diagnostics]
 
+    def local(self) -> set[Diagnostic]:
+        """Return the errors of single keys or values: more errors can be found in the rest of their files."""
+        return {diagnostic for source in self._sources.values() for diagnostic in source.local}
+
 
 def is_folder(path: Path) -> bool:
     """Return True for a folder that can be read."""

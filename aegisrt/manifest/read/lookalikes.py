@@ -42,10 +42,9 @@ class Lookalike:
 
     @property
     def message(self) -> str:
-        """Return what is wrong: `this is a full-width colon (U+FF1A), not an ordinary one`."""
-        return (
-            f"this is a {self.name}, not `{self.meant}`" if self.meant != " " else f"this is a {self.name}, not a blank"
-        )
+        """Return a message: `this is a full-width colon (U+FF1A), not `:``."""
+        article = "an" if self.name[0] in "aeiou" else "a"
+        return f"this is {article} {self.name}, not {'a blank' if self.meant == ' ' else f'`{self.meant}`'}"
 
     @property
     def hint(self) -> str:

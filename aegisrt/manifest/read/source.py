@@ -50,6 +50,8 @@ class Source:
     """False if its header is `# @base none`: the base configuration is left out."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     """Its errors and warnings."""
+    local: list[Diagnostic] = field(default_factory=list)
+    """Those of a single key or value, which leave the rest of the file readable."""
 
 
 def read_file(path: Path, name: str, *, is_manifest: bool) -> Source:
@@ -69,7 +71,8 @@ def read_file(path: Path, name: str, *, is_manifest: bool) -> Source:
 def read_mapping(values: Mapping[Any, Any], folder: Path) -> Source:
     """Return the source of a mapping from Python; its relative paths are relative to `folder`."""
     source = Source(MAPPING_NAME, folder, Tree({}))
-    tree = _from_python(values, (), source.diagnostics, set())
+    tree = _from_python(values, (), source.local, set())
+    source.diagnostics += source.local
     if isinstance(tree.value, dict):
         _accept(tree, source)
     return source
@@ -161,6 +164,7 @@ def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
     except yaml.YAMLError as error:
         source.diagnostics.append(syntax_diagnostic(error, text, source.name))
         return
+    source.local += reader.diagnostics
     source.diagnostics += reader.diagnostics
     if tree is None or tree.value is None:
         if is_manifest and not source.diagnostics:
@@ -176,7 +180,9 @@ def _read_values(text: str, source: Source, *, is_manifest: bool) -> None:
 
 def _accept(tree: Tree, source: Source) -> None:
     assert isinstance(tree.value, dict)
-    source.diagnostics += refuse_keys(tree)
+    refused = refuse_keys(tree)
+    source.local += refused
+    source.diagnostics += refused
     kept = {key: child for key, child in tree.value.items() if key not in ("defaults", "hydra")}
     source.defaults = tree.value.get("defaults")
     source.tree = replace(tree, value=kept)
