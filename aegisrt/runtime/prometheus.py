@@ -42,8 +42,8 @@ class _Collector:
 
         metrics = self._context.metrics()
         requests = CounterMetricFamily("aegisrt_requests", "Answers, by code.", labels=("model", "code"))
-        for model, found in metrics.items():
-            for code, count in sorted(found.requests.items()):
+        for model, counts in metrics.items():
+            for code, count in sorted(counts.requests.items()):
                 requests.add_metric((model, code), count)
         yield requests
         yield _histograms("aegisrt_queue_seconds", "From entry to the engine's start.", "queue_us", metrics)
@@ -61,8 +61,8 @@ def _histograms(name: str, text: str, field: str, metrics: dict[str, ModelMetric
 
     scale = _SECONDS_PER_US if field.endswith("_us") else 1
     family = HistogramMetricFamily(name, text, labels=("model",))
-    for model, found in metrics.items():
-        histogram: Histogram = getattr(found, field)
+    for model, counts in metrics.items():
+        histogram: Histogram = getattr(counts, field)
         bounds = [f"{bound * scale:g}" for bound in histogram.bounds]
         family.add_metric(
             (model,), list(zip([*bounds, "+Inf"], histogram.cumulative, strict=True)), histogram.sum * scale
@@ -74,8 +74,8 @@ def _gauges(name: str, text: str, field: str, metrics: dict[str, ModelMetrics]) 
     from prometheus_client.core import GaugeMetricFamily
 
     family = GaugeMetricFamily(name, text, labels=("model",))
-    for model, found in metrics.items():
-        value = getattr(found, field)
+    for model, counts in metrics.items():
+        value = getattr(counts, field)
         if value is not None:
             family.add_metric((model,), value)
     return family

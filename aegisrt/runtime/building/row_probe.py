@@ -124,7 +124,8 @@ class RowProbe:
             allowed = min(1.0, factor * (self._tolerance or TOLERANCE[dtype]))
             difference = _difference(left, right, self._scales[name])
             if not difference <= allowed:
-                text = f"`{name}` {dtype} of a row differs by {difference:.2g} of its range {company}"
+                size = f"by {difference:.2g} of its range" if np.isfinite(difference) else "by a NaN or an infinity"
+                text = f"`{name}` {dtype} of a row differs {size} {company}"
                 self._worst = max(self._worst, (difference / allowed, f"{text}, and {allowed:g} is allowed"))
 
 
@@ -172,7 +173,7 @@ def _scale(values: Sequence[Array]) -> float:
 
 
 def _difference(got: Array, wanted: Array, scale: float) -> float:
-    """Return the largest difference relative to `scale`; infinite if shapes, NaNs or infinities differ."""
+    """Return the largest difference relative to `scale`, if that is not 0; infinite if NaNs or infinities differ."""
     if got.shape != wanted.shape:
         return float("inf")
     left, right = got.astype(np.float64), wanted.astype(np.float64)
@@ -181,4 +182,4 @@ def _difference(got: Array, wanted: Array, scale: float) -> float:
         return 0.0
     with np.errstate(invalid="ignore"):
         gap = np.abs(left - right)[~same].max()
-    return float(gap / scale) if np.isfinite(gap) and scale else float("inf")
+    return float(gap / (scale or 1)) if np.isfinite(gap) else float("inf")

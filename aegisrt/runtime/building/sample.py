@@ -24,27 +24,27 @@ class Sample:
 
 def read_sample(options: SampleOptions, signature: Signature) -> Sample:
     """Return the arrays of a sample's files; raise NOT_FOUND or INVALID_ARGUMENT that names the file."""
-    found = read_arrays(options.inputs)
+    arrays = read_arrays(options.inputs)
     names = [spec.name for spec in signature.inputs]
-    if isinstance(found, np.ndarray):
+    if isinstance(arrays, np.ndarray):
         if len(signature.required) != 1:
             message = f"{options.inputs} holds one array, the model takes {len(names)}: {', '.join(names)}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, "save them by name: numpy.savez")
-        found = {signature.required[0].name: found}
-    for name in found:
+        arrays = {signature.required[0].name: arrays}
+    for name in arrays:
         if name not in names:
             message = f"{options.inputs} holds `{name}`, which is not an input of the model"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, suggest(name, names, "inputs"))
     specs = {spec.name: spec for spec in signature.inputs}
-    found = {name: with_dtype(value, specs[name]) if name in specs else value for name, value in found.items()}
+    arrays = {name: with_dtype(value, specs[name]) if name in specs else value for name, value in arrays.items()}
     labels = None
     if options.labels is not None:
         read = read_arrays(options.labels)
         if not isinstance(read, np.ndarray):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"{options.labels} is a .npz, labels are one array in a .npy")
         labels = read
-        _check_labels(options, labels, found)
-    return Sample(found, labels)
+        _check_labels(options, labels, arrays)
+    return Sample(arrays, labels)
 
 
 def read_arrays(path: Path) -> Array | dict[str, Array]:

@@ -68,6 +68,18 @@ def test_a_model_that_mixes_rows_never_batches_on_generated_rows(tmp_path, name)
                 np.testing.assert_array_equal(value, alone.outputs[output])
 
 
+@pytest.mark.parametrize("sample", [None, 5])
+@pytest.mark.parametrize("name", ["convolution", "two-layers", "attention"])
+def test_a_model_that_onnx_runtime_quantized_dynamically_is_refused(tmp_path, name, sample):
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    made = ROW_WISE[name]()
+    quantized = tmp_path / "quantized.onnx"
+    quantization.quantize_dynamic(str(save(tmp_path, made)), str(quantized))
+    error = deploy(declared(tmp_path, onnx.load(quantized), sample=sample)).unwrap_err()
+    assert error.code is ErrorCode.FAILED_PRECONDITION
+    assert "operators that may mix rows: DynamicQuantizeLinear" in error.message
+
+
 @pytest.mark.engine("tvm")
 @pytest.mark.parametrize("name", ["two-layers", "convolution"])
 def test_a_row_wise_model_batches_on_tvm_whose_code_differs_by_shape(tmp_path, monkeypatch, name):
