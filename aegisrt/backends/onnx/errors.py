@@ -97,10 +97,10 @@ def load_error(error: Exception, path: Path) -> Error:
 
 
 def _too_new(text: str, path: Path) -> tuple[ErrorCode, str, str] | None:
-    if found := _IR.search(text):
-        message = f"{path} has ONNX IR version {found[1]}, ONNX Runtime here reads up to {found[2]}"
-    elif found := _OPSET.search(text):
-        message = f"{path} needs opset {found[1]} of `{found[2]}`, ONNX Runtime here has up to {found[3]}"
+    if match := _IR.search(text):
+        message = f"{path} has ONNX IR version {match[1]}, ONNX Runtime here reads up to {match[2]}"
+    elif match := _OPSET.search(text):
+        message = f"{path} needs opset {match[1]} of `{match[2]}`, ONNX Runtime here has up to {match[3]}"
     else:
         return None
     return ErrorCode.FAILED_PRECONDITION, message, _UPGRADE
@@ -108,17 +108,17 @@ def _too_new(text: str, path: Path) -> tuple[ErrorCode, str, str] | None:
 
 def _unknown(text: str, path: Path) -> tuple[ErrorCode, str, str | None] | None:
     hint: str | None = None
-    if found := _NO_OPERATOR.search(text):
-        message = f"{path}: {_named(found[1], found[2])}: ONNX has no such operator in opset {found[3]}"
+    if match := _NO_OPERATOR.search(text):
+        message = f"{path}: {_named(match[1], match[2])}: ONNX has no such operator in opset {match[3]}"
         hint = "export it with the operator set that has it; ONNX Runtime may also be too old for it"
-    elif found := _NO_FUNCTION.search(text):
-        message = f"{path}: ONNX Runtime has no operator `{found[2]}` of domain `{found[1]}`"
+    elif match := _NO_FUNCTION.search(text):
+        message = f"{path}: ONNX Runtime has no operator `{match[2]}` of domain `{match[1]}`"
         hint = "export it without custom operators: they are native code, which a manifest cannot name"
-    elif found := _NO_KERNEL.search(text):
-        message = f"{path}: {_named(found[3], found[1])}: no kernel for its element types (opset {found[2]})"
+    elif match := _NO_KERNEL.search(text):
+        message = f"{path}: {_named(match[3], match[1])}: no kernel for its element types (opset {match[2]})"
         hint = "export it with other types, such as FP32, or name a provider that has the kernel"
-    elif found := _NO_TYPE.search(text):
-        message = f"{path}: ONNX Runtime has no element type {found[1]}"
+    elif match := _NO_TYPE.search(text):
+        message = f"{path}: ONNX Runtime has no element type {match[1]}"
     else:
         return None
     return ErrorCode.UNIMPLEMENTED, message, hint

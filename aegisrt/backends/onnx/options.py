@@ -165,13 +165,13 @@ def _entries(options: ONNXOptions, cpu_is_named: bool) -> dict[str, str]:
 
 def _optimization(ort: Any, level: str) -> Any:
     name = "ORT_DISABLE_ALL" if level == "disabled" else f"ORT_ENABLE_{level.upper()}"
-    found = getattr(ort.GraphOptimizationLevel, name, None)
-    if found is None:
+    value = getattr(ort.GraphOptimizationLevel, name, None)
+    if value is None:
         message = f"onnxruntime {ort.__version__} has no graph optimization level `{level}`"
         raise fail(
             ErrorCode.FAILED_PRECONDITION, message, "use `extended` or `all`, or run: pip install -U onnxruntime"
         )
-    return found
+    return value
 
 
 def _folder(option: str, folder: Path) -> Path:

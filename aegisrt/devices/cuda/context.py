@@ -148,9 +148,9 @@ class CudaContext:
         _thread.captures_locally = True
 
     def _current(self) -> int | None:
-        found = c_void_p()
-        self.check("cuCtxGetCurrent", self.driver.cuCtxGetCurrent(byref(found)))
-        return found.value
+        handle = c_void_p()
+        self.check("cuCtxGetCurrent", self.driver.cuCtxGetCurrent(byref(handle)))
+        return handle.value
 
     def _lose(self, error: Error, text: str) -> None:
         message = f"device cuda:{self.ordinal} was lost to an earlier error: {text}"
@@ -197,12 +197,12 @@ def cuda_context(ordinal: int) -> CudaContext:
     NOT_FOUND: if no device has this ordinal.
     """
     with _lock:
-        found = _contexts.get(ordinal)
-        if found is None:
+        context = _contexts.get(ordinal)
+        if context is None:
             driver = cuda_driver()
             if ordinal >= (count := driver.count()):
                 message = f"there is no CUDA device {ordinal}: {count} are visible"
                 hint = "see `aegisrt devices`; CUDA_VISIBLE_DEVICES applies"
                 raise fail(ErrorCode.NOT_FOUND if count else ErrorCode.UNAVAILABLE, message, hint)
-            found = _contexts[ordinal] = CudaContext(ordinal, driver, require(PYCUDA))
-        return found
+            context = _contexts[ordinal] = CudaContext(ordinal, driver, require(PYCUDA))
+        return context

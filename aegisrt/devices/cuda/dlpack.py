@@ -62,13 +62,13 @@ def read_capsule(capsule: Any) -> CapsuleTensor | None:
     return CapsuleTensor((tensor.data or 0) + tensor.byte_offset, shape, strides, dtype)
 
 
-def _dtype(found: Any) -> np.dtype[Any] | None:
-    if found.lanes != 1:
+def _dtype(dtype: Any) -> np.dtype[Any] | None:
+    if dtype.lanes != 1:
         return None
-    if found.code == _BFLOAT:
-        return DataType.BF16.numpy if found.bits == 16 else None
-    kind = _KINDS.get(found.code)
+    if dtype.code == _BFLOAT:
+        return DataType.BF16.numpy if dtype.bits == 16 else None
+    kind = _KINDS.get(dtype.code)
     try:
-        return np.dtype("bool" if kind == "bool" else f"{kind}{found.bits}") if kind else None
+        return np.dtype("bool" if kind == "bool" else f"{kind}{dtype.bits}") if kind else None
     except TypeError:
         return None

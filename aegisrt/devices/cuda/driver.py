@@ -141,11 +141,11 @@ class CudaDriver:
 
     def other_gpu(self, address: int, ordinal: int) -> int | None:
         """Return the GPU that holds this memory if it is not `ordinal`; else None; None for managed memory."""
-        found, managed = c_int(), c_int()
-        if self.cuPointerGetAttribute(byref(found), _POINTER_ORDINAL, address) or found.value == ordinal:
+        owner, managed = c_int(), c_int()
+        if self.cuPointerGetAttribute(byref(owner), _POINTER_ORDINAL, address) or owner.value == ordinal:
             return None
         self.cuPointerGetAttribute(byref(managed), _POINTER_IS_MANAGED, address)
-        return None if managed.value else found.value
+        return None if managed.value else owner.value
 
     def _device(self, ordinal: int) -> c_int:
         device = c_int()
@@ -202,8 +202,8 @@ def installed_driver() -> str | None:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", text)
-    return found[1] if found else None
+    match = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", text)
+    return match[1] if match else None
 
 
 def _load() -> Any:
