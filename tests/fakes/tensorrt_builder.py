@@ -50,9 +50,8 @@ class Builder(Plain):
 
     def _problem(self, network, config):
         """Return why TensorRT would build nothing, or None."""
-        spans = [(item, profile[item._name]) for profile in config._profiles for item in network._tensors
-                 if item._name in profile]  # fmt: skip
-        if (name := _contradiction(spans)) is not None:
+        names = [_contradiction(network._tensors, profile) for profile in config._profiles]
+        if name := next(filter(None, names), None):
             return (
                 f"API Usage Error ({name}: Input dimensions with this name have different constant values or have "
                 "contradictory IOptimizationProfile kMIN/kMAX constraints.)"
@@ -86,20 +85,14 @@ class Builder(Plain):
         return None
 
 
-def _contradiction(spans):
+def _contradiction(tensors, profile):
     """Return the name of dimensions with two ranges in one profile, or None."""
     seen = {}
-    for item, (low, _, high) in spans:
+    for item in tensors:
+        low, _, high = profile.get(item._name, (item._shape,) * 3)
         for axis, name in enumerate(item._names):
-            if (
-                item._shape[axis] == -1
-                and name
-                and seen.setdefault(name, (low[axis], high[axis]))
-                != (
-                    low[axis],
-                    high[axis],
-                )
-            ):
+            span = (low[axis], high[axis])
+            if item._shape[axis] == -1 and name and seen.setdefault(name, span) != span:
                 return name
     return None
 
