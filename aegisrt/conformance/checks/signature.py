@@ -11,6 +11,7 @@ from aegisrt.conformance.check import check, declares
 from aegisrt.conformance.references.models import REFERENCES
 from aegisrt.conformance.subject import Subject
 from aegisrt.conformance.target import Backend
+from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.tensor import Signature, TensorSpec, shape_text
 
 _WHY = "The graph's checks, `aegisrt init` and input staging read the signature; a wrong one fails far from its cause. "
@@ -101,6 +102,35 @@ def follows_the_model(subject: Subject) -> None:
         _same_shapes(_signature(backend), REFERENCES[name].signature)
     verdict.ok(backend.unload(), "unload")
     verdict.that(backend.signature is None, "wanted None after unload")
+
+
+@check(
+    "signature.model-metadata",
+    why="Class names and character sets are in the model's file; a copy that is kept elsewhere belongs to another "
+    "version of the model one day, and names the wrong classes.",
+    fix="Return from `_model_metadata` the texts that the model's file has; keep a sidecar if the engine drops them.",
+)
+def model_metadata(subject: Subject) -> None:
+    """`model_metadata` is that of the loaded model's file, and a result has it if the request asks for it."""
+    backend, inputs = subject.fresh(), subject.inputs("multi-io")
+    verdict.that(backend.model_metadata is None, "wanted None before load")
+    verdict.ok(backend.load(subject.model("multi-io")), "load of the model `multi-io`")
+    got = backend.model_metadata
+    texts = isinstance(got, dict) and all(isinstance(text, str) for pair in got.items() for text in pair)
+    verdict.that(texts, f"wanted texts by key, got {got!r}")
+    if not got:
+        raise verdict.Skipped("`_model_metadata` returns none")
+    for key, text in REFERENCES["multi-io"].metadata.items():
+        verdict.that(got.get(key) == text, f"`{key}`: wanted {text!r}, got {got.get(key)!r}")
+    plain = subject.call(backend, inputs).metadata
+    verdict.that(MODEL_METADATA not in plain, "a result has it, and the request did not ask for it")
+    asked = subject.call(backend, inputs, parameters={MODEL_METADATA: True}).metadata
+    verdict.that(asked.get(MODEL_METADATA) == got, f"a result has {asked.get(MODEL_METADATA)!r}, wanted {got!r}")
+    verdict.ok(backend.load(subject.model("affine")), "load of the model `affine`")
+    other = backend.model_metadata or {}
+    verdict.that("classes" not in other, f"it is that of the model before, after a second load: {other!r}")
+    verdict.ok(backend.unload(), "unload")
+    verdict.that(backend.model_metadata is None, "wanted None after unload")
 
 
 def _both(subject: Subject, name: str) -> tuple[Signature, Signature]:

@@ -8,7 +8,7 @@ are not in alphabetical order, so that a backend that sorts them is detected.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -89,6 +89,8 @@ class Reference:
     """By output name."""
     external: bool = False
     """Its weights lie in a file beside it."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Its own metadata: texts by key."""
 
     @property
     def dtypes(self) -> frozenset[DataType]:
@@ -230,6 +232,7 @@ def _table() -> Iterator[Reference]:
             "counted": AffineReference("count", 2, 1),
             "first": AffineReference("right", 3.0, -1.0),
         },
+        metadata={"classes": "total, counted, first", "characters": "a\nÄ\n字\n", "empty": ""},
     )
     image = (_spec("image", fp32, 1, 1, 8, 8),)
     yield Reference(

@@ -9,7 +9,7 @@ import numpy as np
 from aegisrt.backends.mock import MockBackend
 from aegisrt.core.tensor import DataType
 from tests.conformance.defects.defect import defect
-from tests.conformance.defects.seams import Altering, Describing
+from tests.conformance.defects.seams import Altering, Answering, Describing
 
 
 @defect("signature.names-in-order", "inputs: wanted ['right', 'count', 'left'], got ['count', 'left', 'right']")
@@ -94,3 +94,45 @@ class ReadsItsSignatureOnce(MockBackend):
         now = super().signature
         self.once = self.once or now
         return now and self.once
+
+
+@defect("signature.model-metadata", "`characters`: wanted 'a\\nÄ\\n字\\n', got 'a Ä 字'")
+class JoinsLinesOfMetadata(MockBackend):
+    def _model_metadata(self, engine):
+        return {key: " ".join(text.split()) for key, text in super()._model_metadata(engine).items()}
+
+
+@defect("signature.model-metadata", "wanted texts by key, got {'classes': ['total']}")
+class ReadsMetadataIntoLists(MockBackend):
+    def _model_metadata(self, engine):
+        return {"classes": ["total"]}
+
+
+@defect("signature.model-metadata", "it is that of the model before, after a second load")
+class KeepsTheMetadataOfTheFirstModel(MockBackend):
+    def _model_metadata(self, engine):
+        self.first = getattr(self, "first", None) or super()._model_metadata(engine)
+        return self.first
+
+
+@defect("signature.model-metadata", "a result has it, and the request did not ask for it")
+class AlwaysAnswersMetadata(Answering):
+    def answer(self, result):
+        return replace(result, metadata={**result.metadata, "model_metadata": self.model_metadata})
+
+
+@defect("signature.model-metadata", "a result has None, wanted {'classes'")
+class NeverAnswersMetadata(Answering):
+    def answer(self, result):
+        return replace(
+            result, metadata={key: result.metadata[key] for key in result.metadata if key != "model_metadata"}
+        )
+
+
+@defect("signature.model-metadata", "wanted None after unload")
+class RemembersMetadata(MockBackend):
+    @property
+    def model_metadata(self):
+        now = super().model_metadata
+        self.last = getattr(self, "last", None) if now is None else now
+        return self.last

@@ -76,6 +76,7 @@ def _onnx_files(reference):
     model = helper.make_model(
         graph, producer_name="aegisrt", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
     )
+    helper.set_model_props(model, reference.metadata)
     return {f"{reference.name}.onnx": model.SerializeToString(deterministic=True), **content}
 
 
@@ -144,7 +145,8 @@ def _mock(reference):
         {**_tensor(spec), "operation": _mock_operation(reference.operations[spec.name])}
         for spec in reference.signature.outputs
     ]
-    return {"format": "aegisrt-mock/v1", **delay, **tensors, "outputs": outputs}
+    metadata = {"metadata": reference.metadata} if reference.metadata else {}
+    return {"format": "aegisrt-mock/v1", **delay, **metadata, **tensors, "outputs": outputs}
 
 
 def _tensor(spec):
