@@ -31,6 +31,12 @@ class ExecutionRequest:
     """`model_metadata: True` puts the model's own metadata into the result's `metadata`."""
 
 
+def wants_model_metadata(request: ExecutionRequest) -> bool:
+    """Return whether the result is to have the model's own metadata."""
+    parameters = request.parameters
+    return bool(parameters) and isinstance(parameters, Mapping) and bool(parameters.get(MODEL_METADATA))
+
+
 @dataclass(slots=True)
 class ExecutionResult:
     """The answer of one call. The caller owns the outputs: they share no memory with the engine."""

@@ -63,6 +63,16 @@ def test_a_request_of_a_batch_gets_it_too(path):
         assert ["model_metadata" in future.result().unwrap().metadata for future in futures] == [True, False, True]
 
 
+@pytest.mark.parametrize("parameters", [{}, {"model_metadata": False}, {"other": True}, None, [1], "model_metadata"])
+def test_other_parameters_change_nothing(parameters, path):
+    batching = {"max_batch_size": 8, "rows": "trust"}
+    model = {"path": str(path), "backend": "mock", "batching": batching}
+    with deploy({"models": {"m": model}}).unwrap() as context:
+        request = ExecutionRequest(inputs={"x": X}, parameters=parameters)
+        for answer in (context.execute(request), context.submit(request).result()):
+            assert "model_metadata" not in answer.unwrap().metadata
+
+
 @pytest.mark.parametrize("kind", [MockBackend, pytest.param(ONNXBackend, marks=pytest.mark.engine("onnx"))])
 def test_it_is_the_callers_own(kind, path):
     backend = kind()

@@ -27,7 +27,7 @@ from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.deadline import deadline_ns, late
 from aegisrt.core.priority import priority_level
-from aegisrt.core.request import MODEL_METADATA, ExecutionRequest, ExecutionResult
+from aegisrt.core.request import MODEL_METADATA, ExecutionRequest, ExecutionResult, wants_model_metadata
 from aegisrt.core.result import Err, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Array
 from aegisrt.core.timing import step_times
@@ -188,7 +188,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         metadata = loaded.metadata.copy()
         if request.id is not None:
             metadata["request_id"] = request.id
-        if request.parameters and request.parameters.get(MODEL_METADATA):
+        if wants_model_metadata(request):
             metadata[MODEL_METADATA] = loaded.model_metadata.copy()
         end = perf_counter_ns()
         times = step_times((started - checked, checked - entered, done - started, end - done))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.core.request import MODEL_METADATA, ExecutionRequest, ExecutionResult
+from aegisrt.core.request import ExecutionRequest, ExecutionResult, wants_model_metadata
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.manifest.queueing import BatchingOptions
@@ -58,7 +58,7 @@ def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashabl
     """Return a key that is equal for requests that may share a batch."""
     shapes = tuple(value.shape[1:] for value in inputs.values())
     outputs = None if request.outputs is None else tuple(request.outputs)
-    return tuple(inputs), shapes, outputs, bool(request.parameters and request.parameters.get(MODEL_METADATA))
+    return tuple(inputs), shapes, outputs, wants_model_metadata(request)
 
 
 def is_joinable(batch: Sequence[Pending]) -> bool:
