@@ -33,6 +33,16 @@ def test_the_header_has_it(path, tmp_path):
     assert read_onnx(save(tmp_path, plain, "plain.onnx")).metadata == {}
 
 
+@pytest.mark.engine("onnx")
+@pytest.mark.parametrize("version", [0, 1])
+def test_onnx_runtime_agrees_of_a_model_that_has_nearly_none(version, tmp_path):
+    plain = model([node("Relu", "x", "y")], [tensor("x")], [tensor("y")])
+    plain.model_version = version
+    backend = ONNXBackend()
+    backend.load(save(tmp_path, plain, "plain.onnx")).unwrap()
+    assert backend.model_metadata == read_onnx(tmp_path / "plain.onnx").metadata
+
+
 @pytest.mark.parametrize("isolation", ["none", "process"])
 @pytest.mark.parametrize("kind", ENGINES)
 def test_a_deployment_has_it_and_a_result_if_it_is_asked_for(kind, isolation, path):

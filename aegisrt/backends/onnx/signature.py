@@ -19,6 +19,10 @@ _ELEMENT = {
 }  # fmt: skip
 
 
+_NO_VERSION = 2**63 - 1
+"""What ONNX Runtime reports for a model without `model_version` (seen in 1.32)."""
+
+
 def session_signature(session: Any, path: Path) -> Signature:
     """Return inputs and outputs in the model's order; last the optional inputs, whose defaults are weights.
 
@@ -53,7 +57,7 @@ def session_signature(session: Any, path: Path) -> Signature:
 def session_metadata(session: Any) -> dict[str, str]:
     """Return the model's own metadata, as `read_onnx` returns it."""
     meta = session.get_modelmeta()
-    version = str(meta.version) if meta.version else ""
+    version = "" if meta.version in (0, _NO_VERSION) else str(meta.version)
     texts = {"producer_name": meta.producer_name, "domain": meta.domain, "doc_string": meta.description}
     described = {**texts, "model_version": version}
     return {**{key: text for key, text in described.items() if text}, **meta.custom_metadata_map}
