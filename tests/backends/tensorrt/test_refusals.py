@@ -8,6 +8,7 @@ import pytest
 from aegisrt import ExecutionRequest, TensorRTBackend
 from aegisrt.backends.tensorrt.build import job as build_job
 from aegisrt.backends.tensorrt.build import main as build_main
+from aegisrt.backends.tensorrt.build.refusals import refuse_unquantized
 from aegisrt.backends.tensorrt.log import TensorRTLog, is_out_of_memory, sentence
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from tests.backends.tensorrt.test_build import MODELS, fake, flags_set, made
@@ -131,6 +132,22 @@ class TestQuantized:
         graphs.relu(tmp_path / "m.onnx", ("n", 3))
         made(fake, tmp_path)
         assert flags_set(fake) == set()
+
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_a_quantized_model_is_not_refused_for_int8_before_the_build(self, inside, tmp_path):
+        if inside:
+            branch = onnx.helper.make_graph(
+                [graphs.node("QuantizeLinear", ["x", "s"], ["q"]), graphs.node("DequantizeLinear", ["q", "s"], ["r"])],
+                "branch", [], [onnx.helper.make_tensor_value_info("r", graphs.FLOAT, (3,))],
+            )  # fmt: skip
+            nodes = [graphs.node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
+            sides = {"x": (graphs.FLOAT, (3,)), "c": (onnx.TensorProto.BOOL, ())}, {"y": (graphs.FLOAT, (3,))}
+            graphs.save(tmp_path / "m.onnx", nodes, *sides, {"s": np.float32(1)})
+        else:
+            self.save(tmp_path / "m.onnx")
+        refuse_unquantized(tmp_path / "m.onnx", "int8")
+        with pytest.raises(ResultError, match="needs a model with QuantizeLinear"):
+            refuse_unquantized(graphs.relu(tmp_path / "relu.onnx"), "int8")
 
 
 class TestDimensions:
@@ -290,6 +307,8 @@ class TestEarly:
         ("options", "code"),
         [
             ({"precision": "bf16", "strongly_typed": False}, ErrorCode.FAILED_PRECONDITION),
+            ({"precision": "int8"}, ErrorCode.FAILED_PRECONDITION),
+            ({"precision": "fp8"}, ErrorCode.FAILED_PRECONDITION),
             ({"hardware_compatibility": "same_compute_capability"}, ErrorCode.FAILED_PRECONDITION),
             ({"profiles": {"y": {"min": [1], "opt": [1], "max": [1]}}}, ErrorCode.INVALID_ARGUMENT),
             ({"profiles": {"x": {"min": [1, 4], "opt": [1, 4], "max": [1, 4]}}}, ErrorCode.INVALID_ARGUMENT),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.job import Limits, run_child
-from aegisrt.backends.tensorrt.build.refusals import refuse_options, refuse_profiles
+from aegisrt.backends.tensorrt.build.refusals import refuse_options, refuse_profiles, refuse_unquantized
 from aegisrt.backends.tensorrt.distribution import BUILDERS, TensorRT, load_tensorrt
 from aegisrt.backends.tensorrt.options import Distribution, TensorRTOptions
 from aegisrt.backends.tensorrt.profiles import plain
@@ -85,6 +85,7 @@ def run_build(
     """
     trt, declared = load_builder(options.distribution), options.declared_profiles
     refuse_options(trt, recipe["options"], recipe["target"]["compute_capabilities"])
+    refuse_unquantized(source, options.precision)
     refuse_profiles(signature, declared, options.max_batch_size, options.max_dynamic_size)
     log = target.with_name(f"{target.name}.log")
     log.unlink(missing_ok=True)

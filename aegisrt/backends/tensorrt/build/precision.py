@@ -13,12 +13,13 @@ from typing import Any
 
 from aegisrt.backends.tensorrt.build.model_dtypes import allow_own_dtypes, is_quantized
 from aegisrt.backends.tensorrt.distribution import TensorRT
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import ErrorCode, ResultError, fail
 
 FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
 CONVERTED = ("fp16", "bf16")
 """The precisions that a strongly typed network gets by converting the model."""
-_QUANTIZED = ("int8", "fp8")
+QUANTIZED = ("int8", "fp8")
+"""The precisions that need a quantized model."""
 
 
 def is_strongly_typed(trt: TensorRT, options: Mapping[str, Any]) -> bool:
@@ -41,14 +42,19 @@ def set_precision(trt: TensorRT, network: Any, config: Any, precision: str, *, s
         config.clear_flag(flag.TF32)
     elif precision == "tf32":
         config.set_flag(flag.TF32)
-    if precision in _QUANTIZED and not is_quantized(trt, network):
-        message = f"`precision: {precision}` needs a model with QuantizeLinear and DequantizeLinear, and this has none"
-        hint = "quantize it first (NVIDIA ModelOpt, or onnxruntime.quantization with QDQ), or use `fp16`"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
+    if precision in QUANTIZED and not is_quantized(trt, network):
+        raise not_quantized(precision)
     if not strong:
         allow_own_dtypes(trt, network, config)
         if precision in FLAGS:
             config.set_flag(getattr(flag, FLAGS[precision]))
+
+
+def not_quantized(precision: str) -> ResultError:
+    """Return the error for a precision that needs a quantized model."""
+    message = f"`precision: {precision}` needs a model with QuantizeLinear and DequantizeLinear, and this has none"
+    hint = "quantize it first (NVIDIA ModelOpt, or onnxruntime.quantization with QDQ), or use `fp16`"
+    return fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 
 
 def converted(source: Path, folder: Path, precision: str) -> Path:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.tensorrt.build.precision import CONVERTED, FLAGS, is_strongly_typed
+from aegisrt.backends.files.onnx_nodes import UnreadableError, read_nodes
+from aegisrt.backends.tensorrt.build.precision import (
+    CONVERTED,
+    FLAGS,
+    QUANTIZED,
+    is_strongly_typed,
+    not_quantized,
+)
 from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.backends.tensorrt.options import InputRange
 from aegisrt.backends.tensorrt.profiles import NetworkInput, profiles_for
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 
+_QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _FLOATS = frozenset({DataType.FP32, DataType.FP16, DataType.BF16})
 
 
@@ -49,6 +58,19 @@ def _refuse_precision(trt: TensorRT, options: Mapping[str, Any]) -> None:
     elif precision in FLAGS and not trt.has("BuilderFlag", FLAGS[precision]):
         message = f"{trt.display_name} has no `precision: {precision}`"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, "use `fp16`, or update TensorRT")
+
+
+def refuse_unquantized(source: Path, precision: str) -> None:
+    """Raise FAILED_PRECONDITION if the precision needs a quantized model, and the file has no such operators."""
+    if precision not in QUANTIZED:
+        return
+    try:
+        model = read_nodes(source)
+    except UnreadableError:
+        return  # the parser reports what is wrong
+    kinds = {kind for node in model.nodes for kind in (node.kind, *node.inner)}
+    if _QUANTIZING.isdisjoint(kinds.union(*model.functions.values())):
+        raise not_quantized(precision)
 
 
 def refuse_profiles(
