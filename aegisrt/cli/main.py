@@ -118,7 +118,25 @@ def entry() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still gets the output
+        own_stdout(sys.stdout)
     sys.exit(main())
+
+
+def own_stdout(stdout: io.TextIOWrapper) -> None:
+    """Give `sys.stdout` a file descriptor of its own, and let descriptor 1 point to stderr, for the whole process.
+
+    Engines, and programs that they start, write to descriptor 1, and C buffers that until the process ends: so it is
+    not restored. If the descriptors cannot be duplicated, everything stays as it is.
+    """
+    try:
+        if stdout.fileno() != 1:
+            return
+        own = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
+        return
+    encoding, errors, lines = stdout.encoding, stdout.errors, stdout.line_buffering
+    sys.stdout = open(own, "w", encoding=encoding, errors=errors, buffering=1 if lines else -1)  # noqa: PTH123, SIM115
 
 
 def _discard_stdout() -> None:

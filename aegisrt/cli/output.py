@@ -6,9 +6,21 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from aegisrt.core.result import Error
+
+
+@contextmanager
+def engine_output() -> Iterator[None]:
+    """Redirect what engines and third parties' modules print to stderr: stdout is for the output of a verb.
+
+    For Python's `print`; `own_stdout` in main.py does it for native code, which writes to the file descriptor.
+    """
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def print_json(value: Any) -> None:

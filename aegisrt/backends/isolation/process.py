@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
+from pathlib import Path
 from socket import SHUT_RDWR, socket, socketpair
 from typing import Any
 
@@ -21,6 +22,17 @@ _CHILD = "from aegisrt.backends.isolation.child import main; main()"
 _RESET_IS_UNREAD = sys.platform == "linux"
 """Whether ECONNRESET means that the other end of a socket pair was closed with our message unread: on Linux,
 `unix_release_sock` in net/unix/af_unix.c sets it then, and nothing else does."""
+
+
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted
+        return os.sep
+
+
+_STARTED_IN = _current_folder()
+"""The current folder when this module was imported."""
 
 
 class ProcessDiedError(Exception):
@@ -136,10 +148,20 @@ def _popen(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
         pass_fds=descriptors,
         start_new_session=True,
     )
+
+
+def _search_path() -> list[str]:
+    """Return this process's `sys.path` for the child, with absolute folders.
+
+    A relative entry, such as `''` at a prompt and with `python -c`, means the current folder. That may have changed
+    since the backend's module was found there, so both folders count. PYTHONPATH cannot hold `''`.
+    """
+    folders = dict.fromkeys((_STARTED_IN, _current_folder()))
+    return list(dict.fromkeys(os.path.normpath(os.path.join(folder, path)) for path in sys.path for folder in folders))  # noqa: PTH118
 
 
 def _hang_up(connection: Connection[Any, Any]) -> None:

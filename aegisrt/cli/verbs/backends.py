@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 DESCRIPTION = """List every known backend kind: available, or the reason and the exact install command.
 
@@ -25,7 +25,8 @@ def main(argv: Sequence[str]) -> int:
     known = entries()
     if isinstance(known, Err):
         return print_error(known.error, arguments.format)
-    rows = [_row(kind) for kind in known.value]
+    with engine_output():
+        rows = [_row(kind) for kind in known.value]
     if arguments.format == "json":
         print_json(rows)
     else:

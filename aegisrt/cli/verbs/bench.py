@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.bench.report import BenchReport, Load
@@ -76,16 +76,20 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve, run
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     chosen = choose(resolved.value, arguments.model, parser)
-    with status("loading"):
+    with status("loading"), engine_output():
         started = run(chosen)
     if isinstance(started, Err):
         return print_error(started.error, arguments.format)
-    with started.value as context:
-        return _measure(context, arguments)
+    try:
+        return _measure(started.value, arguments)
+    finally:
+        with engine_output():
+            started.value.close()
 
 
 def _check_usage(parser: UsageParser, arguments: Arguments) -> None:
@@ -107,7 +111,7 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
     load = Load(arguments.seconds, arguments.rows, arguments.qps, arguments.against == "bare")
     model = context.models[0]
     try:
-        with progress_bar("bench") as progress:
+        with progress_bar("bench") as progress, engine_output():
             report = benchmark(context, model, arguments.scenario, load, progress)
         document = report.to_json()
         if arguments.plot:
@@ -136,7 +140,7 @@ def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list
     from aegisrt.cli.render import progress_bar
     from aegisrt.core.result import ErrorCode, fail
 
-    with progress_bar("sweep") as progress:
+    with progress_bar("sweep") as progress, engine_output():
         reports = sweep(context, model, load, progress)
     lines = {
         f"{kind} {name}": [

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, parse, verb_parser
-from aegisrt.cli.output import error_json, print_error, print_json
+from aegisrt.cli.output import engine_output, error_json, print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.runtime.building.prebuild import Prebuilt
@@ -37,13 +37,15 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.deployment import resolve
     from aegisrt.runtime.building.prebuild import build_engine_files
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     graph, origins = resolved.value.graph, resolved.value.origins
     rows, failed, started = [], 0, time.monotonic()
     with _progress() as report_progress:
-        for prebuilt in build_engine_files(graph, origins, force=arguments.force, progress=report_progress):
+        builds = build_engine_files(graph, origins, force=arguments.force, progress=report_progress)
+        while (prebuilt := _next(builds)) is not None:
             took_s, started = time.monotonic() - started, time.monotonic()
             rows.append(_row(prebuilt, took_s))
             if isinstance(prebuilt.file, Err):
@@ -52,6 +54,11 @@ def main(argv: Sequence[str]) -> int:
                     print_error(prebuilt.file.error, arguments.format)
     _print(rows, failed, arguments)
     return 1 if failed else 0
+
+
+def _next(builds: Iterator[Prebuilt]) -> Prebuilt | None:
+    with engine_output():
+        return next(builds, None)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.ci.matrix import MatrixEntry, Trigger
@@ -34,7 +34,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.core.result import Err
 
     trigger = _trigger(arguments, parser, Trigger)
-    matrix = make_matrix(arguments.overrides, multirun=arguments.multirun, config_dir=arguments.config_dir)
+    with engine_output():
+        matrix = make_matrix(arguments.overrides, multirun=arguments.multirun, config_dir=arguments.config_dir)
     if isinstance(matrix, Err):
         return max(2, print_error(matrix.error, arguments.format))
     entries = [entry for entry in matrix.value if _is_asked(entry, arguments.runner)]

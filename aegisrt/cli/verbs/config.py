@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 DESCRIPTION = """Print the composed manifest as YAML, with overrides applied and paths resolved. It can be deployed.
 
@@ -22,7 +22,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     composition = resolved.value.composition

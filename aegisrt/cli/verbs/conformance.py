@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 from aegisrt.core.result import Err, Ok, Result, ResultError
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.list:
         return _list(cells.value, arguments.format)
     try:
-        reports = [_judge(cell) for cell in cells.value]
+        with engine_output():
+            reports = [_judge(cell) for cell in cells.value]
     except ResultError as failure:
         return max(2, print_error(failure.error, arguments.format))
     from aegisrt.conformance.report import Report

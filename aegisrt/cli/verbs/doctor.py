@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_json
+from aegisrt.cli.output import engine_output, print_json
 
 DESCRIPTION = """Check the driver, the GPUs, the engines and the cache.
 Print each problem with the command that fixes it.
@@ -22,7 +22,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.doctor.diagnose import diagnose
     from aegisrt.doctor.environment import examine
 
-    checks = diagnose(examine())
+    with engine_output():
+        checks = diagnose(examine())
     failed = any(check.status == "fail" for check in checks)
     if arguments.format == "json":
         print_json({"ok": not failed, "checks": [check.to_json() for check in checks]})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 DESCRIPTION = """Show each value of the composed manifest, and the file:line or the override that set it.
 KEY.PATH, such as `models.digits`, limits it to that part.
@@ -26,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.deployment import resolve
     from aegisrt.manifest.explain import explain
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     composition = resolved.value.composition

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 DESCRIPTION = """Show which model would run on which backend and device, and whether this machine can run it.
 Without --load, no engine is loaded.
@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.graph.headers import with_headers
     from aegisrt.graph.render import to_mermaid, to_text
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     graph = resolved.value.graph
@@ -36,11 +37,11 @@ def main(argv: Sequence[str]) -> int:
     if arguments.load:
         from aegisrt.cli.render import status
 
-        with status("loading"):
+        with status("loading"), engine_output():
             running = run(resolved.value)
         if isinstance(running, Err):
             return print_error(running.error, arguments.format)
-        with running.value as context:
+        with engine_output(), running.value as context:
             graph = context.graph
     if arguments.format == "json":
         print_json(graph.to_json())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import print_error
+from aegisrt.cli.output import engine_output, print_error
 
 if TYPE_CHECKING:
     from aegisrt.backends.base.backend import RuntimeBackend
@@ -157,7 +157,9 @@ def _backend(wanted: str) -> _Choice:
     if name is None:
         hint = suggest(wanted, sorted({*sets, *sets.values()}), "backends")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"--backend {wanted}: there is no such backend", hint)
-    return _Choice(name, tuple(other for other in sets if other != name), backend_class(sets[name]).unwrap())
+    with engine_output():
+        loaded = backend_class(sets[name]).unwrap()
+    return _Choice(name, tuple(other for other in sets if other != name), loaded)
 
 
 def _inputs(signature: Signature, shapes: Shapes) -> tuple[dict[str, Array] | None, str | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.core.request import ExecutionResult
@@ -51,18 +51,22 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve, run
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     chosen = choose(resolved.value, arguments.model, parser)
     from aegisrt.cli.render import status
 
-    with status(f"loading {arguments.model or ''}"):
+    with status(f"loading {arguments.model or ''}"), engine_output():
         started = run(chosen)
     if isinstance(started, Err):
         return print_error(started.error, arguments.format)
-    with started.value as context:
-        return _call(chosen, context, arguments)
+    try:
+        return _call(chosen, started.value, arguments)
+    finally:
+        with engine_output():
+            started.value.close()
 
 
 def choose(resolved: Resolved, name: str | None, parser: UsageParser) -> Resolved:
@@ -94,7 +98,8 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
         return max(2, print_error(failure.error, arguments.format))
     options = None if arguments.input else resolved.manifest.models[model].sample
     made_up = options is not None and options.inputs.name.endswith(GENERATED)
-    result = context.execute(ExecutionRequest(model=model, inputs=sample.inputs))
+    with engine_output():
+        result = context.execute(ExecutionRequest(model=model, inputs=sample.inputs))
     if isinstance(result, Err):
         error = result.error
         return print_error(replace(error, hint=error.hint or _MADE_UP) if made_up else error, arguments.format)

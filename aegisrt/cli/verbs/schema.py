@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json
 from aegisrt.core.system_error import system_error
 
 DESCRIPTION = """Write the JSON Schemas of a manifest, of one file of a composition, of the conformance kit, of a
@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.core.result import Err
     from aegisrt.manifest.json_schema import all_schemas
 
-    kinds = options_by_kind()
+    with engine_output():
+        kinds = options_by_kind()
     if isinstance(kinds, Err):
         return print_error(kinds.error, arguments.format)
     folder = Path(arguments.out)

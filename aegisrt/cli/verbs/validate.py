@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import print_error, print_json, wants_color
+from aegisrt.cli.output import engine_output, print_error, print_json, wants_color
 
 DESCRIPTION = """Check a manifest and its overrides without loading an engine. Report every error with its location.
 
@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.deployment import resolve
     from aegisrt.manifest.diagnostics.report import render_github, render_text, to_json
 
-    resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    with engine_output():
+        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
     if isinstance(resolved, Err) and not resolved.error.diagnostics:
         return max(2, print_error(resolved.error, arguments.format))
     diagnostics = resolved.error.diagnostics if isinstance(resolved, Err) else resolved.value.warnings

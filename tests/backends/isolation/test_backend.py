@@ -544,3 +544,43 @@ def test_weights_beside_a_model_of_onnx_runtime_are_the_deployed_ones(tmp_path):
     assert error.code is ErrorCode.DATA_LOSS
     assert "m.data is not the file that was deployed" in error.message
     backend.unload().unwrap()
+
+
+LOCAL = """
+import os, signal, sys
+import numpy as np
+from aegisrt import ExecutionRequest
+from aegisrt.backends.isolation.backend import isolated
+from only_here.engine import Local
+
+backend = isolated(Local)()
+backend.load("m.crash").unwrap()
+ask = ExecutionRequest(inputs={"x": np.ones(1, np.float32), "name": np.array(["a"], object)})
+print(backend.execute(ask).unwrap().outputs["y"])
+os.chdir("/")
+os.kill(backend.pids[0], signal.SIGKILL)
+for _ in range(2):  # the spare process, and one that is started now
+    print(backend.execute(ask).unwrap().outputs["y"])
+    os.kill(backend.pids[0], signal.SIGKILL)
+backend.unload().unwrap()
+"""
+
+
+@pytest.mark.parametrize("way", ["-c", "script", "stdin", "relative"])
+def test_a_package_of_the_current_folder_is_importable_in_the_process(way, tmp_path):
+    """As with `python -c`, at a prompt, from a script, and with a relative entry of PYTHONPATH."""
+    folder = tmp_path / "src" if way == "relative" else tmp_path
+    package = folder / "only_here"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "engine.py").write_text(
+        "from tests.backends.isolation.crashing import Crashing\n\n\nclass Local(Crashing):\n    pass\n"
+    )
+    (tmp_path / "m.crash").write_text("fine")
+    (tmp_path / "main.py").write_text(LOCAL)
+    root = str(Path(__file__).resolve().parents[3])
+    words = {"-c": ["-c", LOCAL], "script": ["main.py"], "stdin": ["-"], "relative": ["-P", "main.py"]}[way]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([root, "src"]) if way == "relative" else root}
+    command, given = [sys.executable, *words], LOCAL if way == "stdin" else None
+    done = subprocess.run(command, cwd=tmp_path, env=environ, input=given, capture_output=True, text=True)
+    assert done.stdout == "[2.]\n" * 3, done.stderr
