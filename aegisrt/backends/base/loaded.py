@@ -8,8 +8,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic
 
 from aegisrt.backends.base.hooks import EngineT, SlotT
-from aegisrt.backends.base.unserved import unserved
 from aegisrt.backends.files.snapshot import Snapshot
+from aegisrt.backends.files.unserved import unserved
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.deadline import left_s
 from aegisrt.core.inputs import InputCheck

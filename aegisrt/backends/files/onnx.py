@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from aegisrt.backends.files.unserved import element_name, tensor_kind, unserved
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 
@@ -150,8 +151,8 @@ def _inputs(
                 optional.append(replace(info, optional=True))
             continue
         if not isinstance(info, TensorSpec):
-            message = f"input `{info[0]}` of {path} is {info[1]}, and only tensors are served"
-            raise fail(ErrorCode.UNIMPLEMENTED, message, "export the model so that it takes tensors of common dtypes")
+            reason, hint = unserved(info[1], is_input=True)
+            raise fail(ErrorCode.UNIMPLEMENTED, f"input `{info[0]}` of {path} is {reason}", hint)
         required.append(info)
     return (*required, *optional)
 
@@ -189,7 +190,7 @@ def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:
         elif number == 2:
             shape = tuple(_dimension(_bytes(dim)) for inner, dim in _fields(_bytes(value)) if inner == 1)
     if element not in _ELEMENT:
-        return name, f"a tensor of element type {element} of onnx.TensorProto"
+        return name, tensor_kind(element_name(element))
     return TensorSpec(name, _ELEMENT[element], shape)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.base.unserved import unserved
 from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.files.unserved import ort_kind, unserved
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
@@ -42,7 +42,7 @@ def session_signature(session: Any, path: Path) -> Signature:
     for arg in session.get_outputs():
         dtype = _dtype(arg.type)
         if dtype is None:
-            omitted.append((arg.name, arg.type))
+            omitted.append((arg.name, ort_kind(arg.type)))
         else:
             outputs.append(TensorSpec(arg.name, dtype, _shape(arg, scalars)))
     if not outputs and not omitted:
@@ -106,7 +106,8 @@ class _Scalars:
 def _input(arg: Any, scalars: _Scalars, path: Path) -> TensorSpec:
     dtype = _dtype(arg.type[len("optional(") : -1] if arg.type.startswith("optional(") else arg.type)
     if dtype is None:
-        raise fail(ErrorCode.UNIMPLEMENTED, f"input `{arg.name}` of {path} is {arg.type}, which is not served")
+        reason, hint = unserved(ort_kind(arg.type), is_input=True)
+        raise fail(ErrorCode.UNIMPLEMENTED, f"input `{arg.name}` of {path} is {reason}", hint)
     return TensorSpec(arg.name, dtype, _shape(arg, scalars))
 
 

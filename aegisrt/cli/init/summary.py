@@ -7,7 +7,7 @@ from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.base.description import availability_of
-from aegisrt.backends.base.unserved import unserved
+from aegisrt.backends.files.unserved import unserved
 from aegisrt.cli.init.inputs import fill_name
 from aegisrt.cli.init.manifest import Start
 from aegisrt.cli.output import print_json
