@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, TypeAlias
 
@@ -23,7 +22,7 @@ from aegisrt.backends.base.hooks import EngineT, SlotT
 from aegisrt.backends.base.lifecycle import Lifecycle, Names
 from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_empty
-from aegisrt.backends.files.readable import readable_file
+from aegisrt.backends.files.readable import as_path, readable_file
 from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.deadline import deadline_ns, late
 from aegisrt.core.priority import priority_level
@@ -85,6 +84,8 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
 
     def check(self, request: ExecutionRequest) -> Result[dict[str, Array]]:
         """Return a request's inputs as the engine would get them; the errors of `execute` before the engine runs."""
+        if not isinstance(request, ExecutionRequest):
+            return not_a_request(request)
         loaded = self._loaded
         if loaded is None:
             return self._not_loaded()
@@ -99,6 +100,8 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
 
         For benchmarks: it uses the first instance without reserving it, so no other call of this backend may run.
         """
+        if not isinstance(request, ExecutionRequest):
+            return not_a_request(request)
         loaded = self._loaded
         if loaded is None:
             return self._not_loaded()
@@ -119,6 +122,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
 
         `progress` is called with each step, from this thread.
         UNIMPLEMENTED: if the backend builds nothing.
+        INVALID_ARGUMENT: if `source` or `target` is not a path.
         FAILED_PRECONDITION: if `source` changes meanwhile.
         """
         self._progress = progress
@@ -126,8 +130,9 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
             self._check_device()
             file = readable_file(source)
             files = Snapshot.of(file)
-            self._build(file, Path(target))
-            refuse_other_source(files, Path(target))
+            destination = as_path(target)
+            self._build(file, destination)
+            refuse_other_source(files, destination)
         except Exception as error:  # noqa: BLE001
             return Err(self._error(error, f"building from {source}"))
         return Ok(None)

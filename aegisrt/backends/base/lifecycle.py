@@ -23,7 +23,6 @@ from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.immortal import immortalize
-from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
@@ -53,13 +52,17 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         names: Names | None = None,
     ) -> None:
         """Keep the options and open nothing; wrong options raise `ResultError` or pydantic's ValidationError."""
-        if not isinstance(options, BackendOptions):
+        if options is None or isinstance(options, Mapping):
             options = cast("OptionsT", self.Options.parse(dict(options or {})))
         if not isinstance(options, self.Options):
-            message = f"backend `{self.kind}` takes {self.Options.__name__}, not {type(options).__name__}"
+            message = f"backend `{self.kind}` takes {self.Options.__name__} or a mapping, not {type(options).__name__}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
-        if not isinstance(instances, int) or instances < 1:
+        if not isinstance(instances, int) or isinstance(instances, bool) or instances < 1:
             raise fail(ErrorCode.INVALID_ARGUMENT, f"instances is {instances!r}, not a number from 1 on")
+        if device is not None and not isinstance(device, Device | str):
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"device is {device!r}, not a Device or its name, such as `cuda:0`")
+        if names is not None and not isinstance(names, Names):
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"names is {names!r}, not Names")
         self.options: OptionsT = options
         self.device = device if isinstance(device, Device) else Device.parse(device or "cpu")
         self.stream = stream

@@ -29,6 +29,17 @@ _MAGIC = (
 )
 
 
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path given by a caller as a Path.
+
+    INVALID_ARGUMENT: if it is not a path.
+    """
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path!r} is not a path", cause=str(error)) from None
+
+
 def readable_file(path: str | os.PathLike[str]) -> Path:
     """Return `path` as an existing, non-empty, readable, regular file.
 
@@ -39,11 +50,11 @@ def readable_file(path: str | os.PathLike[str]) -> Path:
     RESOURCE_EXHAUSTED: if this process has no file descriptors left.
     """
     try:
-        file = Path(path)
+        file = as_path(path)
         status = file.stat()
     except FileNotFoundError:
         raise fail(ErrorCode.NOT_FOUND, f"model file {file} does not exist", _neighbours(file)) from None
-    except (TypeError, ValueError) as error:
+    except ValueError as error:  # a character that no path has
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path!r} is not a path", cause=str(error)) from None
     except NotADirectoryError as error:
         message = f"model file {path} does not exist: a part of its path is a file"

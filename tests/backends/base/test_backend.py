@@ -8,11 +8,14 @@ from time import perf_counter_ns
 import numpy as np
 import pytest
 
+from aegisrt import MockBackend, ONNXBackend
 from aegisrt.backends.base.backend import Names, RuntimeBackend
 from aegisrt.backends.base.loaded import Loaded
+from aegisrt.backends.registry import backend_class
 from aegisrt.core.optional import Requirement
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
+from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import Err, Error, ErrorCode, ResultError, fail
 from aegisrt.devices.base import Device
 from tests.backends.probe import Probe
@@ -469,6 +472,68 @@ def test_no_more_calls_run_at_once_than_there_are_instances(model):
         assert not backend.running.acquire(timeout=0.05), "a third call ran with two instances"
         backend.gate.set()
         assert all(call.result(5).is_ok() for call in calls)
+
+
+class TestWrongArguments:
+    @pytest.mark.parametrize("options", [5, "kind", b"kind", [1], [("kind", "probe")], object()])
+    @pytest.mark.parametrize("backend", [Probe, MockBackend, ONNXBackend], ids=lambda backend: backend.kind)
+    def test_options_that_are_not_a_mapping(self, backend, options):
+        with pytest.raises(ResultError, match="or a mapping") as caught:
+            backend(options)
+        assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
+
+    @pytest.mark.parametrize(
+        "wrong", [{"device": 5}, {"device": b"cpu"}, {"instances": True}, {"instances": "2"}, {"names": 5}], ids=str
+    )
+    def test_other_arguments(self, wrong):
+        with pytest.raises(ResultError) as caught:
+            Probe(**wrong)
+        assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
+
+    @pytest.mark.parametrize("call", ["execute", "check", "bare"])
+    @pytest.mark.parametrize("wrong", [5, None, {"x": X}])
+    def test_what_is_not_a_request(self, probe, call, wrong):
+        assert code_of(getattr(probe, call)(wrong)) is ErrorCode.INVALID_ARGUMENT
+
+    @pytest.mark.parametrize("wrong", [5, None, b"m.so", 3.5])
+    def test_paths(self, tmp_path, wrong):
+        source = tmp_path / "m.txt"
+        source.write_text("weights")
+        for result in (
+            Probe().load(wrong),
+            FakeBackend().build(wrong, tmp_path / "m.engine"),
+            FakeBackend().build(source, wrong),
+        ):
+            assert code_of(result) is ErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("hook", ["load", "signature", "open", "open-second"])
+def test_no_memory_in_any_hook_is_resource_exhausted(hook, model):
+    probe = Probe(instances=2)
+    probe.fail[hook] = MemoryError
+    error = probe.load(model).unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert error.hint
+
+
+@pytest.mark.parametrize("hook", ["_signature", "_metadata", "_device_view"])
+@pytest.mark.parametrize("kind", ["mock", pytest.param("onnx", marks=pytest.mark.engine("onnx"))])
+def test_no_memory_in_an_engine_is_resource_exhausted(hook, kind):
+    backend = backend_class(kind).unwrap()()
+
+    def refuse(*_):
+        raise MemoryError
+
+    setattr(backend, hook, refuse)
+    digits = configs_dir() / "model" / "digits.onnx"
+    assert backend.load(digits).unwrap_err().code is ErrorCode.RESOURCE_EXHAUSTED
+    assert backend.signature is None
+    delattr(backend, hook)
+    backend.load(digits).unwrap()
+    backend._execute = refuse
+    image = np.zeros((1, 1, 8, 8), np.float32)
+    error = backend.execute(ExecutionRequest(inputs={"image": image})).unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
 
 
 class TestChangingFiles:

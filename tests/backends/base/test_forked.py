@@ -46,6 +46,9 @@ class Loading(MockBackend):
     def _metadata(self, engine):
         return super()._metadata(engine[0])
 
+    def _model_metadata(self, engine):
+        return super()._model_metadata(engine[0])
+
     def _open(self, engine, stream):
         return super()._open(engine[0], stream), Native(self.log)
 
