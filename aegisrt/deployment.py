@@ -106,7 +106,7 @@ def _resolve(
     diagnostics = check_graph(graph, composition.origins)
     if any(item.severity == "error" for item in diagnostics):
         return Err(manifest_error(diagnostics, composition.name))
-    return Ok(Resolved(valid.value, graph, composition.origins, composition, diagnostics))
+    return Ok(Resolved(valid.value, graph, composition.origins, composition, (*composition.warnings, *diagnostics)))
 
 
 def _with_refusals(error: Error) -> Error:

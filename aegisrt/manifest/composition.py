@@ -35,7 +35,7 @@ class TreeOrigins:
         if found is None or found.layer is None:
             return _DEFAULT
         layer = found.layer
-        return Origin(layer.source, found.key, found.at, override=layer.override, set_by=layer.set_by)
+        return Origin(layer.source, found.key, found.at, layer.override, layer.set_by, found.written)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Composition:
     """Its errors, if it was composed `partly`."""
     without_base: bool = False
     """True if a part of the base configuration was removed."""
+    warnings: tuple[Diagnostic, ...] = ()
+    """Values that are valid and may mean something else than they seem to."""
 
     def yaml(self) -> str:
         """Return the manifest as YAML; deployed again, it gives the same manifest."""

@@ -23,6 +23,8 @@ class Origin:
     """The override's text, as on the command line."""
     set_by: str | None = None
     """What chose the file: `env=prod`, or `backend=tensorrt, chosen in configs/env/prod.yaml:4:5`."""
+    written: str | None = None
+    """The text with interpolations that the value comes from."""
 
 
 class Origins(Protocol):

@@ -55,7 +55,7 @@ def test_a_key_leaves_what_is_under_it(rows):
     assert {row["path"].split(".")[1] for row in rows(key="backends").unwrap()} == {"mock", "onnx"}
     text = "models.digits.signature={inputs:{input.1:{dtype:FP32,shape:[1,2]}}}"
     found = rows(text, key="models.digits.signature.inputs.input.1").unwrap()
-    assert [row["path"].rpartition("input.1.")[2] for row in found] == ["dtype", "shape.0", "shape.1"]
+    assert [row["path"].rpartition("input.1.")[2] for row in found] == ["dtype", "shape.0", "shape.1", "optional"]
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,8 @@ def test_a_deep_value_at_a_deep_key():
     "make", [mapping, lambda levels: json.loads(nested(min(levels, 900)))], ids=["mapping", "list"]
 )
 def test_a_mapping_from_python(levels, make):
-    error = deploy(
-        {"models": {"digits": {"path": "digits.onnx", "backend": "mock", "signature": make(levels)}}}
-    ).unwrap_err()
+    model = {"path": "digits.onnx", "backend": "mock", "signature": make(levels)}
+    error = deploy({"models": {"digits": model}}).unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert ("too-deep", TOO_DEEP) in {(one.id, one.message) for one in error.diagnostics}
 

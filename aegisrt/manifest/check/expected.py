@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from aegisrt.core.suggest import quoted
+from aegisrt.manifest.diagnostics.wording import shown
 from aegisrt.manifest.read.lookalikes import lookalike
 from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 
@@ -92,6 +94,18 @@ def near_miss(expected: str, found: Any, is_quoted: bool) -> str | None:
         case str() | int() | float() if expected == "a list":
             return "put it in brackets: `[...]`"
     return None
+
+
+def variable_hint(expected: str, found: Any, written: str | None) -> str | None:
+    """Return a hint if a value of a wrong type comes from an environment variable; `written` is its interpolation."""
+    variable = re.search(r"oc\.env:\s*([^,}\s]+)", written or "")
+    value = os.environ.get(variable[1]) if variable else None
+    if variable is None or value is None or not isinstance(found, str):
+        return None
+    if "number" in expected and "oc.decode" not in (written or "") and _is_number(found):
+        return f"to read a number out of it, write `${{oc.decode:${{oc.env:{variable[1]}}}}}`"
+    state = "empty" if not value else shown(value)
+    return f"the environment variable {quoted(variable[1])} is {state}, and must be {expected}"
 
 
 def pair_hint(expected: str, found: Any) -> str | None:

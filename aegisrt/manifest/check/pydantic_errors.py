@@ -12,7 +12,14 @@ from pydantic_core import ErrorDetails
 from aegisrt.core.options import NAME_PATTERN, BackendOptions
 from aegisrt.core.suggest import did_you_mean, listed, nearest, quoted
 from aegisrt.manifest.check.bad_value import explain_bad_value
-from aegisrt.manifest.check.expected import expected_range, expected_types, is_range_error, near_miss, pair_hint
+from aegisrt.manifest.check.expected import (
+    expected_range,
+    expected_types,
+    is_range_error,
+    near_miss,
+    pair_hint,
+    variable_hint,
+)
 from aegisrt.manifest.check.kinds import explain_missing_kind, explain_unknown_kind
 from aegisrt.manifest.check.links import is_reference
 from aegisrt.manifest.check.locate import Locator, dotted, title
@@ -161,7 +168,12 @@ class _Explainer:
         where = self.locator.value(place.path)
         is_quoted = isinstance(found, str) and where.end_column - where.column == len(found) + 2
         message = f"{quoted(title(place.path))} must be {expected}, got {described(found)}"
-        hint = pair_hint(expected, found) or (found is not None and _fields_hint(place))
+        written = self.locator.origins.of(place.path).written
+        hint = (
+            variable_hint(expected, found, written)
+            or pair_hint(expected, found)
+            or (found is not None and _fields_hint(place))
+        )
         hint = hint or near_miss(expected, found, is_quoted)
         self.locator.at_value(place.path, "wrong-type", message, label=f"expected {expected}", hint=hint)
 

@@ -66,11 +66,10 @@ def compose(
         parsed = [override for text in overrides if (override := read_override(text, unread)) is not None]
         choices = [override for override in parsed if override.is_choice(library.is_group)]
         values = [override for override in parsed if override not in choices]
-        wrong = {choice.text: check_choice(choice, library, groups) for choice in choices}
-        diagnostics += [one for each in wrong.values() for one in each]
-        repository = HydraRepository(library, base, ("env", *groups))
-        tree = _merged(repository, [choice for choice in choices if not wrong[choice.text]], diagnostics)
-    diagnostics += library.diagnostics()
+        right = _right(choices, library, groups, diagnostics)
+        tree = _merged(HydraRepository(library, base, ("env", *groups)), right, diagnostics)
+    diagnostics += [one for one in library.diagnostics() if one.severity == "error"]
+    warnings = tuple(one for one in library.diagnostics() if one.severity == "warning")
     whole = library.local() >= set(diagnostics)
     offered = [group for group in library.groups() if group in groups or group not in COMMAND_GROUPS]
     tree, refused = apply_all(values, tree, TOP, offered, names=whole)
@@ -81,7 +80,17 @@ def compose(
     fields = Fields(kinds)
     tree = resolve_paths(drop_unfit(tree, fields), fields)
     without_base = not source.has_base or any(override.action == "delete" for override in values)
-    return Ok(Composition(tree.plain(), TreeOrigins(tree), source.name, TOP, tuple(diagnostics), without_base))
+    origins = TreeOrigins(tree)
+    return Ok(Composition(tree.plain(), origins, source.name, TOP, tuple(diagnostics), without_base, warnings))
+
+
+def _right(
+    choices: list[Override], library: ConfigLibrary, groups: Sequence[str], diagnostics: list[Diagnostic]
+) -> list[Override]:
+    """Return the choices that are right; the errors of the others go to `diagnostics`."""
+    wrong = {choice.text: check_choice(choice, library, groups) for choice in choices}
+    diagnostics += [one for each in wrong.values() for one in each]
+    return [choice for choice in choices if not wrong[choice.text]]
 
 
 def _user_folder(config_dir: Path | str | None, diagnostics: list[Diagnostic]) -> list[Path]:

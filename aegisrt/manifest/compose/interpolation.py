@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.suggest import did_you_mean, listed
@@ -52,6 +52,8 @@ class _Resolver:
     open: list[KeyPath] = field(default_factory=list)
     values: int = 0
     """How many values the interpolations have made so far."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """The environment variables read so far, by their values."""
 
     def tree(self, tree: Tree, path: KeyPath) -> Tree:
         """Return the value at `path` resolved; report one that cannot be, and return None for it."""
@@ -89,7 +91,7 @@ class _Resolver:
     def _evaluated(self, tree: Tree, path: KeyPath) -> Tree:
         value = self._evaluate(str(tree.value), path[:-1])
         self._check_size(value, len(path))
-        return from_plain(value, tree)
+        return from_plain(value, replace(tree, written=str(tree.value)))
 
     def _check_size(self, value: Any, level: int) -> None:
         """Raise _UnresolvedError if a value makes the manifest too deep or too large: each may contain the one before.
@@ -148,21 +150,23 @@ class _Resolver:
         return self._at(path).plain()
 
     def _at(self, path: KeyPath) -> Tree:
-        tree = self.root
-        for index, key in enumerate(path):
-            here = path[:index]
+        tree, here = self.root, cast(KeyPath, ())
+        rest = tuple(str(part) for part in path)
+        while rest:
             if is_interpolation(tree.value) or tree.beneath is not None:
                 tree = self.value(tree, here)
-            child = tree.child(key)
+            name = tree.joined(rest)[0]
+            child = tree.child(name)
             if child is None:
                 known = list(tree.value) if isinstance(tree.value, dict) else []
                 where = f"`{_dotted(here)}` contains" if here else "the manifest contains"
-                hint = (
-                    _environment_hint(path) or did_you_mean(str(key), known)
-                ) or f"{where} {listed(known) or 'nothing'}"
-                raise _UnresolvedError(f"there is no `{_dotted(path[: index + 1])}`", hint)
-            tree = child
-        value = self.value(tree, path)
+                hint = _environment_hint(path) or did_you_mean(name, known)
+                message = f"there is no `{_dotted((*here, name))}`"
+                raise _UnresolvedError(message, hint or f"{where} {listed(known) or 'nothing'}")
+            here = (*here, int(name) if isinstance(tree.value, list) else name)
+            size = next(size for size in range(1, len(rest) + 1) if ".".join(rest[:size]) == name)
+            tree, rest = child, rest[size:]
+        value = self.value(tree, here)
         if value.value == MISSING:
             raise _UnresolvedError(f"`{_dotted(path)}` is `{MISSING}`", "give it a value in a file or an override")
         return value
@@ -175,12 +179,13 @@ class _Resolver:
         )
 
 
-def _env(_: _Resolver, __: KeyPath, name: Any, *default: Any) -> Any:
+def _env(resolver: _Resolver, __: KeyPath, name: Any, *default: Any) -> Any:
     value = os.environ.get(str(name))
     if value is None and not default:
         hint = f"set it, or give a default: `${{oc.env:{name},VALUE}}`"
         raise _UnresolvedError(f"the environment variable `{name}` is not set", hint)
     if value is not None:
+        resolver.variables[value] = str(name)
         return value
     return None if default[0] is None else str(default[0])
 
@@ -188,7 +193,14 @@ def _env(_: _Resolver, __: KeyPath, name: Any, *default: Any) -> Any:
 def _decode(resolver: _Resolver, parent: KeyPath, text: Any) -> Any:
     if text is None or not isinstance(text, str):
         return text
-    return resolver._evaluate(text, parent, parser_rule="singleElement", lexer_mode="VALUE_MODE")
+    variable = resolver.variables.get(text)
+    what = f"the environment variable `{variable}`" if variable else "the text to decode"
+    if not text.strip():
+        raise _UnresolvedError(f"{what} is empty", "give it a value, or unset it to use the default of `oc.env`")
+    try:
+        return resolver._evaluate(text, parent, "a value", parser_rule="singleElement", lexer_mode="VALUE_MODE")
+    except _UnresolvedError as error:
+        raise _UnresolvedError(f"{what} cannot be decoded: {error}", error.hint) from error
 
 
 def _select_or(resolver: _Resolver, parent: KeyPath, key: Any, *default: Any) -> Any:

@@ -10,6 +10,7 @@ from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.suggest import did_you_mean, listed, nearest
 from aegisrt.manifest.read.forbidden import INSTANTIATE_KEYS, hydra_refused, refuse_targets, target_refused
 from aegisrt.manifest.read.tree import MISSING, Layer, Tree, merge
+from aegisrt.manifest.schema import TensorOptions
 
 Action: TypeAlias = Literal["set", "add", "force", "delete"]
 NAMED = ("devices", "streams", "backends", "models")
@@ -31,6 +32,8 @@ class Override:
     layer: Layer
     parsed: Any
     """Hydra's own object."""
+    segments: tuple[str, ...] | None = None
+    """The key's segments, if some of them have dots: `input.1`."""
 
     @property
     def group(self) -> str:
@@ -40,7 +43,7 @@ class Override:
     @property
     def path(self) -> tuple[str, ...]:
         """Return the key's segments."""
-        return tuple(self.key.split("."))
+        return self.segments or tuple(self.key.split("."))
 
     def key_place(self, index: int | None = None) -> Location:
         """Return the place of the whole key, or of one of its segments, in the override's text."""
@@ -84,7 +87,8 @@ def apply_all(
     `fields` are the keys that a manifest has at its top. Without `names` nothing is applied.
     """
     diagnostics: list[Diagnostic] = []
-    for override in overrides:
+    for each in overrides:
+        override = replace(each, segments=tree.joined(each.path))
         wrong = check(override, tree, fields, groups, names=names)
         diagnostics += wrong
         if names and not wrong:
@@ -112,6 +116,8 @@ def check(
         return _check_deletion(override, tree)
     if override.action == "set" and path[0] in NAMED and len(path) > 1 and tree.get(path[:2]) is None:
         return [_unknown_name(override, tree, 1)]
+    if wrong := _unknown_tensor(override):
+        return [wrong]
     known = tree.get(path)
     scalar = override.value is not None and not isinstance(override.value.value, dict | list)
     if override.action == "add" and known is not None and known.value != MISSING and scalar:
@@ -194,6 +200,20 @@ def _unknown_name(override: Override, tree: Tree, index: int) -> Diagnostic:
     message = f"there is no `{name}` under `{section}`"
     place = override.key_place(index)
     return _diagnostic("unknown-name", message, override, place, label=did_you_mean(name, known), hint=hint)
+
+
+def _unknown_tensor(override: Override) -> Diagnostic | None:
+    """Return the diagnostic of a tensor's name with dots that is not declared; its dots would be read as levels."""
+    path = override.path
+    is_tensor = path[0] == "models" and path[2:3] == ("signature",) and path[3:4] in (("inputs",), ("outputs",))
+    if not is_tensor or len(path) < 7 or path[-1] not in TensorOptions.model_fields:
+        return None
+    section, name = ".".join(path[:4]), ".".join(path[4:-1])
+    value = override.text.partition("=")[2]
+    hint = f"a name with dots is added with the mapping around it: `++{section}={{{name}: {{{path[-1]}: {value}}}}}`"
+    return _diagnostic(
+        "unknown-name", f"there is no `{name}` under `{section}`", override, override.key_place(4), hint=hint
+    )
 
 
 def _check_deletion(override: Override, tree: Tree) -> list[Diagnostic]:

@@ -38,6 +38,8 @@ class Tree:
     layer: Layer | None = None
     beneath: Tree | None = None
     """Of a mapping: the interpolation of another mapping that this one is merged over."""
+    written: str | None = None
+    """Of the value of an interpolation: its text, such as `${oc.env:NAME}`."""
 
     @property
     def is_packaged(self) -> bool:
@@ -66,6 +68,25 @@ class Tree:
         for key in path:
             found = found.child(key) if found else None
         return found
+
+    def joined(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a path, split at its dots, with names that have dots in one part: `input.1` where it is a key.
+
+        Of several ways to join it, the one that most of the path exists in; then that with the longest names.
+        """
+        return self._joined(path)[1]
+
+    def _joined(self, path: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """Return how many parts of the path exist, and the path joined."""
+        best = (0, path)
+        sizes = range(len(path), 0, -1) if isinstance(self.value, dict) else range(min(len(path), 1), 0, -1)
+        for size in sizes:
+            name = ".".join(path[:size])
+            child = self.child(name)
+            if child is not None:
+                count, rest = child._joined(path[size:])
+                best = max(best, (size + count, (name, *rest)), key=lambda each: each[0])
+        return best
 
     def walk(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Tree]]:
         """Yield this value and every one inside it, with its path."""
@@ -128,4 +149,4 @@ def from_plain(value: Any, like: Tree) -> Tree:
         value = {str(key): from_plain(child, replace(like, key=like.at)) for key, child in value.items()}
     elif isinstance(value, list | tuple):
         value = [from_plain(child, replace(like, key=None)) for child in value]
-    return Tree(value, like.key, like.at, like.layer)
+    return Tree(value, like.key, like.at, like.layer, written=like.written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from aegisrt.manifest.read.lookalikes import odd_blank
 from aegisrt.manifest.read.tree import Tree
 from aegisrt.manifest.read.yaml_causes import placeholder, template_diagnostic
 
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]*[1-7][0-7_]*|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 _CORE = "tag:yaml.org,2002:"
 _SCALARS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null")}
 _CONTAINERS: dict[type[yaml.Node], str] = {yaml.MappingNode: f"{_CORE}map", yaml.SequenceNode: f"{_CORE}seq"}
@@ -113,12 +115,15 @@ class YamlReader:
             return None
         self._check_edges(node)
         try:
-            return self._loader.construct_object(node)
+            value = self._loader.construct_object(node)
         except (ValueError, LookupError, yaml.YAMLError):
             kind = node.tag.removeprefix(_CORE)
             message = f"{shown(node.value)} cannot be read as {kind}"
             self._add("yaml-syntax", message, self.location(node), hint="put it in quotes if it is text")
             return None
+        if isinstance(value, int | float):
+            self._check_number(node, value)
+        return value
 
     def _check_edges(self, node: yaml.ScalarNode) -> None:
         """Report a blank that YAML takes for a letter, such as a non-breaking space, at an end of a plain scalar."""
@@ -134,6 +139,15 @@ class YamlReader:
         return any(
             isinstance(key, yaml.MappingNode) and key.start_mark.index == node.start_mark.index + 1 for key in keys
         )
+
+    def _check_number(self, node: yaml.ScalarNode, value: Any) -> None:
+        """Warn of a number that YAML 1.1 reads in another base than it seems to have: `010` is 8, `1:30` is 90."""
+        if node.style is not None or not _OTHER_BASE.fullmatch(node.value):
+            return
+        base = "base 60" if ":" in node.value else "base 8"
+        message = f"`{node.value}` is read as {shown(value)}: YAML 1.1 takes it for a number in {base}"
+        hint = f"write `{shown(value)}`, or put it in quotes if it is text"
+        self._add("ambiguous-number", message, self.location(node), hint=hint, severity="warning")
 
     def _is_core(self, node: yaml.Node) -> bool:
         return bool(node.tag == _CONTAINERS[type(node)])
