@@ -16,7 +16,7 @@ Size: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 TargetValue: TypeAlias = str | int | bool | tuple[str, ...]
 
 _GIB = 2**30
-_PASSES = 2
+_PASSES = 3
 """Raised whenever this package generates other code for a model than before, so that cached libraries are rebuilt."""
 
 
@@ -99,7 +99,7 @@ class TVMOptions(BackendOptions):
         counts = {name: len(shapes) for name, shapes in self.shapes.items()}
         if len(set(counts.values())) > 1:
             lengths = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
-            raise ValueError(f"`shapes` needs the same number of entries for each input, but {lengths}")
+            raise ValueError(f"`shapes` needs as many entries for one input as for another, but {lengths}")
         return self
 
     @property

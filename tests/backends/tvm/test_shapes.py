@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aegisrt import ExecutionRequest, TVMBackend
+from aegisrt.backends.tvm.run.library import cpu_slot
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import read_sidecar
 from tests.backends import onnx_models as made
@@ -56,7 +57,7 @@ def test_the_library_has_a_function_for_each_shape_and_a_dynamic_one(digits):
 
 
 def test_a_declared_shape_calls_its_own_function(digits):
-    slot = digits._loaded.engine.slot()
+    slot = cpu_slot(digits._loaded.engine)
     called = []
     functions = slot._functions
     functions._variants = {shapes: lambda *_, s=shapes: called.append(s) for shapes in functions._variants}

@@ -14,7 +14,9 @@ from typing import Any
 
 from aegisrt.backends.onnxruntime import NO_TELEMETRY
 from aegisrt.backends.process.child import is_out_of_memory
+from aegisrt.backends.tvm.build.corrections import corrected
 from aegisrt.backends.tvm.build.indices import bounded
+from aegisrt.backends.tvm.build.refusals import refuse_wrong
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import shape_text
@@ -26,7 +28,6 @@ _WITHOUT_CONVERTER = ("If", "Constant")
 """The operators that the importer handles without a converter."""
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _OF_SHAPES_ALONE = ("Shape", "Size", "ConstantOfShape", "Constant", "EyeLike")
-ELSEWHERE = "run this model on `backend: onnx`, or export it without that operator"
 
 
 class ImportFailedError(Exception):
@@ -147,9 +148,14 @@ def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_
             self.bb = relax.BlockBuilder(into)
 
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+            refuse_wrong(op_name, inputs, attrs)
             try:
-                with bounded(onnx_frontend, op_name, inputs, attrs, self.bb) as inside:
-                    return super()._convert_operator(op_name, inside, attrs, opset)
+                result, converted = None, super()._convert_operator
+                for step in corrected(op_name, inputs):
+                    inputs = step if result is None else type(step)([result, *step[1:]])
+                    with bounded(onnx_frontend, op_name, inputs, attrs, self.bb) as inside:
+                        result = converted(op_name, inside, attrs, opset)
+                return result
             except ImportFailedError:
                 raise
             except Exception as error:
@@ -194,6 +200,7 @@ def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
     dims: dict[str, str] = {}
     for graph in _graphs(copy.graph):
         del graph.value_info[:]
+        _drop_unused_outputs(graph)
         for tensor in (*graph.initializer, *graph.input, *graph.output):
             tensor.name = tensors.setdefault(tensor.name, f"t{len(tensors)}")
         for sparse in graph.sparse_initializer:
@@ -209,6 +216,14 @@ def with_safe_names(model: Any, *, unnamed_are_equal: bool = False) -> Any:
                     text = size or f" {axis if unnamed_are_equal else len(dims)}"
                     dim.dim_param = dims.setdefault(text, f"d{len(dims)}")
     return copy
+
+
+def _drop_unused_outputs(graph: Any) -> None:
+    """Remove outputs of LayerNormalization that nothing reads, since TVM computes the others only (refusals.py)."""
+    read = {value.name for value in graph.output} | {name for node in _nodes(graph) for name in node.input}
+    for node in graph.node:
+        while node.op_type == "LayerNormalization" and node.output[-1] not in read:
+            del node.output[-1]
 
 
 def computed_outputs(model: Any) -> list[bool]:

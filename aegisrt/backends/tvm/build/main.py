@@ -19,7 +19,6 @@ from aegisrt.backends.onnxruntime import installed_version
 from aegisrt.backends.process.child import child_main, is_out_of_memory, report_progress
 from aegisrt.backends.process.job import is_disk_full
 from aegisrt.backends.tvm.build.importing import (
-    ELSEWHERE,
     ImportFailedError,
     computed_outputs,
     folded,
@@ -29,6 +28,8 @@ from aegisrt.backends.tvm.build.importing import (
     input_shapes,
 )
 from aegisrt.backends.tvm.build.indices import index_bounds
+from aegisrt.backends.tvm.build.reductions import with_infinite_identities, with_separate_starts
+from aegisrt.backends.tvm.build.refusals import ELSEWHERE
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.system_error import is_exhausted
@@ -157,6 +158,8 @@ def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dic
     import tvm
 
     try:
+        if job["target"]["kind"] == "llvm":
+            module = with_infinite_identities(module)
         if job["tuning"] is not None:
             try:
                 best, report = tuned(module, target, job["tuning"], Path(job["records"]))
@@ -202,7 +205,7 @@ def _choose_cuda_compiler() -> None:
 
 
 def _cpu_pipeline() -> Any:
-    """Return TVM's default passes, and one that promises LLVM that buffers do not overlap.
+    """Return TVM's default passes, then one that sets what reductions start from, and promises that buffers are apart.
 
     TVM drops this promise for a whole library if one function lacks it, and the function that computes dynamic shapes
     does: others then run up to 10 times slower. That function has one argument, which overlaps with nothing.
@@ -211,14 +214,18 @@ def _cpu_pipeline() -> Any:
     from tvm import relax
     from tvm.tirx import PrimFunc
 
-    @tvm.transform.module_pass(opt_level=0, name="PromiseNoOverlap")  # type: ignore[untyped-decorator]
-    def promise(module: Any, _context: Any) -> Any:
+    @tvm.transform.module_pass(opt_level=0, name="FinishFunctions")  # type: ignore[untyped-decorator]
+    def finish(module: Any, _context: Any) -> Any:
         for name, function in module.functions_items():
-            if isinstance(function, PrimFunc) and len(function.params) <= 1:
+            if not isinstance(function, PrimFunc):
+                continue
+            if len(function.params) <= 1:
                 module.update_func(name, function.with_attr("tirx.noalias", True))
+            elif not (function.attrs and function.attrs.get("tirx.is_scheduled", False)):
+                module.update_func(name, with_separate_starts(function))
         return module
 
-    return tvm.transform.Sequential([relax.get_pipeline("default"), promise])
+    return tvm.transform.Sequential([relax.get_pipeline("default"), finish])
 
 
 def _import(variant: Variant, into: Any, attempt: Attempt) -> Any:

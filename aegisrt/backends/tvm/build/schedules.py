@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from aegisrt.backends.process.child import is_out_of_memory
+from aegisrt.backends.tvm.build.reductions import REDUCTION
 
 _LONGEST_VECTOR, _MOST_ROWS = 64, 16
 _FEWEST, _BEST, _MOST = 64, 256, 512
 """Elements of a tile: as many as 16 to 32 vector registers hold."""
-_REDUCTION = 2
-"""`IterVar.CommReduce`."""
 _LANES = 16
 
 
@@ -70,15 +69,15 @@ def _main_block(schedule: Any) -> Any | None:
 
 
 def _reduces(schedule: Any, block: Any) -> bool:
-    return any(axis.iter_type == _REDUCTION for axis in schedule.get(block).iter_vars)
+    return any(axis.iter_type == REDUCTION for axis in schedule.get(block).iter_vars)
 
 
 def _loops(schedule: Any, block: Any) -> tuple[list[Any], list[Any]]:
     """Return the loops over a block's result, and those over which it reduces."""
     pairs = list(zip(schedule.get_loops(block), schedule.get(block).iter_vars, strict=True))
     return (
-        [loop for loop, axis in pairs if axis.iter_type != _REDUCTION],
-        [loop for loop, axis in pairs if axis.iter_type == _REDUCTION],
+        [loop for loop, axis in pairs if axis.iter_type != REDUCTION],
+        [loop for loop, axis in pairs if axis.iter_type == REDUCTION],
     )
 
 
@@ -134,7 +133,7 @@ def reductions_vectorized(function: Any) -> Any:
 def _reads_along_its_result(schedule: Any, block: Any) -> bool:
     """Return whether the block reads and writes contiguous elements along one axis."""
     body = schedule.get(block)
-    axes = [axis for axis in body.iter_vars if axis.iter_type != _REDUCTION]
+    axes = [axis for axis in body.iter_vars if axis.iter_type != REDUCTION]
     regions = [region.region[-1].min for region in (*body.reads, *body.writes) if len(region.region)]
     return bool(axes) and len(regions) > 1 and all(index.same_as(axes[-1].var) for index in regions)
 

@@ -189,12 +189,20 @@ class TVMCudaSlot(TVMSlot):
         return tensor
 
     def _without_elements(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> list[Any] | None:
-        """Return the outputs if none has elements since an input has none (a GPU starts no empty kernel); else None."""
+        """Return the outputs if an input has no elements, and so they have none: a GPU starts no empty kernel.
+
+        None: if every input has elements.
+        UNIMPLEMENTED: if an output may have some, as a sum over none has; TVM's kernels leave its memory as it was.
+        """
         if all(value.size for value in inputs.values()):
             return None
         shapes = output_shapes(self._signature, inputs)
-        if any(name not in shapes or prod(shapes[name]) for name in wanted):
-            return None
+        for name in wanted:
+            if 0 not in shapes.get(name, ()):
+                message = (
+                    f"an input has no elements and output `{name}` may have some, which TVM's kernels do not write"
+                )
+                raise fail(ErrorCode.UNIMPLEMENTED, message, "run such a call on device `cpu`, or on `backend: onnx`")
         if self._to_device:
             return [self._fresh(name, shapes[name]) for name in wanted]
         return [np.empty(shapes[name], self._dtypes[name]) for name in wanted]
