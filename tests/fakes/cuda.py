@@ -379,7 +379,8 @@ class FakeCuda:
         def mem_alloc(size):
             check()
             if "mem_alloc" in cuda.fail:
-                raise getattr(module, cuda.fail.pop("mem_alloc"))("cuMemAlloc failed: it was told to")
+                kind, _, text = cuda.fail.pop("mem_alloc").partition(": ")
+                raise getattr(module, kind)(f"cuMemAlloc failed: {text or 'it was told to'}")
             if cuda.used_bytes + size > cuda.memory_bytes:
                 raise module.MemoryError("cuMemAlloc failed: out of memory")
             return cuda.watch("mem_alloc", lambda: DeviceAllocation(size))

@@ -4,6 +4,7 @@ import ctypes
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -258,3 +259,35 @@ def test_a_memory_limit_that_is_too_small_is_resource_exhausted_and_another_back
     other.load(DIGITS).unwrap()
     check(other, images(4))
     other.unload().unwrap()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_recording_of_the_application_forbids_is_to_be_tried_again(elsewhere):
+    torch = pytest.importorskip("torch", reason="torch makes the recording")
+    warm = ONNXBackend(device="cuda:0")
+    warm.load(DIGITS).unwrap()
+    run(warm, images(2))
+
+    def during_a_recording(work):
+        """Return what work answers meanwhile; it may break the recording, which torch then raises."""
+        tensor, answers = torch.zeros(4, device="cuda"), []
+        with suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+            tensor += 1
+            with ThreadPoolExecutor(1) as pool:
+                answers.append(pool.submit(work).result() if elsewhere else work())
+        return answers[0]
+
+    cold = ONNXBackend(device="cuda:0")
+    answers = [during_a_recording(lambda: cold.load(DIGITS))]
+    for count in (2, 500):
+        request = ExecutionRequest(inputs={"image": images(count)})
+        answers.append(during_a_recording(lambda: warm.execute(request)))  # noqa: B023
+    refused = answers[:1] if elsewhere else answers
+    for answer in refused:
+        error = answer.unwrap_err()
+        assert error.code is ErrorCode.UNAVAILABLE
+        assert "records a CUDA graph" in error.message
+    assert all(answer.is_ok() for answer in answers[len(refused) :])
+    check(warm, images(500))
+    cold.load(DIGITS).unwrap()
+    check(cold, images(2))

@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 from aegisrt.backends.files.onnx_damage import damage
-from aegisrt.backends.onnx.run_errors import CAPTURE, CAPTURE_HINT, CAPTURE_MESSAGE, MEMORY, run_error
+from aegisrt.backends.onnx.run_errors import CAPTURE, CAPTURE_MESSAGE, MEMORY, run_error
 from aegisrt.core.result import Error, ErrorCode
+from aegisrt.devices.cuda.driver import CAPTURE_HINT
 
 _BY_CLASS = {
     "InvalidArgument": ErrorCode.INVALID_ARGUMENT,

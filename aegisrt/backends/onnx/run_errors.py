@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 
 from aegisrt.core.result import ErrorCode
+from aegisrt.devices.cuda.driver import CAPTURE_HINT
 
-CAPTURE = re.compile(r"CUDA failure 90[0-8]\b")
-"""`cudaErrorStreamCapture...`: a recording of another thread, in CUDA's mode `global`, forbids the call."""
-CAPTURE_MESSAGE = "another thread records a CUDA graph, and the driver allows no GPU memory to be allocated meanwhile"
-CAPTURE_HINT = "try again when the recording has ended, or record in CUDA's mode `thread local`"
+CAPTURE = re.compile(r"CUDA failure 90[0-8]\b|cudaErrorStreamCapture")
+"""A recording of the application, of this thread or in CUDA's mode `global`, forbids the call."""
+CAPTURE_MESSAGE = "the application records a CUDA graph, and the driver does not allow this meanwhile"
 MEMORY = re.compile(
     r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
     r"|Available memory of \d+ is smaller than requested bytes",

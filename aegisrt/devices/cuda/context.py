@@ -133,6 +133,8 @@ class CudaContext:
             failure = driver_error(text.partition(" ")[0], 719, text)
             self._lose(failure.error, text)
             return failure
+        if "stream is capturing" in text:
+            return driver_error(text.partition(" ")[0], 900, text)
         return fail(ErrorCode.UNAVAILABLE, f"the CUDA driver answered: {text}", "see `aegisrt doctor`", cause=text)
 
     def memory(self) -> tuple[int, int]:

@@ -71,7 +71,8 @@ _HINTS = {
     804: "the driver is older than the compatibility libraries on LD_LIBRARY_PATH: remove them, or update the driver",
 }
 _CAPTURING = range(900, 909)
-"""`CUDA_ERROR_STREAM_CAPTURE_...`: what a recording of mode `global` forbids to other threads."""
+"""`CUDA_ERROR_STREAM_CAPTURE_...`: what a recording forbids: to its thread, or in the mode `global` to others too."""
+CAPTURE_HINT = "try again when the recording has ended; the attempt may have broken it"
 _NOT_HERE = frozenset({3, 34, 36, 46, 100, 802, 803, 804, 999})
 _STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 809, 911})
 """Errors after which the process cannot use the device any more: ECC, illegal address, assertion, launch failure."""
@@ -181,8 +182,7 @@ def driver_error(name: str, code: int, text: str) -> ResultError:
         hint = "use a smaller batch, fewer instances, or unload another model"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of memory on the GPU ({name})", hint, cause=cause)
     if code in _CAPTURING:
-        hint = "try again when the recording has ended, or record in CUDA's mode `thread local`"
-        return fail(ErrorCode.UNAVAILABLE, f"{message}: another thread records a CUDA graph", hint, cause=cause)
+        return fail(ErrorCode.UNAVAILABLE, f"the application records a CUDA graph: {text}", CAPTURE_HINT, cause=cause)
     if code in _NOT_HERE:
         return fail(ErrorCode.UNAVAILABLE, message, _HINTS.get(code, _NO_DRIVER), cause=cause)
     if is_sticky(code):

@@ -17,13 +17,13 @@ from aegisrt.backends.onnx.cuda_slot import OrtCudaSlot  # noqa: E402
 from aegisrt.backends.onnx.cuda_threads import DIRECT  # noqa: E402
 from aegisrt.backends.onnx.errors import execute_error  # noqa: E402
 from aegisrt.backends.onnx.options import ONNXOptions  # noqa: E402
-from aegisrt.backends.onnx.run_errors import CAPTURE_HINT  # noqa: E402
 from aegisrt.backends.onnx.signature import session_signature  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
 from aegisrt.core.result import ErrorCode, ResultError, fail  # noqa: E402
 from aegisrt.devices.base import Device  # noqa: E402
 from aegisrt.devices.cuda.arrays import DeviceArray  # noqa: E402
 from aegisrt.devices.cuda.context import cuda_context  # noqa: E402
+from aegisrt.devices.cuda.driver import CAPTURE_HINT  # noqa: E402
 from aegisrt.devices.cuda.memory import DeviceBuffer  # noqa: E402
 from aegisrt.devices.cuda.stream import CudaStream  # noqa: E402
 from aegisrt.devices.options import StreamOptions  # noqa: E402

@@ -405,3 +405,13 @@ def test_a_forked_child_neither_uses_nor_frees_what_its_parent_has_of_a_gpu(fake
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     stream.close()
     memory.free()
+
+
+def test_a_recording_of_the_application_is_to_be_tried_again(fake_cuda):
+    context = cuda_context(0)
+    fake_cuda.fail["mem_alloc"] = "LogicError: operation not permitted when stream is capturing"
+    for error in (error_of(DeviceBuffer, context, 64), error_of(context.check, "cuStreamSynchronize", 900)):
+        assert error.code is ErrorCode.UNAVAILABLE
+        assert error.message.startswith("the application records a CUDA graph: ")
+        assert error.hint == "try again when the recording has ended; the attempt may have broken it"
+    assert context.lost is None
