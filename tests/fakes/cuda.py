@@ -67,6 +67,8 @@ class FakeCuda:
         self.graphs = {}
         self.executables = {}
         self.captures = {}
+        self.captured_by = {}
+        """The thread that began each capture: it may not allocate meanwhile."""
         self.enqueued, self.waited = {}, {}
         """How much was put on each stream, and how much of that was waited for."""
         self.marks = {}
@@ -179,6 +181,7 @@ class FakeCuda:
 
     def _cuStreamBeginCapture_v2(self, stream, mode):
         self.captures[stream] = []
+        self.captured_by[stream] = threading.get_ident()
         return self._known(stream, self.streams)
 
     def _cuStreamEndCapture(self, stream, out):
@@ -378,6 +381,8 @@ class FakeCuda:
 
         def mem_alloc(size):
             check()
+            if any(cuda.captured_by[stream] == threading.get_ident() for stream in cuda.captures):
+                raise module.LogicError("cuMemAlloc failed: operation not permitted when stream is capturing")
             if "mem_alloc" in cuda.fail:
                 kind, _, text = cuda.fail.pop("mem_alloc").partition(": ")
                 raise getattr(module, kind)(f"cuMemAlloc failed: {text or 'it was told to'}")

@@ -35,6 +35,7 @@ class IProgressMonitor(Subclassed):
 
 class Runtime(Plain):
     def __init__(self, logger):
+        assert not self._fake.cuda.captures, "a runtime that is created during a recording ends the process (8.6)"
         self._made = True
         self._fake.logger = logger
 

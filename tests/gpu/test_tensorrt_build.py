@@ -16,7 +16,7 @@ from aegisrt import ExecutionRequest, TensorRTBackend
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.tensorrt.distribution import installed, installed_version
 from aegisrt.core.resources import configs_dir
-from aegisrt.core.result import ErrorCode
+from aegisrt.core.result import ErrorCode, ResultError
 from tests.backends import onnx_graphs as graphs
 
 BUILDER = next((name for name in ("tensorrt", "tensorrt_rtx") if name in installed()), None)
@@ -212,11 +212,13 @@ def test_a_gpu_that_is_full_is_resource_exhausted(tmp_path):
     from aegisrt.devices.cuda.memory import DeviceBuffer
 
     path, context, held = graphs.relu(tmp_path / "m.onnx"), cuda_context(0), []
+    size = context.memory()[0]
     try:
-        for left in (64 * 2**20, 2**20):  # the first allocation may leave fragments
-            free = context.memory()[0]
-            if free > left:
-                held.append(DeviceBuffer(context, free - left))
+        while size >= 2**20:  # what the driver reports as free is more than one piece can have
+            try:
+                held.append(DeviceBuffer(context, size))
+            except ResultError:
+                size //= 2
         error = refusal(path)
     finally:
         for buffer in held:

@@ -167,6 +167,7 @@ def open_engine(
     """
     content = path.read_bytes()
     with context, trt.lifecycle, trt.log.errors() as lines:
+        _check_allocation(context, path)
         runtime = trt.create("Runtime")
         if runtime is None:
             raise _refused(trt, path, header, lines)
@@ -177,6 +178,22 @@ def open_engine(
             _raise_if_lost(context)
             raise _refused(trt, path, header, lines)
     return LoadedEngine(trt, context, runtime, icuda_engine, size_bytes=len(content), built_by=header.version[:3])
+
+
+def _check_allocation(context: CudaContext, path: Path) -> None:
+    """Check that this thread may allocate on the GPU.
+
+    UNAVAILABLE: if it records a CUDA graph. TensorRT 8.6 ends the process if a runtime is created meanwhile (SIGSEGV in
+    its bindings, seen with 8.6.1 on driver 580.159).
+    """
+    try:
+        DeviceBuffer(context, 0).free()
+    except ResultError as problem:
+        if problem.error.code is not ErrorCode.UNAVAILABLE or context.lost is not None:
+            raise
+        message = f"{path} cannot be loaded now: {problem.error.message}"
+        hint = "if this thread records a CUDA graph, load before or after the recording"
+        raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=problem.error.cause) from None
 
 
 def _raise_if_lost(context: CudaContext) -> None:

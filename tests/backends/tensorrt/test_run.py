@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+from ctypes import byref, c_void_p
 
 import numpy as np
 import pytest
@@ -876,3 +877,16 @@ def test_a_file_that_is_refused_as_the_device_was_lost_elsewhere_is_not_damaged(
     trt.refuse["deserialize_cuda_engine"] = (None, "Cuda Runtime (an illegal memory access was encountered)")
     fake_cuda.fail["mem_alloc"] = "LaunchError"
     assert TensorRTBackend().load(write(tmp_path, trt)).unwrap_err().code is ErrorCode.UNAVAILABLE
+
+
+def test_a_load_while_this_thread_records_a_graph_is_unavailable_before_a_runtime_is_created(trt, fake_cuda, tmp_path):
+    path, stream = write(tmp_path, trt), CudaStream("cuda:0")
+    driver = stream.context.driver
+    with stream.context:
+        assert driver.cuStreamBeginCapture_v2(stream.handle, 0) == 0
+    error = TensorRTBackend().load(path).unwrap_err()
+    with stream.context:
+        driver.cuStreamEndCapture(stream.handle, byref(c_void_p()))
+    assert error.code is ErrorCode.UNAVAILABLE, error
+    assert "before or after the recording" in error.hint
+    TensorRTBackend().load(path).unwrap()
