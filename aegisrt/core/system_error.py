@@ -76,7 +76,8 @@ def exhausted_hint(error: BaseException) -> str | None:
 
 def _number(error: BaseException) -> int | None:
     if isinstance(error, OSError):
-        return error.errno
+        # `tempfile` hides why it could not write in any folder; it tries several, so that is seldom a permission
+        return errno.ENOSPC if "No usable temporary directory" in str(error) else error.errno
     if isinstance(error, ImportError):
         return next((number for number in _OF_THE_LINKER if os.strerror(number) in str(error)), None)
     return None

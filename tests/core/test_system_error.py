@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_what_ran_out_is_never_a_matter_of_permissions(number):
 def test_other_errors_have_the_code_of_their_number_and_the_callers_hint(number, code):
     error = system_error(OSError(number, os.strerror(number)), "no", "chmod +w /a").error
     assert (error.code, error.hint) == (code, "chmod +w /a")
+
+
+def test_a_folder_for_temporary_files_that_is_full(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with pytest.raises(FileNotFoundError) as caught:
+        tempfile.gettempdir()
+    assert is_exhausted(caught.value)
 
 
 def test_errors_without_a_number():
