@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 
+from aegisrt.core.dimensions import is_name
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, shape_text
@@ -29,12 +30,13 @@ def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
 
     A dynamic dimension is 1 if it is the first one or its name contains `batch`, 224 for the height and the width of
     a picture `(batch, channels, height, width)`, otherwise 16. A tensor of unknown rank has the shape `(1,)`.
+    Placeholders such as `?` are no names (`is_name`).
     """
     named = {
         dim: size
         for spec in signature.required
         for dim, size in zip(spec.shape or (), given.get(spec.name, ()), strict=False)
-        if isinstance(dim, str)
+        if is_name(dim)
     }
     shapes = {}
     for spec in signature.required:
@@ -136,4 +138,4 @@ def _size(dim: Dim, axis: int, spec: TensorSpec, named: dict[str, int]) -> int:
         size = 1
     elif len(spec.shape or ()) == 4 and axis >= 2 and _fill(spec) in ("random", "picture"):
         size = _PICTURE_PIXELS
-    return size if dim is None else named.setdefault(dim, size)
+    return named.setdefault(dim, size) if is_name(dim) else size

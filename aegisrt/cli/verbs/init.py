@@ -89,8 +89,13 @@ def _init(target: Path, arguments: Arguments) -> int:
         _refuse_unencodable(path)
     backend = _backend(arguments.backend)
     sample = target.with_suffix(GENERATED)
-    shapes = sizes(signature, read_shapes(arguments.shape, signature))
+    given = read_shapes(arguments.shape, signature)
+    shapes = sizes(signature, given)
     inputs, why_none = _inputs(signature, shapes)
+    if inputs and backend.loaded.kind != "mock":  # which accepts any size
+        from aegisrt.cli.init.accepted import check_accepted
+
+        check_accepted(model, [spec for spec in signature.inputs if spec.name not in given], inputs)
     _check_target(target, sample if inputs else None, force=arguments.force)
     devices = backend.loaded.capabilities.devices
     start = Start(

@@ -12,6 +12,7 @@ from aegisrt.cli.output import engine_output, print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.core.request import ExecutionResult
+    from aegisrt.core.result import Error
     from aegisrt.deployment import Resolved
     from aegisrt.runtime.building.sample import Sample
     from aegisrt.runtime.context import ExecutionContext
@@ -102,7 +103,7 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
         result = context.execute(ExecutionRequest(model=model, inputs=sample.inputs))
     if isinstance(result, Err):
         error = result.error
-        return print_error(replace(error, hint=error.hint or _MADE_UP) if made_up else error, arguments.format)
+        return print_error(_with_made_up_hint(error) if made_up else error, arguments.format)
     if arguments.output:
         try:
             write_outputs(Path(arguments.output), result.value.outputs)
@@ -110,6 +111,15 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
             return print_error(failure.error, arguments.format)
     _print(result.value, sample, made_up, arguments.format)
     return 0
+
+
+def _with_made_up_hint(error: Error) -> Error:
+    """Return the error with the hint that its inputs were made up, before any hint about what is wrong with them."""
+    from aegisrt.core.result import ErrorCode
+
+    if error.hint is None or error.code is not ErrorCode.INVALID_ARGUMENT:
+        return replace(error, hint=error.hint or _MADE_UP)
+    return replace(error, hint=f"{_MADE_UP} ({error.hint})")
 
 
 def _inputs(resolved: Resolved, context: ExecutionContext, model: str, files: Sequence[str]) -> Sample:

@@ -186,6 +186,40 @@ def test_sizes_can_be_given(folder, ask):
 
 
 @pytest.mark.parametrize(
+    "dims", [["n", None], ["n", "?"], [None], ["?"], ["n", 3, "-1"], ["n", "None", "time"]], ids=str
+)
+@pytest.mark.parametrize("backend", ["onnx", "tvm", "trt"])
+def test_sizes_without_a_name_are_asked_for_if_nothing_can_try_them(dims, backend, folder, ask):
+    write("m.onnx", tensor("x", FLOAT, dims), tensor("z", FLOAT, ["n", 2]))
+    code, said = ask("init", "--backend", backend)
+    assert (code, said["error"]["code"]) == (2, "INVALID_ARGUMENT")
+    assert "dimensions of x FP32" in said["error"]["message"]
+    asked = "x".join(
+        "16" if dim == "time" else str(dim) if isinstance(dim, int) else "1" if dim == "n" else "N" for dim in dims
+    )
+    assert said["error"]["hint"].endswith(f"for each N: --shape x={asked}")
+    assert listing() == ["m.onnx"]
+    assert ask("init", "--backend", backend, "--shape", f"x={asked.replace('N', '7')}")[0] == 0
+    with np.load("aegisrt.generated.npz") as made:
+        assert made["x"].shape == tuple(map(int, asked.replace("N", "7").split("x")))
+
+
+@pytest.mark.parametrize("dims", [[None, 4], ["?", 4], ["n", "m"], [None, "time"], [3]], ids=str)
+def test_a_batch_without_a_name_is_one_row(dims, folder, ask):
+    write("m.onnx", tensor("x", FLOAT, dims))
+    assert ask("init", "--backend", "tvm")[0] == 0
+    with np.load("aegisrt.generated.npz") as made:
+        assert made["x"].shape == tuple({4: 4, "m": 16, "time": 16, 3: 3}.get(dim, 1) for dim in dims)
+
+
+def test_placeholders_are_no_names(folder, ask):
+    write("m.onnx", tensor("x", FLOAT, ["?", 3, "?", "?"]))
+    assert ask("init", "--backend", "mock")[0] == 0
+    with np.load("aegisrt.generated.npz") as made:
+        assert made["x"].shape == (1, 3, 224, 224)
+
+
+@pytest.mark.parametrize(
     ("shape", "said"),
     [("y=1", "inputs are `xx`, `yy`"), ("1x2", "write --shape NAME=1x3x224x224"), ("xx=1xa", "`1xa` is not a shape"),
      ("xx=1", "the model takes [n,4]"), ("xx=1x5", "the model takes [n,4]"), ("xx=1x", "is not a shape"),
@@ -204,7 +238,9 @@ def test_made_up_inputs_that_a_model_refuses_are_told_as_such(folder, capsys):
     assert main(["init", "--backend", "mock"]) == 0
     np.savez("aegisrt.generated.npz", image=np.zeros((1, 1, 8, 7), np.float32))
     assert main(["run", "aegisrt.yaml"]) == 1
-    assert "aegisrt init --shape NAME=SIZES --force" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "aegisrt init --shape NAME=SIZES --force" in said
+    assert "the inputs are made up" in said
 
 
 def test_inputs_that_would_fill_the_memory_are_left_to_the_user(folder, ask):

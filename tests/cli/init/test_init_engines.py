@@ -1,11 +1,14 @@
 """What `aegisrt init` writes is enough for each engine, for the four kinds of models that people bring."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("onnx", reason="the package onnx, which makes the test models, is not installed")
+
+from onnx import helper, numpy_helper
 
 from aegisrt.backends.tensorrt.distribution import installed
 from aegisrt.cli.main import main
@@ -25,6 +28,52 @@ def answered(*words: str) -> dict[str, np.ndarray]:
     assert main([*words, "--output", "answer.npz"]) == 0
     with np.load("answer.npz") as found:
         return {name: found[name] for name in found.files}
+
+
+ROW = [None, None]
+IMAGE = [None, 3, None, None]
+WEIGHTS = {"w": np.ones((64, 4), np.float32), "k": np.ones((2, 3, 3, 3), np.float32), "s": np.int64([4, 2])}
+
+
+def unnamed(operator, inputs, **shapes):
+    """Write a model of one node whose inputs have dimensions without names."""
+    outputs = [helper.make_tensor_value_info("y", 1, None)]
+    takes = [helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    weights = [numpy_helper.from_array(WEIGHTS[name], name) for name in inputs.split() if name in WEIGHTS]
+    graph = helper.make_graph([helper.make_node(operator, inputs.split(), ["y"])], "g", takes, outputs, weights)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    Path("my.onnx").write_bytes(made.SerializeToString())
+
+
+@pytest.mark.engine("onnx")
+@pytest.mark.parametrize(
+    ("graph", "fits"),
+    [
+        (("MatMul", "x w", {"x": ROW}), "x=1x64"),
+        (("Reshape", "x s", {"x": [None]}), "x=8"),
+        (("Conv", "x k", {"x": [None] * 4}), "x=1x3x5x5"),
+        (("Conv", "x k", {"x": ["?"] * 4}), "x=1x3x5x5"),
+        (("Conv", "x k", {"x": None}), "x=1x3x5x5"),
+        (("Conv", "x k", {"x": IMAGE}), None),
+        (("Conv", "x k", {"x": ["?", 3, "?", "?"]}), None),
+        (("Add", "a b", {"a": ROW, "b": ["n", None]}), None),
+        (("Relu", "x", {"x": ["unk", "unk"]}), None),
+    ],
+    ids=str,
+)
+def test_what_init_writes_for_sizes_without_names_runs(graph, fits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    operator, inputs, shapes = graph
+    unnamed(operator, inputs, **shapes)
+    if fits is not None:
+        for backend in ("onnx", "tvm"):
+            assert main(["init", "--backend", backend]) == 2
+            said = capsys.readouterr().err
+            assert "the model does not accept" in said
+            assert f"give sizes that the model accepts for each N: --shape {fits[:2]}" in said
+        assert [path.name for path in tmp_path.iterdir()] == ["my.onnx"]
+    assert main(["init", *(["--shape", fits] if fits else [])]) == 0
+    assert main(["run", "aegisrt.yaml"]) == 0
 
 
 @pytest.mark.engine("onnx")

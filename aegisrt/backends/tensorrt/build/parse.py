@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.files.onnx_dimensions import unname_dimensions
-from aegisrt.backends.tensorrt.dimensions import shared_names
 from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.backends.tensorrt.log import sentence
+from aegisrt.core.dimensions import shared_names
 from aegisrt.core.result import ErrorCode, ResultError, fail
 
 _CODES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aegisrt.backends.tensorrt.dimensions import shared_names
+from aegisrt.core.dimensions import shared_names
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Signature
 
