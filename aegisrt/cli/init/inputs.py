@@ -49,9 +49,15 @@ def sizes(signature: Signature, given: Shapes) -> dict[str, tuple[int, ...]]:
 def read_shapes(arguments: Sequence[str], signature: Signature) -> dict[str, tuple[int, ...]]:
     """Return shapes by input from `NAME=1x3x224x224`; raise INVALID_ARGUMENT for an unknown input or a wrong shape."""
     specs = {spec.name: spec for spec in signature.required}
+    optional = {spec.name for spec in signature.inputs if spec.optional}
     given: dict[str, tuple[int, ...]] = {}
     for argument in arguments:
         name, _, text = argument.rpartition("=")
+        if name in optional:
+            message = f"--shape {argument}: `{name}` is optional, and the model's own value is used"
+            raise fail(
+                ErrorCode.INVALID_ARGUMENT, message, "leave it out; `run` takes another value: --input NAME=FILE"
+            )
         if name not in specs:
             hint = suggest(name, list(specs), "inputs") if name else "write --shape NAME=1x3x224x224"
             raise fail(ErrorCode.INVALID_ARGUMENT, f"--shape {argument}: `{name}` is not an input of the model", hint)

@@ -76,6 +76,36 @@ def test_what_init_writes_for_sizes_without_names_runs(graph, fits, tmp_path, mo
     assert main(["run", "aegisrt.yaml"]) == 0
 
 
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "mock",
+        pytest.param("onnx", marks=pytest.mark.engine("onnx")),
+        pytest.param("tvm", marks=pytest.mark.engine("tvm")),
+    ],
+)
+def test_an_optional_input_keeps_its_default(backend, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AEGISRT_CACHE_DIR", str(tmp_path / "cache"))
+    takes = [helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", ["n", 3]), ("b", [None]))]
+    default = numpy_helper.from_array(np.float32([1, 2, 3]), "b")
+    outputs = [helper.make_tensor_value_info("y", 1, ["n", 3])]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "b"], ["y"])], "g", takes, outputs, [default])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    Path("my.onnx").write_bytes(made.SerializeToString())
+    assert main(["init", "--backend", backend, "--shape", "b=3"]) == 2
+    assert "`b` is optional" in capsys.readouterr().err
+    assert main(["init", "--backend", backend]) == 0
+    assert "b: {dtype: FP32, shape: [null], optional: true}" in Path("aegisrt.yaml").read_text()
+    with np.load("aegisrt.generated.npz") as made:
+        x = made["x"]
+        assert made.files == ["x"]
+    answer = answered("run", "aegisrt.yaml")["y"]
+    assert answer.shape == x.shape
+    if backend != "mock":
+        np.testing.assert_allclose(answer - x, np.broadcast_to([1, 2, 3], x.shape), rtol=1e-6)
+
+
 @pytest.mark.engine("onnx")
 def test_onnx_runtime_answers(model):
     assert main(["init"]) == 0
