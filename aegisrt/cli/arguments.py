@@ -42,7 +42,9 @@ class UsageParser(argparse.ArgumentParser):
         if self.json:
             sys.stdout.write(usage_error(message, hint))
         else:
-            sys.stderr.write(f"{self.prog}: {message}\n{hint}\n")
+            from aegisrt.cli.output import warn
+
+            warn(f"{self.prog}: {message}\n{hint}")
         sys.exit(2)
 
     def _near_option(self, message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import groupby
 
+from aegisrt.cli.output import print_text
 from aegisrt.cli.render import print_table
 from aegisrt.conformance.catalogue import all_checks
 from aegisrt.conformance.report import CheckResult, Report, Status
@@ -25,7 +26,7 @@ def print_report(report: Report) -> None:
     summary = ", ".join(
         f"{getattr(counts, name)} {name.replace('_', ' ')}" for name in _STATUSES if getattr(counts, name)
     )
-    print(f"{summary or 'no checks'}, in {seconds:.1f} s")
+    print_text(f"{summary or 'no checks'}, in {seconds:.1f} s")
 
 
 _STATUSES = tuple(status.value for status in Status)
@@ -43,9 +44,9 @@ def _print_reasons(results: list[CheckResult]) -> None:
     checks = all_checks()
     for result in results:
         if result.status is Status.FAILED:
-            print(f"FAILED {result.check}: {checks[result.check].rule}")
-            print(f"   got: {result.reason}")
-            print(f"   fix: {checks[result.check].fix}\n")
+            print_text(f"FAILED {result.check}: {checks[result.check].rule}")
+            print_text(f"   got: {result.reason}")
+            print_text(f"   fix: {checks[result.check].fix}\n")
     for status, word in (
         (Status.XFAILED, "expected failure"),
         (Status.NOT_INSTALLED, "not installed"),
@@ -56,4 +57,4 @@ def _print_reasons(results: list[CheckResult]) -> None:
             if result.status is status:
                 reasons.setdefault(result.reason or "", []).append(result.check)
         for reason, ids in reasons.items():
-            print(f"{word}: {reason} ({ids[0] if len(ids) == 1 else f'{len(ids)} checks'})")
+            print_text(f"{word}: {reason} ({ids[0] if len(ids) == 1 else f'{len(ids)} checks'})")

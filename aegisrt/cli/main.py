@@ -156,7 +156,9 @@ def _usage_error(message: str, hint: str, argv: Sequence[str]) -> int:
     if asks_json(argv):
         sys.stdout.write(usage_error(message, hint))
     else:
-        sys.stderr.write(f"aegisrt: {message}; {hint}\n")
+        from aegisrt.cli.output import warn
+
+        warn(f"aegisrt: {message}; {hint}")
     return 2
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from aegisrt.core.result import Error
+from aegisrt.core.suggest import escaped, with_unseen_escaped
+
+_COMMAND = re.compile(r"^(\s*):(?=:)")
+"""The start of a workflow command, which GitHub Actions executes wherever a line of a log has it."""
 
 
 @contextmanager
@@ -26,12 +31,30 @@ def engine_output() -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Write one JSON document to stdout; NaN and infinities become strings, as in protobuf's JSON."""
     plain = finite(value)
-    text = json.dumps(plain, ensure_ascii=False, default=str)
+    text = with_unseen_escaped(json.dumps(plain, ensure_ascii=False, default=str))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal without Unicode, or a file name that is not UTF-8
         text = json.dumps(plain, default=str)
     sys.stdout.write(text + "\n")
+
+
+def print_text(text: str) -> None:
+    """Write lines to stdout, safe for a terminal and a log (`shown`)."""
+    sys.stdout.write(shown(text) + "\n")
+
+
+def warn(text: str) -> None:
+    """Write lines to stderr, safe for a terminal and a log (`shown`)."""
+    sys.stderr.write(shown(text) + "\n")
+
+
+def shown(text: str) -> str:
+    """Return lines whose control characters are escaped, and none of which is a workflow command of GitHub Actions.
+
+    Names and texts from a model, a request or an engine would move a terminal's cursor or set a job's variables.
+    """
+    return "\n".join(_COMMAND.sub(r"\1\\x3a", escaped(line)) for line in text.split("\n"))
 
 
 def print_error(error: Error, format: str) -> int:  # noqa: A002
@@ -48,11 +71,11 @@ def print_error(error: Error, format: str) -> int:  # noqa: A002
 
         sys.stderr.write(render_text(error.diagnostics, color=wants_color(sys.stderr)))
     else:
-        sys.stderr.write(f"{_location(error)}error[{error.code}]: {error.message}\n")
+        warn(f"{_location(error)}error[{error.code}]: {error.message}")
         if error.cause:
-            sys.stderr.write(f"   = cause: {error.cause.strip().splitlines()[0]}\n")
+            warn(f"   = cause: {error.cause.strip().splitlines()[0]}")
         if error.hint:
-            sys.stderr.write(f"\nhint: {error.hint}\n")
+            warn(f"\nhint: {error.hint}")
     return code
 
 

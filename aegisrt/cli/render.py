@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aegisrt.cli.output import wants_color
+from aegisrt.cli.output import shown, wants_color
 
 _UNBOUNDED = 100_000
 """Width in columns if stdout is not a terminal, so that no cell is wrapped."""
@@ -23,17 +23,20 @@ _GAP = 3
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """Print rows under columns to stdout; if it is not a terminal, without color and without wrapping.
 
+    Cells are escaped (`output.shown`).
+
     On a narrow terminal, cells wrap between words as long as each column has room for its longest word: a key, or
     the name of a package in a command, is useless in two pieces.
     """
-    shown = console()
+    terminal = console()
+    rows = [[shown(cell) for cell in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     texts = list(zip(columns, *rows, strict=True))
-    for column, width in zip(columns, _widths(texts, shown.width), strict=True):
+    for column, width in zip(columns, _widths(texts, terminal.width), strict=True):
         table.add_column(column, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    shown.print(table)
+    terminal.print(table)
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | list[None]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 
+_UNSEEN = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""Characters that a terminal executes or hides, and that a writer of JSON or YAML leaves as they are."""
 _CUTOFF = 0.6
 _CUTOFF_SHORT = 0.75
 
@@ -54,3 +57,8 @@ def listed(names: Iterable[object]) -> str:
 def escaped(text: str) -> str:
     """Return text with unprintable characters as escapes, as Python writes them."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def with_unseen_escaped(document: str) -> str:
+    """Return JSON, or YAML in double quotes, with escapes for characters that a terminal executes or hides."""
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.suggest import with_unseen_escaped
 from aegisrt.manifest.origin import KeyPath, Origin
 from aegisrt.manifest.read.source import MAPPING_NAME
 from aegisrt.manifest.read.tree import Tree, from_plain
@@ -61,7 +62,7 @@ class Composition:
         values = {key: escaped(value) for key, value in self.values.items() if key in self.fields}
         header = "# @base none\n" if self.without_base else ""
         text: str = yaml.dump(values, Dumper=ManifestDumper, sort_keys=False, allow_unicode=True, width=2**16)
-        return header + text
+        return header + with_unseen_escaped(text)
 
 
 def composed_before(manifest: Manifest[Any]) -> Composition:

@@ -10,7 +10,7 @@ from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.files.unserved import unserved
 from aegisrt.cli.init.inputs import fill_name
 from aegisrt.cli.init.manifest import Start
-from aegisrt.cli.output import print_json
+from aegisrt.cli.output import print_json, print_text
 from aegisrt.core.sidecar import signature_json
 from aegisrt.core.tensor import shape_text
 
@@ -49,21 +49,21 @@ def _document(start: Start, backend: type[RuntimeBackend[Any]]) -> dict[str, Any
 def _print(start: Start, backend: type[RuntimeBackend[Any]], why_none: str | None) -> None:
     from aegisrt.cli.render import print_table
 
-    print(f"{start.target}: model `{start.name}` on backend `{start.backend}`")
+    print_text(f"{start.target}: model `{start.name}` on backend `{start.backend}`")
     if start.sample:
-        print(f"{start.target.with_name(start.sample)}: made-up inputs; replace them with real ones\n")
+        print_text(f"{start.target.with_name(start.sample)}: made-up inputs; replace them with real ones\n")
         rows = [(str(spec), shape_text(start.shapes[spec.name]), fill_name(spec)) for spec in start.signature.required]
         print_table(("input", "made up", "filled with"), rows)
     elif why_none:
-        print(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")
+        print_text(f"no inputs are made up: {why_none}; give them with --input NAME=FILE")
     for name, kind in start.signature.omitted:
         reason, hint = unserved(kind)
-        print(f"\nomitted from the answers: `{name}` is {reason}\n    {hint}")
+        print_text(f"\nomitted from the answers: `{name}` is {reason}\n    {hint}")
     state = availability_of(backend)
     if not state.available:
         install = f"\n    {state.install}" if state.install else ""
-        print(f"\nit cannot run here yet: {state.reason}{install}")
-    print(f"\nnext: {_next(start)}")
+        print_text(f"\nit cannot run here yet: {state.reason}{install}")
+    print_text(f"\nnext: {_next(start)}")
 
 
 def _next(start: Start) -> str:

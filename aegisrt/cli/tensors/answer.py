@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from aegisrt.cli.output import print_text
 from aegisrt.cli.render import print_table
 from aegisrt.core.request import ExecutionResult
 from aegisrt.core.tensor import Array, shape_text
@@ -47,7 +48,7 @@ def print_answer(result: ExecutionResult, sample: Sample, score: float | None) -
         correct = round(score * len(sample.labels))
         print(f"accuracy {score:.4f} ({correct} of {len(sample.labels)} correct)")
     times = ", ".join(f"{step.replace('_', ' ')} {_time(value)}" for step, value in result.timings._asdict().items())
-    print(f"{result.model} on {result.backend}, device {result.device}: {times}")
+    print_text(f"{result.model} on {result.backend}, device {result.device}: {times}")
 
 
 def _print_predictions(outputs: Mapping[str, Array], sample: Sample, labels: Array) -> None:
@@ -60,8 +61,10 @@ def _print_predictions(outputs: Mapping[str, Array], sample: Sample, labels: Arr
         print("\n".join("   ".join(lines) for lines in zip(*pictures, strict=True)))
         width = len(pictures[0][0])
         print("   ".join(f"{f'predicted {value}':<{width}}" for value in predicted[:_SHOWN_PICTURES]).rstrip())
-    print("predicted " + " ".join(map(str, predicted[:_SHOWN_ROWS])) + (" ..." if len(predicted) > _SHOWN_ROWS else ""))
-    print("labels    " + " ".join(map(str, labels[:_SHOWN_ROWS])) + (" ..." if len(labels) > _SHOWN_ROWS else ""))
+    print_text(
+        "predicted " + " ".join(map(str, predicted[:_SHOWN_ROWS])) + (" ..." if len(predicted) > _SHOWN_ROWS else "")
+    )
+    print_text("labels    " + " ".join(map(str, labels[:_SHOWN_ROWS])) + (" ..." if len(labels) > _SHOWN_ROWS else ""))
 
 
 def _is_small_image(value: Array) -> bool:

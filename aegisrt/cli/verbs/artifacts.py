@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, parse, verb_parser
-from aegisrt.cli.output import print_error, print_json
+from aegisrt.cli.output import print_error, print_json, print_text
 
 if TYPE_CHECKING:
     from aegisrt.artifacts.cache import ArtifactCache
@@ -93,7 +93,7 @@ def _verify(cache: ArtifactCache, arguments: Arguments) -> int:
         print_json({"ok": not damaged, "entries": rows})
     else:
         for entry, problem in damaged:
-            sys.stdout.write(f"{entry.key[:12]}: {problem}\n")
+            print_text(f"{entry.key[:12]}: {problem}")
         hint = "; `aegisrt artifacts prune` deletes them" if damaged else ""
         sys.stdout.write(f"{len(checked)} verified, {len(damaged)} damaged{hint}\n")
     return 1 if damaged else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json, print_text
 
 if TYPE_CHECKING:
     from aegisrt.bench.report import BenchReport, Load
@@ -184,7 +184,7 @@ def _print(report: BenchReport) -> None:
     print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
     for failure in report.failures:
         count, _, error = failure.partition(" ")
-        print(f"{count} requests failed with {error}")
+        print_text(f"{count} requests failed with {error}")
 
 
 def _shown(value: float | None, digits: int) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, parse, verb_parser
-from aegisrt.cli.output import engine_output, error_json, print_error, print_json
+from aegisrt.cli.output import engine_output, error_json, print_error, print_json, warn
 
 if TYPE_CHECKING:
     from aegisrt.runtime.building.prebuild import Prebuilt
@@ -78,7 +78,7 @@ def _progress() -> Iterator[Callable[[str, str], None]]:
             return
         if counted:
             last[model] = time.monotonic()
-        sys.stderr.write(f"{model}: {text}\n")
+        warn(f"{model}: {text}")
         sys.stderr.flush()
 
     yield report_progress

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json, warn
 from aegisrt.core.result import Err, Ok, Result, ResultError
 
 if TYPE_CHECKING:
@@ -56,14 +55,15 @@ def main(argv: Sequence[str]) -> int:
         try:
             report.write(file)
         except OSError as error:
-            sys.stderr.write(f"aegisrt conformance: {file} cannot be written: {error.strerror}\n")
+            warn(f"aegisrt conformance: {file} cannot be written: {error.strerror}")
             return 1
     not_run = [
         reason
         for cell, one in zip(cells.value, reports, strict=True)
         if cell.require_installed and (reason := one.not_run) is not None
     ]
-    sys.stderr.write("".join(f"aegisrt conformance: not run: {reason}\n" for reason in not_run))
+    for reason in not_run:
+        warn(f"aegisrt conformance: not run: {reason}")
     return 1 if not_run else report.exit_code
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json
+from aegisrt.cli.output import engine_output, print_error, print_json, print_text
 
 DESCRIPTION = """Show which model would run on which backend and device, and whether this machine can run it.
 Without --load, no engine is loaded.
@@ -46,5 +45,5 @@ def main(argv: Sequence[str]) -> int:
     if arguments.format == "json":
         print_json(graph.to_json())
     else:
-        sys.stdout.write(to_mermaid(graph) if arguments.format == "mermaid" else to_text(graph))
+        print_text((to_mermaid(graph) if arguments.format == "mermaid" else to_text(graph)).removesuffix("\n"))
     return 0

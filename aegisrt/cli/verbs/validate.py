@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json, wants_color
+from aegisrt.cli.output import engine_output, print_error, print_json, print_text, wants_color
 
 DESCRIPTION = """Check a manifest and its overrides without loading an engine. Report every error with its location.
 
@@ -37,5 +37,5 @@ def main(argv: Sequence[str]) -> int:
         if diagnostics:
             sys.stdout.write(render_text(diagnostics, color=wants_color(sys.stdout)))
         if ok:
-            sys.stdout.write(f"{arguments.manifest or 'the packaged demo'} is valid\n")
+            print_text(f"{arguments.manifest or 'the packaged demo'} is valid")
     return 0 if ok else 2

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from aegisrt.core.suggest import with_unseen_escaped
 from aegisrt.manifest.read.limits import MOST_LEVELS, TOO_DEEP
 
 _FLOAT = "tag:yaml.org,2002:float"
@@ -28,8 +29,8 @@ _FLOATS = re.compile(
 )
 _BOOLS_OF_OTHERS = frozenset("yYnN")
 """Booleans of YAML 1.1 that PyYAML reads as text; other readers do not."""
-_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
-"""Line breaks that PyYAML writes raw into single quotes, and folds to a blank when it reads them again."""
+_COMMAND = re.compile(r"^\s*::", re.MULTILINE)
+"""A line that GitHub Actions would execute in a log as a workflow command."""
 
 
 class TooDeepError(yaml.MarkedYAMLError):
@@ -64,8 +65,8 @@ class ManifestDumper(yaml.SafeDumper):
 
 def _text(dumper: ManifestDumper, text: str) -> yaml.ScalarNode:
     style = "'" if text in _BOOLS_OF_OTHERS or _is_number(text) else None
-    if _LINE_BREAKS.search(text):
-        style = '"'
+    if _COMMAND.search(text) or with_unseen_escaped(text) != text:
+        style = '"'  # in other styles, PyYAML also folds the line breaks among the unseen to a blank
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
