@@ -50,7 +50,7 @@ def warn(text: str) -> None:
 
 
 def shown(text: str) -> str:
-    """Return lines whose control characters are escaped, and none of which is a workflow command of GitHub Actions.
+    """Return lines with control characters escaped, and without workflow commands of GitHub Actions.
 
     Names and texts from a model, a request or an engine would move a terminal's cursor or set a job's variables.
     """

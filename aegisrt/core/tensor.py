@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from aegisrt.core.result import ErrorCode, fail
 Array: TypeAlias = npt.NDArray[Any]
 Dim: TypeAlias = int | str | None
 """A dimension: its size, the name of a dynamic one, or None for a dynamic one without a name."""
+_PLACEHOLDERS = frozenset({"none", "null", "unk", "unknown", "dynamic", "any"})
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 class DataType(StrEnum):
@@ -112,3 +115,18 @@ def shape_text(shape: Sequence[Dim] | None) -> str:
     if shape is None:
         return "[...]"
     return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
+
+
+def is_name(dim: Dim) -> TypeGuard[str]:
+    """Return whether a dimension has a name; exporters write `?`, `None` or `-1` for each one without a name."""
+    return isinstance(dim, str) and _LETTER.search(dim) is not None and dim.lower() not in _PLACEHOLDERS
+
+
+def shared_names(shape: Sequence[Dim]) -> list[str | None]:
+    """Return each dimension's name, and None for a fixed size or a name that does not mean one size.
+
+    Some exporters write one name for the height and the width: ONNX Runtime accepts other sizes for each. To TensorRT
+    all dimensions of one name are equal, in the profiles and at each call (`ITensor::setDimensionName`).
+    """
+    names = [dim if is_name(dim) else None for dim in shape]
+    return [name if names.count(name) == 1 else None for name in names]

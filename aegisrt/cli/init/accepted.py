@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aegisrt.backends.registry import backend_class
-from aegisrt.core.dimensions import is_name
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, Error, ErrorCode, fail
-from aegisrt.core.tensor import Array, TensorSpec, shape_text
+from aegisrt.core.tensor import Array, TensorSpec, is_name, shape_text
 
 _REFERENCE = "onnx"
 """The backend kind that runs any ONNX model without a build."""
 
 
 def check_accepted(model: Path, specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> None:
-    """Try made-up inputs on ONNX Runtime if the sizes of `specs`, none of which the user gave, include unnamed ones.
+    """Try made-up inputs on ONNX Runtime if `specs`, whose sizes the user did not give, have unnamed dimensions.
 
     An exporter that loses a dimension's name often loses a fixed size, too. Without ONNX Runtime, only the first of
     several dimensions, which is the batch in most models, may be unnamed.

@@ -10,10 +10,9 @@ from typing import IO
 
 import numpy as np
 
-from aegisrt.core.dimensions import is_name
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
-from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, shape_text
+from aegisrt.core.tensor import Array, DataType, Dim, Signature, TensorSpec, is_name, shape_text
 
 GENERATED = ".generated.npz"
 """The suffix of a file of made-up inputs."""

@@ -12,8 +12,8 @@ from typing import Any
 from aegisrt.backends.files.onnx_dimensions import unname_dimensions
 from aegisrt.backends.tensorrt.distribution import TensorRT
 from aegisrt.backends.tensorrt.log import sentence
-from aegisrt.core.dimensions import shared_names
 from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.tensor import shared_names
 
 _CODES = {
     "MEM_ALLOC_FAILED": ErrorCode.RESOURCE_EXHAUSTED,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aegisrt.core.dimensions import shared_names
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Signature
+from aegisrt.core.tensor import Signature, shared_names
 
 
 def refuse_disagreement(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> None:
