@@ -116,10 +116,10 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
         document = report.to_json()
         if arguments.plot:
             document["sweep"] = _plot(context, model, load, Path(arguments.plot))
+        if arguments.report:
+            _report(Path(arguments.report), report, document)
     except ResultError as failure:
         return print_error(failure.error, arguments.format)
-    if arguments.report:
-        _write(Path(arguments.report), report, document)
     if arguments.format == "json":
         print_json(document)
     else:
@@ -127,11 +127,18 @@ def _measure(context: ExecutionContext, arguments: Arguments) -> int:
     return 1 if report.failures else 0
 
 
-def _write(path: Path, report: BenchReport, document: dict[str, Any]) -> None:
-    if path.suffix == ".xml":
-        path.write_bytes(report.to_junit())
-    else:
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+def _report(path: Path, report: BenchReport, document: dict[str, Any]) -> None:
+    text = json.dumps(document, indent=2) + "\n"
+    _write(path, report.to_junit() if path.suffix == ".xml" else text.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    from aegisrt.core.system_error import system_error
+
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise system_error(error, f"{path} cannot be written") from None
 
 
 def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list[dict[str, Any]]:
@@ -158,7 +165,7 @@ def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list
         message = "no request of the sweep succeeded, so there is nothing to plot"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, "run without --plot to see the errors")
     title = f"{model} on {reports[0].backend}: latency against load (server scenario)"
-    path.write_text(latency_plot(title, {name: line for name, line in lines.items() if line}), encoding="utf-8")
+    _write(path, latency_plot(title, {name: line for name, line in lines.items() if line}).encode())
     return [{"qps": round(report.load.qps or 0.0, 3), **report.ours.to_json()} for report in reports]
 
 

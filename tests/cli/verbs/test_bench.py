@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,3 +218,14 @@ def test_rows_that_the_model_cannot_have_are_refused(capsys, manifest):
     code, found = bench(capsys, manifest, "--rows", "9", "--seconds", "0.2")
     assert code == 1
     assert set(found["errors"]) == {"INVALID_ARGUMENT"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is always full, is Linux's")
+@pytest.mark.parametrize(("option", "name"), [("--report", "r.json"), ("--report", "r.xml"), ("--plot", "p.svg")])
+def test_a_report_on_a_full_disk_is_an_error(capsys, manifest, tmp_path, option, name):
+    (tmp_path / name).symlink_to("/dev/full")
+    words = ["bench", str(manifest), "--seconds", "0.05", option, str(tmp_path / name), "--json"]
+    assert main(words) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "RESOURCE_EXHAUSTED"
+    assert f"{tmp_path / name} cannot be written" in error["message"]
