@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aegisrt.doctor.check import DoctorCheck, Status
@@ -13,10 +14,14 @@ _ORT_OLDEST = (1, 26)
 _TVM_FFI = "0.1.14.post0"
 _TRT_OLDEST = (8, 6)
 _LIBRARY_PACKAGES = (
-    ("libcudnn", "nvidia-cudnn-cu13"), ("libcublas", "nvidia-cublas"), ("libcudart", "nvidia-cuda-runtime"),
-    ("libcufft", "nvidia-cufft"), ("libcurand", "nvidia-curand"), ("libnvrtc", "nvidia-cuda-nvrtc"),
-    ("libnvinfer", "tensorrt_cu13_libs==10.*"), ("libnvonnxparser", "tensorrt_cu13_libs==10.*"),
+    (r"libcudnn\w*\.so\.8", "nvidia-cudnn-cu12<9"), (r"libcudnn", "nvidia-cudnn-cu13"),
+    (r"libcublas\w*\.so\.12", "nvidia-cublas-cu12"), (r"libcublas", "nvidia-cublas"),
+    (r"libcudart\.so\.12", "nvidia-cuda-runtime-cu12"), (r"libcudart", "nvidia-cuda-runtime"),
+    (r"libcufft\w*\.so\.11", "nvidia-cufft-cu12"), (r"libcufft", "nvidia-cufft"), (r"libcurand", "nvidia-curand"),
+    (r"libnvrtc\.so\.12", "nvidia-cuda-nvrtc-cu12"), (r"libnvrtc", "nvidia-cuda-nvrtc"),
+    (r"libnvinfer", "tensorrt_cu13_libs==10.*"), (r"libnvonnxparser", "tensorrt_cu13_libs==10.*"),
 )  # fmt: skip
+"""The first pattern that the start of a name matches; packages of CUDA 12 have a suffix."""
 _TRT_PAIRS = tuple(
     (f"{family}_{cuda}_bindings", f"{family}_{cuda}_libs")
     for family in ("tensorrt", "tensorrt_rtx")
@@ -143,8 +148,10 @@ def _short(provider: str) -> str:
 
 
 def _install(libraries: list[str]) -> str:
-    packages = [package for start, package in _LIBRARY_PACKAGES if any(name.startswith(start) for name in libraries)]
-    quoted = [f"'{name}'" if "=" in name else name for name in dict.fromkeys(packages)]
+    packages = []
+    for name in libraries:
+        packages += [package for pattern, package in _LIBRARY_PACKAGES if re.match(pattern, name)][:1]
+    quoted = [f"'{name}'" if set(name) & set("=<") else name for name in dict.fromkeys(packages)]
     return f"pip install {' '.join(quoted)}" if quoted else f"install {', '.join(libraries)}, or extend LD_LIBRARY_PATH"
 
 

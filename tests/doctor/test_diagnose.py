@@ -111,6 +111,10 @@ BROKEN = {
         ),
         "tensorrt", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'",
     ),
+    "cuBLAS of CUDA 12 missing": (
+        replace(GPU, provider_misses={"CUDAExecutionProvider": ("libcublasLt.so.12", "libcublas.so.12")}),
+        "onnxruntime-cuda", "pip install nvidia-cublas-cu12",
+    ),
     "tensorrt bindings and libraries of two versions": (
         with_packages(GPU, tensorrt_cu13_libs="10.16.1.11"), "tensorrt-versions", "'tensorrt_cu13_libs==11.4.0.106'",
     ),
