@@ -119,3 +119,33 @@ def test_a_model_that_has_no_dynamic_form_serves_its_fixed_shapes(tmp_path):
     error = call(backend, x=np.zeros(5, np.float32)).unwrap_err()
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert "[4]" in error.hint
+
+
+def hint_of(tmp_path, model):
+    error = TVMBackend().build(made.save(tmp_path, model), tmp_path / "m.so").unwrap_err()
+    assert error.code is ErrorCode.UNIMPLEMENTED
+    return error.hint
+
+
+@pytest.mark.parametrize(
+    ("dims", "options"), [(("a", "b"), "`free_dimensions` or `shapes`"), ((None, None), "`shapes`")]
+)
+def test_fixed_sizes_are_offered_if_the_model_then_compiles(tmp_path, dims, options):
+    model = made.model(
+        [node("Expand", "x shape", "y")],
+        [tensor("x", FLOAT, dims)],
+        [tensor("y", FLOAT, None)],
+        [made.weight("shape", np.asarray([2, 1, 1]))],
+    )
+    assert f"fix its sizes with {options}, or run this model on" in hint_of(tmp_path, model)
+    library = tmp_path / "fixed.so"
+    TVMBackend({"shapes": {"x": [[3, 1]]}}).build(tmp_path / "model.onnx", library).unwrap()
+
+
+@pytest.mark.parametrize("operator", ["Det", "DepthToSpace"])
+def test_fixed_sizes_are_not_offered_if_they_do_not_help(tmp_path, operator):
+    """One that TVM has no converter for, and one whose attribute is wrong at every size."""
+    attributes = {"blocksize": 0} if operator == "DepthToSpace" else {}
+    ends = [tensor("x", FLOAT, ("n", 4, "h", "w")), tensor("y", FLOAT, None)]
+    model = made.model([node(operator, "x", "y", **attributes)], ends[:1], ends[1:])
+    assert "free_dimensions" not in hint_of(tmp_path, model)

@@ -24,6 +24,8 @@ from aegisrt.core.tensor import shape_text
 _STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _MAIN = "main"
 _NO_NAMES = ("", "?")
+_SIZES_TRIED = (1, 8, 64)
+"""A model may take only some sizes: an image that is halved five times, say."""
 _WITHOUT_CONVERTER = ("If", "Constant")
 """The operators that the importer handles without a converter."""
 _CONTROL_FLOW = ("If", "Loop", "Scan")
@@ -109,6 +111,29 @@ def has_unnamed_dimensions(model: Any) -> bool:
     return sum(None in shape for shape in input_shapes(model).values()) > 1
 
 
+def has_named_dimensions(model: Any) -> bool:
+    """Return whether an input has a dynamic dimension with a name."""
+    return any(isinstance(dim, str) for shape in input_shapes(model).values() for dim in shape)
+
+
+def imports_with_sizes(model: Any, *, fold: bool) -> bool:
+    """Return whether TVM imports the model if all of its dynamic dimensions have one of a few sizes."""
+    for size in _SIZES_TRIED:
+        shapes = {
+            name: [dim if isinstance(dim, int) else size for dim in shape]
+            for name, shape in input_shapes(model).items()
+        }
+        try:
+            fixed = frozen(model, {}, shapes)
+            imported((folded(fixed) if fold else None) or fixed, _MAIN)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            continue
+        return True
+    return False
+
+
 def folded(model: Any) -> Any | None:
     """Return the model after ONNX Runtime's basic optimization, or None if ONNX Runtime is missing or fails."""
     os.environ.setdefault(NO_TELEMETRY, "1")
@@ -162,8 +187,11 @@ def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_
                 raise ImportFailedError([op_name], f"{type(error).__name__}: {error}") from error
 
     _refuse_unknown_operators(model.graph, {*onnx_frontend._get_convert_map(), *_WITHOUT_CONVERTER})
-    onnx_frontend.ONNXGraphImporter = Importer
-    module = onnx_frontend.from_onnx(with_safe_names(model, unnamed_are_equal=unnamed_are_equal))
+    original, onnx_frontend.ONNXGraphImporter = onnx_frontend.ONNXGraphImporter, Importer
+    try:
+        module = onnx_frontend.from_onnx(with_safe_names(model, unnamed_are_equal=unnamed_are_equal))
+    finally:
+        onnx_frontend.ONNXGraphImporter = original
     return module if function == _MAIN else _with_main_as(module, function)
 
 

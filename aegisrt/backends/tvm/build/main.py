@@ -23,8 +23,10 @@ from aegisrt.backends.tvm.build.importing import (
     computed_outputs,
     folded,
     frozen,
+    has_named_dimensions,
     has_unnamed_dimensions,
     imported,
+    imports_with_sizes,
     input_shapes,
 )
 from aegisrt.backends.tvm.build.indices import index_bounds
@@ -239,8 +241,9 @@ def _import(variant: Variant, into: Any, attempt: Attempt) -> Any:
             raise
         names = ", ".join(f"`{name}`" for name in error.operators)
         message = f"TVM cannot take {'operator' if len(error.operators) == 1 else 'operators'} {names} of the model"
-        dynamic = variant.shapes is None and not error.unknown
-        hint = f"fix its sizes with `free_dimensions` or `shapes`, or {ELSEWHERE}" if dynamic else ELSEWHERE
+        fixable = variant.shapes is None and not error.unknown and imports_with_sizes(variant.model, fold=attempt.fold)
+        options = "`free_dimensions` or `shapes`" if has_named_dimensions(variant.model) else "`shapes`"
+        hint = f"fix its sizes with {options}, or {ELSEWHERE}" if fixable else ELSEWHERE
         raise fail(ErrorCode.UNIMPLEMENTED, message, hint, cause=error.cause) from error
     except ResultError:
         raise
