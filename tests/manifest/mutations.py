@@ -56,14 +56,23 @@ VALUES = _words(
     ${models.digits} ${..x} ${oc.env:HOME} ${oc.env:NONE_OF_THIS} ${x:y} \${x} ${models.digits.path}
     ${models.second.backend} << a:b a: mock onnx tensorrt cuda cpu gpu0 main Main digits.onnx /dev/null /dev/zero .
     .. / 画像 \x00 "\0" "\ud800" "\x1b[31m" 2026-01-01 2026-01-01T00:00:00 !!timestamp !!binary _target_ hydra
-    defaults _self_ override {_target_:x} -5 +5 🚀"""
+    defaults _self_ override {_target_:x} -5 +5 🚀
+    {{x}} {{ {%x%} <<<<<<< ======= >>>>>>> 010 1:30:00 089 ${HOME} ${HOME:-x} ${env:X} $HOME/x https://x/y file:///x a=b
+    input.1 ${oc.decode:${oc.env:NONE,[}} ${oc.decode:} {"a":1} ${a"""
 )
 KEYS = _words(
     r"""path bakend Backend kind hydra _target_ defaults models << 5 yes null ~ "" '' "a 画像 ? : & * ! | > ' " % @ `
     device stream 1.5 {a:1} [a] env "\0" a.b a/b"""
 )
+LOOKALIKES = [*"\u00a0\u3000\uff1a\uff1d\u201c\u200b"]
 CHARS = st.sampled_from(
-    [*"\t\r\n\x00\x01\x1b\x7f\x85\u2028\u202e\ufeff\ud800{}[]:#,-?&*!|>'\"%@` $\\=~<", "画", "🚀", "e\u0301"]
+    [
+        *LOOKALIKES,
+        *"\t\r\n\x00\x01\x1b\x7f\x85\u2028\u202e\ufeff\ud800{}[]:#,-?&*!|>'\"%@` $\\=~<",
+        "画",
+        "🚀",
+        "e\u0301",
+    ]
 )
 
 _KEY = re.compile(r"^(\s*)([^\s:#-][^:#]*?)(\s*:.*)$", re.DOTALL)

@@ -74,6 +74,8 @@ def near_miss(expected: str, found: Any, is_quoted: bool) -> str | None:
     """Return how to turn the value into one of the expected type, or None."""
     if isinstance(found, str) and (found_placeholder := placeholder(found)):
         return f"{quoted(found_placeholder)} is a template's placeholder: {RENDER}"
+    if isinstance(found, str) and (odd := lookalike(found)):
+        return f"{odd.message}: {odd.hint}"
     match found:
         case str() if "number" in expected and (digits := _LEADING_ZERO.fullmatch(found)):
             return f"drop the leading 0: {quoted(digits[1] + digits[2])}"

@@ -15,6 +15,7 @@ from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.origin import KeyPath
+from aegisrt.manifest.read.lookalikes import lookalike
 from aegisrt.manifest.read.paths import broken_link, is_address
 from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 
@@ -112,6 +113,8 @@ def _unexpanded(path: str) -> str | None:
         return "write the whole path: `~` is not expanded here"
     if template := placeholder(path):
         return f"{quoted(template)} is a template's placeholder: {RENDER}"
+    if odd := lookalike(Path(path).name):
+        return f"{odd.message}: {odd.hint}"
     if found := _VARIABLE.search(path):
         return f"`$` is not expanded here: for the environment variable write `${{oc.env:{found[1] or found[2]}}}`"
     return None

@@ -26,6 +26,7 @@ from aegisrt.manifest.check.locate import Locator, dotted, title
 from aegisrt.manifest.check.schema_walk import Model, SchemaPlace, fields, follow, members, tags
 from aegisrt.manifest.diagnostics.wording import described, shown
 from aegisrt.manifest.origin import KeyPath
+from aegisrt.manifest.read.lookalikes import lookalike
 
 _NOUNS = {
     "ModelOptions": "a model",
@@ -180,6 +181,8 @@ class _Explainer:
 
 def _meant(name: str, known: Collection[str]) -> str | None:
     """Return a label with the field that was meant, also in `path = x` and `path x`, which lack the `:`."""
+    if odd := lookalike(name):
+        return odd.message
     word = re.match(r"[\w-]+", name)
     if word and word[0] != name and word[0] in known:
         rest = name[word.end() :].lstrip(" =").strip()

@@ -97,7 +97,9 @@ def _no_colon(written: str, start: Any, name: str) -> Diagnostic | None:
     if assigned := _ASSIGNED.fullmatch(written):
         message = f"`{escaped(written)}` is not YAML: a key is followed by `:`"
         return Diagnostic("yaml-syntax", message, place, hint=f"write `{escaped(f'{assigned[1]}: {assigned[2]}')}`")
-    if ":" in written:
+    if written.startswith(("//", "/*")):
+        return Diagnostic("yaml-syntax", "a comment of YAML starts with `#`", place, hint="write `# ...`")
+    if not re.match(r"[\w.-]+( |$)", written) or ":" in written:
         return None
     key, _, value = written.partition(" ")
     hint = f"write `{escaped(f'{key}: {value.strip()}' if value else f'{key}:')}`"
