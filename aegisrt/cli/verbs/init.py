@@ -95,7 +95,8 @@ def _init(target: Path, arguments: Arguments) -> int:
     if inputs and backend.loaded.kind != "mock":  # which accepts any size
         from aegisrt.cli.init.accepted import check_accepted
 
-        check_accepted(model, [spec for spec in signature.required if spec.name not in given], inputs)
+        with engine_output():
+            check_accepted(model, [spec for spec in signature.required if spec.name not in given], inputs)
     _check_target(target, sample if inputs else None, force=arguments.force)
     devices = backend.loaded.capabilities.devices
     start = Start(

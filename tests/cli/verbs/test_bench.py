@@ -229,3 +229,13 @@ def test_a_report_on_a_full_disk_is_an_error(capsys, manifest, tmp_path, option,
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "RESOURCE_EXHAUSTED"
     assert f"{tmp_path / name} cannot be written" in error["message"]
+
+
+@pytest.mark.parametrize("option", ["--report=out.json", "--report=out.xml", "--plot=out.svg"])
+def test_a_file_that_cannot_be_written_is_an_error_and_not_a_traceback(option, manifest, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = option.partition("=")[2]
+    (tmp_path / name).mkdir()
+    assert main(["bench", manifest, "--seconds", "0.05", option, "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["message"]) == ("INVALID_ARGUMENT", f"{name} cannot be written: Is a directory")
