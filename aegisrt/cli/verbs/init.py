@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from aegisrt.core.tensor import Array, Signature
 
 DESCRIPTION = """Write a first manifest for an ONNX file, with the inputs that the file declares.
-A file of made-up inputs is written next to it, so that it runs at once. No engine is needed.
+A file of made-up inputs is written next to it, so that it runs at once. No engine is needed,
+except to try sizes for dimensions without a name: without ONNX Runtime, give them with --shape.
 
     aegisrt init --model net.onnx
     aegisrt run aegisrt.yaml
