@@ -120,7 +120,8 @@ def fault(backend: type[Any]) -> str | None:
 def refusal(name: str) -> Error | None:
     """Return why the registry refuses a known kind, such as one whose module does not import; None if it does not."""
     found = backend_class(_kind(name))
-    return found.error if isinstance(found, Err) and found.error.code is not ErrorCode.NOT_FOUND else None
+    of_the_call = (ErrorCode.NOT_FOUND, ErrorCode.RESOURCE_EXHAUSTED)
+    return found.error if isinstance(found, Err) and found.error.code not in of_the_call else None
 
 
 def _kind(name: str) -> str:

@@ -143,6 +143,9 @@ def test_options_that_raise_are_failed_checks():
 
 THEIRS = {
     "broken": "raise RuntimeError('no driver')",
+    "leaves": "import sys; sys.exit(0)",
+    "Capital": "from aegisrt import MockBackend as Their",
+    "dotted.kind": "from aegisrt import MockBackend as Their",
     "optionless": "from aegisrt import MockBackend\nclass Their(MockBackend):\n    kind, Options = 'optionless', None",
     "misnamed": "from aegisrt import MockBackend\nclass Their(MockBackend):\n    kind = 'other'",
     "thing": "Their = 7",
@@ -155,10 +158,10 @@ def distribution(tmp_path):
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    points = [f"{kind} = their_{kind}:Their" for kind in THEIRS]
+    points = [f"{kind} = their_{kind.replace('.', '_')}:Their" for kind in THEIRS]
     (info / "entry_points.txt").write_text("\n".join(["[aegisrt.backends]", *points, ""]))
     for kind, code in THEIRS.items():
-        (tmp_path / f"their_{kind}.py").write_text(code)
+        (tmp_path / f"their_{kind.replace('.', '_')}.py").write_text(code)
     return tmp_path
 
 
@@ -177,3 +180,4 @@ def test_a_third_partys_kind_that_cannot_be_used_fails_alone(distribution, kind)
     else:
         assert (done.returncode, statuses) == (1, ["skipped", "failed"])
         assert results[WELL_FORMED]["backend"] == kind
+        assert "`theirs`" in results[WELL_FORMED]["reason"]
