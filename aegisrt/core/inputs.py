@@ -22,10 +22,16 @@ class InputCheck:
     cast. Thread-safe.
     """
 
-    __slots__ = ("_by_name", "_device_view", "_expected", "_specs")
+    __slots__ = ("_by_name", "_defaults_fixed", "_device_view", "_expected", "_specs")
 
-    def __init__(self, specs: Sequence[TensorSpec], device_view: DeviceView | None = None) -> None:
-        """`device_view` recognizes arrays on the engine's own device; those pass through without a copy."""
+    def __init__(
+        self, specs: Sequence[TensorSpec], device_view: DeviceView | None = None, defaults_fixed: Sequence[str] = ()
+    ) -> None:
+        """`device_view` recognizes arrays on the engine's own device; those pass through without a copy.
+
+        `defaults_fixed` is as in `Signature`.
+        """
+        self._defaults_fixed = frozenset(defaults_fixed)
         self._device_view = device_view
         self._specs = tuple(specs)
         self._expected = tuple(_expected(spec) for spec in specs)
@@ -35,6 +41,7 @@ class InputCheck:
         """Return the arrays by name in the model's order.
 
         INVALID_ARGUMENT: if an input is missing, unknown, or of another dtype or shape; the message names it.
+        UNIMPLEMENTED: if it is an optional input whose default value the engine computes as a constant.
         """
         expected = self._expected
         if (type(inputs) is not dict and not isinstance(inputs, Mapping)) or len(inputs) != len(expected):
@@ -73,6 +80,9 @@ class InputCheck:
             return fail(ErrorCode.INVALID_ARGUMENT, f"inputs is a {type(inputs).__name__}, not a mapping of names")
         known = [spec.name for spec in self._specs]
         unknown = [name for name in inputs if name not in self._by_name]
+        if unknown and unknown[0] in self._defaults_fixed:
+            message = f"input `{unknown[0]}` has a default value that is compiled in, so that no other can be given"
+            return fail(ErrorCode.UNIMPLEMENTED, message, "leave it out, or run this model on `backend: onnx`")
         if unknown:
             hint = suggest(str(unknown[0]), known, "inputs")
             return fail(ErrorCode.INVALID_ARGUMENT, f"`{unknown[0]}` is not an input of the model", hint)

@@ -104,15 +104,18 @@ def check_file(file: Path, sidecar: Sidecar) -> None:
 
 def signature_json(signature: Signature) -> dict[str, Any]:
     """Return plain values that `signature_of` reads."""
-    return {
+    plain: dict[str, Any] = {
         "inputs": [_spec(item) for item in signature.inputs],
         "outputs": [_spec(item) for item in signature.outputs],
     }
+    fixed = list(signature.defaults_fixed)
+    return {**plain, "defaults_fixed": fixed} if fixed else plain
 
 
 def signature_of(plain: dict[str, Any]) -> Signature:
     """Return the signature that `signature_json` wrote; KeyError, TypeError or ValueError for anything else."""
-    return Signature(tuple(map(_tensor, plain["inputs"])), tuple(map(_tensor, plain["outputs"])))
+    fixed = tuple(map(str, plain.get("defaults_fixed", ())))
+    return Signature(tuple(map(_tensor, plain["inputs"])), tuple(map(_tensor, plain["outputs"])), defaults_fixed=fixed)
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:

@@ -95,6 +95,8 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     omitted: tuple[tuple[str, str], ...] = ()
     """Outputs that are not served, since they are not tensors of a known element type: the name, and the type."""
+    defaults_fixed: tuple[str, ...] = ()
+    """Optional inputs of the model that the engine computes as constants: requests cannot give them."""
 
     @property
     def required(self) -> tuple[TensorSpec, ...]:
@@ -103,7 +105,8 @@ class Signature:
 
     def with_defaults_fixed(self) -> Signature:
         """Return the signature for an engine that computes optional inputs as constants."""
-        return replace(self, inputs=self.required)
+        fixed = tuple(spec.name for spec in self.inputs if spec.optional)
+        return replace(self, inputs=self.required, defaults_fixed=fixed)
 
 
 DeviceView: TypeAlias = Callable[[Any, TensorSpec], Any | None]

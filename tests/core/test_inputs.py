@@ -178,3 +178,13 @@ class TestRefused:
 
 def test_a_model_without_inputs():
     assert InputCheck(())({}) == {}
+
+
+def test_an_optional_input_that_the_engine_computes_as_a_constant_is_named():
+    inputs = InputCheck((TensorSpec("x", DataType.FP32, ("n", 3)),), defaults_fixed=("gain",))
+    assert inputs({"x": X})["x"] is X
+    with pytest.raises(ResultError) as caught:
+        inputs({"x": X, "gain": X})
+    assert caught.value.error.code is ErrorCode.UNIMPLEMENTED
+    assert "`gain`" in caught.value.error.message
+    assert "leave it out" in caught.value.error.hint

@@ -50,7 +50,7 @@ class Loaded(Generic[EngineT, SlotT]):
     """Whether a call was interrupted (by a signal, say) since all slots were last known to be free."""
 
     def __post_init__(self) -> None:
-        self.check = InputCheck(self.signature.inputs, self.device_view)
+        self.check = InputCheck(self.signature.inputs, self.device_view, self.signature.defaults_fixed)
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
         self.refuses_empty = not self.capabilities.zero_size
         self.free = SimpleQueue()

@@ -120,6 +120,7 @@ class LoadedEngine:
         return Signature(
             tuple(_spec(inputs[spec.name], spec) for spec in model.inputs),
             tuple(_spec(outputs[spec.name], spec) for spec in model.outputs),
+            defaults_fixed=model.defaults_fixed,
         )
 
     def _refuse_formats(self, profiles: int) -> None:

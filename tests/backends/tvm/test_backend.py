@@ -470,3 +470,24 @@ def test_a_call_does_not_pin_the_caller_to_a_core(digits, threads):
     before = os.sched_getaffinity(0)
     serve(digits, {"image": np.zeros((1, 1, 8, 8), np.float32)}, threads=threads)
     assert os.sched_getaffinity(0) == before
+
+
+def test_a_default_value_is_compiled_in_and_another_one_is_refused_by_name(tmp_path):
+    source = made.save(
+        tmp_path,
+        made.model(
+            [node("Mul", "x gain", "y")],
+            [tensor("x", FLOAT, ("n", 3)), tensor("gain", FLOAT, ())],
+            [tensor("y", FLOAT, ("n", 3))],
+            [weight("gain", np.asarray(2, np.float32))],
+        ),
+    )
+    backend, x = TVMBackend(), np.ones((2, 3), np.float32)
+    backend.load(build(source)).unwrap()
+    assert [spec.name for spec in backend.signature.inputs] == ["x"]
+    assert backend.signature.defaults_fixed == ("gain",)
+    np.testing.assert_array_equal(backend.execute(ExecutionRequest(inputs={"x": x})).unwrap().outputs["y"], x * 2)
+    request = ExecutionRequest(inputs={"x": x, "gain": np.asarray(3, np.float32)})
+    error = backend.execute(request).unwrap_err()
+    assert error.code is ErrorCode.UNIMPLEMENTED
+    assert "`gain`" in error.message
