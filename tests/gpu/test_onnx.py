@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count as count_up
 
 import numpy as np
 import pytest
@@ -176,22 +177,27 @@ def test_an_application_that_breaks_recordings_breaks_no_request(allocating):
         backend.unload().unwrap()
 
 
-def test_a_recording_of_the_application_s_breaks_no_request_and_none_breaks_it():
+def test_a_recording_of_the_application_s_breaks_no_call_of_other_threads_and_none_breaks_it():
     torch = pytest.importorskip("torch", reason="torch makes the recording")
     x, stop, calls = torch.ones(1000, device="cuda"), threading.Event(), []
+    ready = threading.Barrier(5, timeout=60)
 
     def serve(seed):
-        while not stop.is_set():
-            backend = ONNXBackend(device="cuda:0")
-            backend.load(DIGITS).unwrap()
-            for count in (1, 1, 1, 2, 50 + seed, 1):
+        backend = ONNXBackend(device="cuda:0")
+        backend.load(DIGITS).unwrap()  # before: a load would break the recording
+        ready.wait()
+        for turn in count_up():
+            if stop.is_set():
+                break
+            for count in (1, 1, 1, 2 + turn % 40, 50 + seed, 1):
                 check(backend, images(count, count))
                 calls.append(1)
-            backend.unload().unwrap()
+        backend.unload().unwrap()
 
     with ThreadPoolExecutor(4) as pool:
         served = [pool.submit(serve, seed) for seed in range(4)]
         try:
+            ready.wait()
             for turn in range(20):
                 recording, before = torch.cuda.CUDAGraph(), len(calls)
                 with torch.cuda.graph(recording):
