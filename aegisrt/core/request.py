@@ -34,7 +34,7 @@ class ExecutionRequest:
 def wants_model_metadata(request: ExecutionRequest) -> bool:
     """Return whether the result is to have the model's own metadata."""
     parameters = request.parameters
-    return bool(parameters) and isinstance(parameters, Mapping) and bool(parameters.get(MODEL_METADATA))
+    return isinstance(parameters, Mapping) and bool(parameters.get(MODEL_METADATA))
 
 
 @dataclass(slots=True)

@@ -193,7 +193,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         metadata = loaded.metadata.copy()
         if request.id is not None:
             metadata["request_id"] = request.id
-        if wants_model_metadata(request):
+        if request.parameters and wants_model_metadata(request):
             metadata[MODEL_METADATA] = loaded.model_metadata.copy()
         end = perf_counter_ns()
         times = step_times((started - checked, checked - entered, done - started, end - done))
