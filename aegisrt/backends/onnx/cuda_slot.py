@@ -12,7 +12,7 @@ from aegisrt.backends.onnx.cuda_readback import Readback
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions
 from aegisrt.backends.onnx.cuda_threads import FewThreads
 from aegisrt.backends.onnx.options import ONNXOptions
-from aegisrt.backends.onnx.run_errors import CAPTURE
+from aegisrt.backends.onnx.run_errors import CAPTURE, LIBRARY
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.devices.cuda.arrays import DeviceArray
@@ -208,12 +208,14 @@ class OrtCudaSlot:
         """Run; if this run was to be recorded and the recording was broken, run once more without one.
 
         ONNX Runtime records in CUDA's capture mode `global`: an allocation by any other thread in that mode, which is
-        the default, breaks the recording. ONNX Runtime then leaves the recording open, and every later call would fail.
+        the default, breaks the recording. ONNX Runtime then leaves the recording open, and every later call would fail;
+        or it ends the recording itself, and reports only that cuDNN or cuBLAS failed.
         """
         try:
             self._session.run_with_iobinding(bound.io, bound.run_options)
         except Exception as error:
-            if not (self._stream.drop_recording() or CAPTURE.search(str(error))):
+            broken = CAPTURE if bound.memory is self._bindings.shared else LIBRARY
+            if not (self._stream.drop_recording() or broken.search(str(error))):
                 raise
             plain = self._run_options(_NO_GRAPH)
             bound.broken += 1

@@ -14,6 +14,8 @@ from aegisrt.devices.cuda.driver import CAPTURE_HINT
 
 CAPTURE = re.compile(r"CUDA failure 90[0-8]\b|cudaErrorStreamCapture")
 """A recording of the application, of this thread or in CUDA's mode `global`, forbids the call."""
+LIBRARY = re.compile(r"CUDA failure|CUDA error|CU(?:BLAS|DNN|FFT|RAND|SPARSE)")
+"""A failure of CUDA, or of one of its libraries."""
 CAPTURE_MESSAGE = "the application records a CUDA graph, and the driver does not allow this meanwhile"
 MEMORY = re.compile(
     r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
@@ -41,7 +43,7 @@ _REFUSED = "the operator refuses its inputs: check the values of the request"
 TABLE = (
     RunError(CAPTURE, ErrorCode.UNAVAILABLE, CAPTURE_HINT, CAPTURE_MESSAGE),
     RunError(MEMORY, ErrorCode.RESOURCE_EXHAUSTED, "use a smaller batch, fewer instances, or unload another model"),
-    RunError(re.compile(r"CUDA failure|CUDA error|CU(?:BLAS|DNN|FFT|RAND|SPARSE)"), ErrorCode.INTERNAL),
+    RunError(LIBRARY, ErrorCode.INTERNAL),
     _data(
         r"unknown category",
         "the encoder was exported to refuse categories that it was not trained on: map the value to a known one, or "

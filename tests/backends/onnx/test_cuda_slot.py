@@ -267,10 +267,18 @@ def test_however_many_threads_call_few_run_a_session_that_records(graph, most, o
     slot.close()
 
 
-def test_a_recording_that_onnx_runtime_finds_broken_when_it_ends_it_is_tried_again(opened):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA failure 901: operation failed due to a previous error",
+        "CUDNN_FE failure 11: CUDNN_BACKEND_API_FAILED ; GPU=0",
+        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED",
+    ],
+)
+def test_a_recording_that_onnx_runtime_finds_broken_when_it_ends_it_is_tried_again(text, opened):
     (slot,), _ = opened(DIGITS, cuda_graph=True)
     slot.call({"image": images(2)}, ("probabilities",))
-    run, failures = slot._session.run_with_iobinding, ["CUDA failure 901: operation failed due to a previous error"]
+    run, failures = slot._session.run_with_iobinding, [text]
 
     def ends_badly(binding, options):
         run(binding, options)
@@ -280,6 +288,22 @@ def test_a_recording_that_onnx_runtime_finds_broken_when_it_ends_it_is_tried_aga
     slot._session.run_with_iobinding = ends_badly
     (got,) = slot.call({"image": images(2)}, ("probabilities",))
     np.testing.assert_allclose(got, plain(DIGITS, image=images(2))[0], rtol=1e-5)
+
+
+def test_a_failure_of_a_library_where_nothing_is_recorded_is_reported(opened):
+    (slot,), _ = opened(DIGITS)
+    for _ in range(3):
+        slot.call({"image": images(2)}, ("probabilities",))
+    calls = []
+
+    def fails(binding, options):
+        calls.append(1)
+        raise RuntimeError("CUDNN_FE failure 11: CUDNN_BACKEND_API_FAILED ; GPU=0")
+
+    slot._session.run_with_iobinding = fails
+    with pytest.raises(RuntimeError, match="CUDNN_FE"):
+        slot.call({"image": images(2)}, ("probabilities",))
+    assert len(calls) == 1
 
 
 def test_a_stream_that_was_closed_meanwhile_is_told(opened):
