@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from shlex import quote
 from typing import NoReturn, Protocol
 
 from aegisrt.core.suggest import did_you_mean
@@ -168,5 +169,5 @@ def _unexpected(word: str) -> str:
     if not word:
         return "an empty argument"
     if word.endswith(".onnx"):
-        return f"`{word}` is a model, not a manifest; `aegisrt init --model {word}` writes a manifest for it"
+        return f"`{word}` is a model, not a manifest; `aegisrt init --model {quote(word)}` writes a manifest for it"
     return f"`{word}` is neither a manifest (a file that ends in .yaml or .yml) nor an override (`key=value`)"

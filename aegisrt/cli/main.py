@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from shlex import quote
 
 from aegisrt import __version__
 from aegisrt.core.suggest import did_you_mean
@@ -105,9 +106,9 @@ def _dispatch(argv: list[str]) -> int:
 def _suggestion(word: str) -> str:
     """Return the hint for an unknown verb: the nearest verb, or the verb that takes such a file."""
     if word.endswith((".yaml", ".yml")):
-        return f"did you mean `aegisrt run {word}`?"
+        return f"did you mean `aegisrt run {quote(word)}`?"
     if word.endswith(".onnx"):
-        return f"did you mean `aegisrt init --model {word}`?"
+        return f"did you mean `aegisrt init --model {quote(word)}`?"
     return did_you_mean(word, VERBS) or f"verbs are {', '.join(VERBS)}"
 
 

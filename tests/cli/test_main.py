@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 import aegisrt
 from aegisrt.cli.main import VERBS, main
+from aegisrt.core.resources import configs_dir
 
 
 def test_no_arguments_print_the_help(capsys):
@@ -135,3 +137,24 @@ def test_deploy_imports_without_an_engine_hydra_or_rich():
 
 def test_help_loads_neither_numpy_nor_pydantic():
     assert not loaded_after("from aegisrt.cli.main import main\nmain(['--help'])") & (HEAVY | {"numpy", "pydantic"})
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["$(x) a.yaml"], "aegisrt run '$(x) a.yaml'"),
+        (["a'b.onnx"], """aegisrt init --model 'a'"'"'b.onnx'"""),
+        (["run", "a; b.onnx"], "aegisrt init --model 'a; b.onnx'"),
+        (["init", "--model", "m.onnx", "--out", "$(x)/d.yaml"], "mkdir -p '$(x)'"),
+    ],
+)
+def test_paths_in_commands_are_quoted_for_the_shell(words, command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(configs_dir() / "model" / "digits.onnx", "m.onnx")
+    try:
+        code = main([*words, "--json"])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert command in f"{error['message']} {error['hint']}"

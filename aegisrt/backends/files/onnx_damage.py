@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TypeAlias
 
 from aegisrt.backends.files.onnx import OnnxFile, looks_like_onnx, read_onnx
@@ -59,7 +60,11 @@ def _external_damage(path: Path, model: OnnxFile, exception: str) -> Finding | N
         except ResultError as problem:
             return problem.error.code, problem.error.message, problem.error.hint
         if not os.access(file, os.R_OK):
-            return ErrorCode.PERMISSION_DENIED, f"{file}, with weights of {path}, may not be read", f"chmod +r {file}"
+            return (
+                ErrorCode.PERMISSION_DENIED,
+                f"{file}, with weights of {path}, may not be read",
+                f"chmod +r {quote(str(file))}",
+            )
     if model.external_files and _SHORT.search(exception):
         names = ", ".join(model.external_files)
         return ErrorCode.DATA_LOSS, f"{names}, with weights of {path}, is cut short or belongs to another model", _AGAIN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import system_error
@@ -72,7 +73,7 @@ def readable_file(path: str | os.PathLike[str]) -> Path:
         with file.open("rb"):
             pass
     except OSError as error:
-        hint = f"let the user of this process read it: chmod +r {file}"
+        hint = f"let the user of this process read it: chmod +r {quote(str(file))}"
         raise system_error(error, f"model file {file} cannot be read", hint) from None
     return file
 

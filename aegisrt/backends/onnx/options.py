@@ -8,6 +8,7 @@ Custom operator libraries have no option: they are native code, and data never c
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator
@@ -177,6 +178,8 @@ def _optimization(ort: Any, level: str) -> Any:
 def _folder(option: str, folder: Path) -> Path:
     if not folder.is_dir():
         raise fail(
-            ErrorCode.NOT_FOUND, f"`{option}` names a folder that does not exist: {folder}", f"mkdir -p {folder}"
+            ErrorCode.NOT_FOUND,
+            f"`{option}` names a folder that does not exist: {folder}",
+            f"mkdir -p {quote(str(folder))}",
         )
     return folder

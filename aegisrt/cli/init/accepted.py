@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.request import ExecutionRequest
@@ -54,7 +55,7 @@ def _answer(model: Path, inputs: Mapping[str, Array]) -> tuple[Error | None, boo
 
 
 def _refuse(specs: Sequence[TensorSpec], inputs: Mapping[str, Array], reason: str) -> None:
-    options = " ".join(f"--shape {spec.name}={_form(spec, inputs[spec.name].shape)}" for spec in specs)
+    options = " ".join(f"--shape {quote(f'{spec.name}={_form(spec, inputs[spec.name].shape)}')}" for spec in specs)
     message = f"dimensions of {', '.join(map(str, specs))} have neither a size nor a name: {reason}"
     raise fail(ErrorCode.INVALID_ARGUMENT, message, f"give sizes that the model accepts for each N: {options}")
 

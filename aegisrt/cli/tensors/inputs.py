@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,9 @@ def _json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not valid JSON", cause=str(error)) from None
     except OSError as error:
-        raise system_error(error, f"{path} cannot be read", f"let this user read it: chmod +r {path}") from None
+        raise system_error(
+            error, f"{path} cannot be read", f"let this user read it: chmod +r {quote(str(path))}"
+        ) from None
     if content == {}:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array", 'write arrays by name: {"NAME": [...]}')
     return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO, TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
@@ -128,7 +129,7 @@ def _only_model() -> str:
     if not files:
         raise fail(ErrorCode.NOT_FOUND, "this folder holds no .onnx file", "name one: aegisrt init --model FILE")
     shown = ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "")
-    hint = f"name one: aegisrt init --model {files[0]}"
+    hint = f"name one: aegisrt init --model {quote(files[0])}"
     raise fail(ErrorCode.INVALID_ARGUMENT, f"this folder holds {len(files)} .onnx files: {shown}", hint)
 
 
@@ -187,7 +188,9 @@ def _check_target(target: Path, sample: Path | None, *, force: bool) -> None:
     from aegisrt.core.result import ErrorCode, fail
 
     if not target.parent.is_dir():
-        raise fail(ErrorCode.NOT_FOUND, f"the folder {target.parent} does not exist", f"mkdir -p {target.parent}")
+        raise fail(
+            ErrorCode.NOT_FOUND, f"the folder {target.parent} does not exist", f"mkdir -p {quote(str(target.parent))}"
+        )
     for file in filter(None, (target, sample)):
         if file.is_dir():
             raise fail(ErrorCode.INVALID_ARGUMENT, f"{file} is a folder", "name another file: --out FILE.yaml")

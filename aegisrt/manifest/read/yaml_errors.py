@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -77,7 +78,7 @@ def not_utf8(content: bytes, error: UnicodeDecodeError, name: str) -> Diagnostic
     before = content[: error.start].decode("utf-8-sig", errors="replace")
     message = f"byte 0x{content[error.start]:02x} is not UTF-8"
     is_model = name.endswith(".onnx")
-    hint = f"`aegisrt init --model {name}` writes a manifest of it" if is_model else "save the file as UTF-8"
+    hint = f"`aegisrt init --model {quote(name)}` writes a manifest of it" if is_model else "save the file as UTF-8"
     return Diagnostic("not-utf8", message, place_after(before, name), hint=hint)
 
 

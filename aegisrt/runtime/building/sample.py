@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _load(path: Path) -> Array | dict[str, Array]:
     except FileNotFoundError:
         raise fail(ErrorCode.NOT_FOUND, f"{path} does not exist") from None
     except OSError as error:
-        raise system_error(error, f"{path} cannot be read", f"chmod +r {path}") from None
+        raise system_error(error, f"{path} cannot be read", f"chmod +r {quote(str(path))}") from None
     except Exception as error:  # noqa: BLE001  (zlib, zipfile and numpy each raise their own over a damaged file)
         message, hint = f"{path} is not a readable .npy or .npz file", "write it with numpy.save or numpy.savez"
         if str(error).startswith("Object arrays"):
