@@ -14,15 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from aegisrt.core.diagnostic import Diagnostic
-from aegisrt.core.suggest import did_you_mean, listed
+from aegisrt.core.suggest import did_you_mean, listed, quoted
 from aegisrt.manifest.compose.hydra import GrammarError, evaluate_interpolation, split_key
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
-from aegisrt.manifest.diagnostics.wording import shown
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
 from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, deep_bracket
 from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
+from aegisrt.manifest.read.yaml_causes import placeholder
 
+_MOST_SHOWN = 60
 _PLAIN = "write the value itself"
 _GRAMMAR = "write `${section.name.key}`, or `\\${` for a text that contains `${`"
 
@@ -124,7 +125,8 @@ class _Resolver:
             return evaluate_interpolation(text, select, call, **rule)
         except GrammarError as error:
             reason = _first_line(error) or _grammar_fault(text)
-            raise _UnresolvedError(f"{shown(text)} is not {what}: {reason}", _GRAMMAR) from error
+            clipped = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+            raise _UnresolvedError(f"{quoted(clipped)} is not {what}: {reason}", _GRAMMAR) from error
         except RecursionError as error:
             raise _UnresolvedError("interpolations are nested too deeply", _PLAIN) from error
 
@@ -255,6 +257,8 @@ def _grammar_fault(text: str) -> str:
     """Return why OmegaConf's grammar refuses a text."""
     if not text.strip():
         return "it is empty"
+    if template := placeholder(text):
+        return f"{quoted(template)} is a template's placeholder"
     if re.search(r"\$\{\s*\}", text):
         return "`${}` names nothing"
     if deep_bracket(text) is None and _unclosed(text):
