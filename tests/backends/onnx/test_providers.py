@@ -57,11 +57,18 @@ class TestChoose:
             choose(build(CPU), options(providers={"XnnpackExecutionProvider": {}}), Device())
 
     @pytest.mark.parametrize("fallback", ["forbid", "allow"])
-    def test_a_name_that_does_not_exist_is_never_ignored(self, fallback):
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("CUDAExecutionProvder", f"did you mean `{CUDA}`?"),
+            ("CUDAProvider", f"the providers of this build are `{CPU}`, `{CUDA}`"),
+        ],
+    )
+    def test_a_name_that_does_not_exist_is_never_ignored(self, name, hint, fallback):
         with pytest.raises(ResultError) as caught:
-            choose(build(CPU, CUDA), options(providers={"CUDAProvider": {}}, fallback=fallback), Device())
+            choose(build(CPU, CUDA), options(providers={name: {}}, fallback=fallback), Device())
         assert caught.value.error.code is ErrorCode.INVALID_ARGUMENT
-        assert caught.value.error.hint == f"did you mean `{CUDA}`?"
+        assert caught.value.error.hint == hint
 
     def test_fallback_leaves_out_what_is_lacking(self):
         asked = options(providers={TENSORRT: {}, CUDA: {}}, fallback="allow")
