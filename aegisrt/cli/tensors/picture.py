@@ -14,6 +14,10 @@ from aegisrt.core.tensor import Array, DataType, TensorSpec, shape_text
 
 PILLOW = Requirement("PIL.Image", ("pillow",), "images")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_FORMATS = ("PNG", "JPEG")
+"""Pillow chooses by content, whatever a file's name says: other formats start programs, PostScript Ghostscript."""
+_MOST_PIXELS = 2**26
+"""A file of some kilobytes may declare any number."""
 _ORIENTATION = 0x0112
 """The tag of the orientation in EXIF."""
 _TURNS = {
@@ -35,7 +39,8 @@ def picture(path: Path, spec: TensorSpec) -> Array:
 
     The picture is turned upright by its EXIF orientation, converted to the input's number of channels (1 gray, 3 RGB,
     4 RGBA) and resized to its height and width. Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0.
-    INVALID_ARGUMENT: if the input does not take a picture, or the file is not a readable one.
+    INVALID_ARGUMENT: if the input does not take a picture, or the file is not a readable PNG or JPEG.
+    RESOURCE_EXHAUSTED: if it has more than 64 Mi pixels.
     UNAVAILABLE: if Pillow is not installed.
     """
     layout = None if spec.dtype in _NO_PICTURE else _layout(spec)
@@ -45,8 +50,13 @@ def picture(path: Path, spec: TensorSpec) -> Array:
     channels, height, width, last = layout
     image_module = require(PILLOW)
     try:
-        with image_module.open(path) as opened:
+        with image_module.open(path, formats=_FORMATS) as opened:
+            if opened.width * opened.height > _MOST_PIXELS:  # before anything is decoded
+                raise image_module.DecompressionBombError(f"{opened.width} x {opened.height} pixels")
             image = _upright(_eight_bits(opened, image_module), opened, image_module).convert(_MODES[channels])
+    except image_module.DecompressionBombError as error:
+        message, hint = f"{path} is too large to decode", f"feed at most {_MOST_PIXELS} pixels"
+        raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=str(error)) from None
     except Exception as error:  # noqa: BLE001  (Pillow's decoders raise any exception on a damaged file)
         message, cause = f"{path} is not a readable picture", f"{type(error).__name__}: {error}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "save it again as a PNG", cause=cause) from None
@@ -55,7 +65,10 @@ def picture(path: Path, spec: TensorSpec) -> Array:
     pixels = np.asarray(resized, np.uint8).reshape(size[1], size[0], channels)
     batch = pixels[np.newaxis] if last else np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]
     batch = batch[..., 0] if spec.shape is not None and len(spec.shape) == 3 else batch
-    return np.asarray(batch / 255 if spec.dtype.numpy.kind in "fV" else batch, spec.dtype.numpy)
+    if spec.dtype.numpy.kind not in "fV":
+        return np.asarray(batch, spec.dtype.numpy)
+    wide = np.float64 if spec.dtype is DataType.FP64 else np.float32
+    return np.asarray(np.divide(batch, 255, dtype=wide), spec.dtype.numpy)
 
 
 def _eight_bits(image: Any, image_module: Any) -> Any:

@@ -1,5 +1,9 @@
 """Pictures as inputs: layouts, channels, depths, and files that are none."""
 
+import struct
+import subprocess
+import zlib
+
 import numpy as np
 import pytest
 
@@ -121,3 +125,35 @@ def test_a_damaged_picture_is_an_answer(grey, damage):
     grey.write_bytes(damage(grey.read_bytes()))
     with pytest.raises(ResultError, match="is not a readable picture"):
         picture(grey, spec(DataType.FP32, "n", 1, 8, 8))
+
+
+@pytest.mark.parametrize("form", ["EPS", "PDF", "BMP", "TIFF", "GIF", "PPM", "WEBP"])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_only_png_and_jpeg_are_opened_whatever_the_name_says(tmp_path, form, suffix, monkeypatch):
+    path = tmp_path / f"x.{suffix}"
+    image.fromarray(GREY).save(path, form)
+    monkeypatch.setattr(subprocess, "Popen", None)  # Ghostscript
+    with pytest.raises(ResultError, match="is not a readable picture"):
+        picture(path, spec(DataType.UINT8, "n", 1, 8, 8))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [8193, 10_000, 20_000])
+@pytest.mark.parametrize("shape", [("n", 1, 8, 8), ("n", "h", "w", 3)])
+def test_a_small_file_of_many_pixels_is_not_decoded(tmp_path, side, shape, monkeypatch):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    path = tmp_path / "x.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    with pytest.raises(ResultError, match="is too large to decode") as caught:
+        picture(path, spec(DataType.FP32, *shape))
+    assert caught.value.error.code is ErrorCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("dtype", [DataType.FP16, DataType.FP32, DataType.FP64])
+def test_each_float_is_the_nearest_of_its_dtype(grey, dtype):
+    x = picture(grey, spec(dtype, "n", 1, 8, 8))
+    assert x.dtype == dtype.numpy
+    np.testing.assert_array_equal(x[0, 0], (GREY / np.float64(255)).astype(dtype.numpy))
