@@ -29,8 +29,18 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _similar_length(word: str, name: str) -> bool:
-    """Return False if a typo cannot turn one into the other: `name` resembles `on_damage`, and is too short."""
-    return abs(len(word) - len(name)) <= max(2, len(word) // 2) or name.startswith(word) or word.startswith(name)
+    """Return False if a typo cannot turn one into the other: `name` resembles `on_damage`, and is too short.
+
+    A word may lack a whole part of the name (`CUDAProvider` of `CUDAExecutionProvider`), or have one too many.
+    """
+    short, long = sorted((word, name), key=len)
+    if len(long) - len(short) <= max(2, len(word) // 2):
+        return True
+    return _same_start(short, long) + _same_start(short[::-1], long[::-1]) >= len(short)
+
+
+def _same_start(short: str, long: str) -> int:
+    return next((at for at, char in enumerate(short) if char != long[at]), len(short))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -41,6 +41,9 @@ def test_texts():
 def test_did_you_mean():
     assert suggest("logit", ["logits", "mask"], "outputs") == "did you mean `logits`?"
     assert suggest("zzz", ["logits", "mask"], "outputs") == "outputs are `logits`, `mask`"
+    providers = ["CPUExecutionProvider", "CUDAExecutionProvider"]
+    assert suggest("CUDAProvider", providers, "x") == "did you mean `CUDAExecutionProvider`?"
+    assert suggest("name", ["on_damage"], "keys") == "keys are `on_damage`"
     assert suggest("zzz", [], "outputs") == "there are no outputs"
 
 
