@@ -7,14 +7,17 @@ Custom operator libraries have no option: they are native code, and data never c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
+from aegisrt.backends.onnx.allowed import PROVIDER_OPTIONS, SESSION_KEYS
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.suggest import nearest
 from aegisrt.devices.base import Device
 
 Threads: TypeAlias = Annotated[int, Field(ge=1, le=4096)] | None
@@ -28,15 +31,7 @@ _OWN_OPTION = {
     "session.disable_prepacking": "prepack",
     "session.disable_cpu_ep_fallback": "fallback",
 }
-_REFUSED = {
-    "trt_extra_plugin_lib_paths": "it names native code to load",
-    "backend_path": "it names native code to load",
-    "user_compute_stream": "it is an address; name a stream of the manifest under `stream`",
-    "has_user_compute_stream": "it is an address; name a stream of the manifest under `stream`",
-    "gpu_external_alloc": "it is the address of a function",
-    "gpu_external_free": "it is the address of a function",
-    "gpu_external_empty_cache": "it is the address of a function",
-}
+_OF_A_STREAM = ("user_compute_stream", "has_user_compute_stream")
 
 
 class ONNXOptions(BackendOptions):
@@ -45,7 +40,8 @@ class ONNXOptions(BackendOptions):
     kind: Literal["onnx"] = "onnx"
     """Always `onnx`."""
     providers: dict[str, dict[str, Setting]] | None = None
-    """Execution providers by name, the preferred one first, each with its own options. Default: the device's own
+    """Execution providers by name, the preferred one first, each with its own options, except those that name a file,
+    a library or an address. Default: the device's own
     providers; on a GPU, nodes without a kernel there then run on the CPU, and results list them under `cpu_nodes`."""
     fallback: Literal["forbid", "allow"] = "forbid"
     """What happens if a provider is not available, or leaves nodes to a CPU provider that is not named: an error
@@ -92,7 +88,8 @@ class ONNXOptions(BackendOptions):
     log_severity: Literal["verbose", "info", "warning", "error", "fatal"] = "fatal"
     """What ONNX Runtime logs to stderr; errors are returned as results at any level."""
     session_config: dict[ConfigKey, Setting] = Field(default_factory=dict)
-    """Session configuration entries without an option here, by key, such as `session.dynamic_block_base`."""
+    """Session configuration entries without an option here, by key, such as `session.dynamic_block_base`. Entries that
+    name a file or a library are refused."""
 
     @field_validator("session_config")
     @classmethod
@@ -100,20 +97,32 @@ class ONNXOptions(BackendOptions):
         for key in entries:
             if key in _OWN_OPTION:
                 raise ValueError(f"`{key}` has an option of its own: `{_OWN_OPTION[key]}`")
+            if key not in SESSION_KEYS:
+                raise ValueError(_not_allowed(f"`{key}`", key, SESSION_KEYS))
         return entries
 
     @field_validator("providers")
     @classmethod
     def _harmless(cls, providers: dict[str, dict[str, Setting]] | None) -> dict[str, dict[str, Setting]] | None:
         for name, options in (providers or {}).items():
-            for key in options:
-                if key in _REFUSED:
-                    raise ValueError(f"option `{key}` of `{name}` is not allowed in a manifest: {_REFUSED[key]}")
             if name == "CPUExecutionProvider" and options:
                 raise ValueError(
                     "`CPUExecutionProvider` takes no options: set `cpu_memory_arena` and the others beside `providers`"
                 )
+            allowed = PROVIDER_OPTIONS.get(name, frozenset())
+            for key in options:
+                if key in _OF_A_STREAM:
+                    raise ValueError(f"`{key}` of `{name}` is an address: name a stream of the manifest under `stream`")
+                if key not in allowed:
+                    raise ValueError(_not_allowed(f"option `{key}` of `{name}`", key, allowed))
         return providers
+
+
+def _not_allowed(what: str, key: str, allowed: Collection[str]) -> str:
+    """Return why a setting is refused, with the most similar allowed one."""
+    near = nearest(key, allowed)
+    hint = f"; did you mean `{near}`?" if near else ""
+    return f"{what} is not allowed in a manifest, which names no files, libraries or addresses of an engine{hint}"
 
 
 def session_options(ort: Any, options: ONNXOptions, device: Device, model: Path, *, cpu_is_named: bool) -> Any:

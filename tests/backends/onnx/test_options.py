@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aegisrt.backends.onnx.allowed import PROVIDER_OPTIONS, SESSION_KEYS
 from aegisrt.backends.onnx.backend import ONNXBackend
 from aegisrt.backends.onnx.options import ONNXOptions, session_options
 from aegisrt.bench.one_node import one_node_model
+from aegisrt.cli.main import main
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode
@@ -44,13 +47,23 @@ class TestValidation:
             ({"providers": ["CPUExecutionProvider"]}, "providers"),
             ({"providers": {"CUDAExecutionProvider": None}}, "CUDAExecutionProvider"),
             ({"providers": {"CPUExecutionProvider": {"arena": 1}}}, "takes no options"),
-            ({"providers": {"TensorrtExecutionProvider": {"trt_extra_plugin_lib_paths": "x.so"}}}, "native code"),
-            ({"providers": {"QNNExecutionProvider": {"backend_path": "x.so"}}}, "native code"),
+            ({"providers": {"TensorrtExecutionProvider": {"trt_extra_plugin_lib_paths": "x.so"}}}, "libraries"),
+            ({"providers": {"QNNExecutionProvider": {"backend_path": "x.so"}}}, "did you mean `backend_type`"),
             ({"providers": {"CUDAExecutionProvider": {"user_compute_stream": "1234"}}}, "under `stream`"),
             ({"free_dimensions": {"n": 0}}, "free_dimensions"),
             ({"session_config": {"nonsense": "1"}}, "session_config"),
             ({"session_config": {"session.intra_op.allow_spinning": "0"}}, "option of its own: `allow_spinning`"),
             ({"session_config": {"session.disable_cpu_ep_fallback": "1"}}, "option of its own: `fallback`"),
+            ({"session_config": {"session.optimized_model_external_initializers_file_name": "x"}}, "names no files"),
+            ({"session_config": {"session.model_external_initializers_file_folder_path": "/"}}, "names no files"),
+            ({"session_config": {"session.collect_node_memory_stats_to_file": "x.csv"}}, "names no files"),
+            ({"session_config": {"ep.context_file_path": "x"}}, "names no files"),
+            ({"session_config": {"session.dynamic_block_bas": 4}}, "did you mean `session.dynamic_block_base`"),
+            ({"providers": {"CUDAExecutionProvider": {"gpu_external_alloc": "1234"}}}, "addresses"),
+            ({"providers": {"TensorrtExecutionProvider": {"trt_engine_cache_path": "/x"}}}, "names no files"),
+            ({"providers": {"OpenVINOExecutionProvider": {"cache_dir": "/x"}}}, "names no files"),
+            ({"providers": {"CoreMLExecutionProvider": {"ModelCacheDirectory": "/x"}}}, "names no files"),
+            ({"providers": {"NewExecutionProvider": {"anything": 1}}}, "names no files"),
             ({"custom_op_libraries": ["x.so"]}, "custom_op_libraries"),
             ({"intra_op_thread": 2}, "intra_op_thread"),
         ],
@@ -108,7 +121,7 @@ class TestSessionOptions:
             ({"flush_denormals": True}, "session.set_denormal_as_zero", "1"),
             ({"prepack": False}, "session.disable_prepacking", "1"),
             ({"session_config": {"session.dynamic_block_base": 4}}, "session.dynamic_block_base", "4"),
-            ({"session_config": {"session.x": True}}, "session.x", "1"),
+            ({"session_config": {"session.prepack.enable_parallel": True}}, "session.prepack.enable_parallel", "1"),
         ],
     )
     def test_session_config(self, values, key, text):
@@ -194,3 +207,27 @@ class TestFreeDimensions:
     def test_one_that_the_model_lacks(self, dynamic):
         error = ONNXBackend({"free_dimensions": {"batches": 2}}).load(dynamic).unwrap_err()
         assert (error.code, error.hint) == (ErrorCode.INVALID_ARGUMENT, "did you mean `batch`?")
+
+
+def test_no_setting_that_is_allowed_is_named_like_a_file_or_a_library():
+    keys = {*SESSION_KEYS, *(key for keys in PROVIDER_OPTIONS.values() for key in keys)}
+    words = re.compile(r"(?<!pro)file|path|folder|dir(?!ect|_)|lib|cache|prefix|dump|_name$|load|save|stream$", re.IGNORECASE)
+    assert {key for key in keys if words.search(key)} == {"offload_graph_io_quantization", *STREAM_FLAGS}
+
+
+STREAM_FLAGS = {"do_copy_in_default_stream", "use_ep_level_unified_stream"}
+"""Switches: they say whether streams are shared, and hold no handle."""
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "backends.onnx.session_config={session.optimized_model_external_initializers_file_name: ../../victim}",
+        "backends.onnx.providers={TensorrtExecutionProvider: {trt_timing_cache_path: /tmp}}",
+    ],
+)
+def test_a_manifest_that_names_a_file_of_the_engine_is_not_valid(override, capsys):
+    assert main(["validate", override, "--json"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)["diagnostics"]
+    assert (found["id"], found["path"].split(".")[:2]) == ("bad-value", ["backends", "onnx"])
+    assert "names no files" in found["message"]
