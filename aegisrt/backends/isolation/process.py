@@ -18,7 +18,8 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array
 
 _CHILD = "from aegisrt.backends.isolation.child import main as isolated_child; isolated_child()"
-"""The name `isolated_child` is for the output of `ps`. Not `-m`: the classes of the child's messages would be those of `__main__`, and could not be unpickled here."""
+"""The name `isolated_child` is for the output of `ps`. Not `-m`: the classes of the child's messages would be those of
+`__main__`, and could not be unpickled here."""
 _RESET_IS_UNREAD = sys.platform == "linux"
 """Whether ECONNRESET means that the other end of a socket pair was closed with our message unread: on Linux,
 `unix_release_sock` in net/unix/af_unix.c sets it then, and nothing else does."""
