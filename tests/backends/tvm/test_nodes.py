@@ -1,4 +1,6 @@
-"""Some of the ONNX project's cases: what bare TVM answers rightly, this package does, and nothing kills a process.
+"""Some of the ONNX project's cases: what bare TVM answers rightly, this package does too, and nothing kills a process.
+
+Except uses of an operator that TVM computes wrongly for other values: those are refused (build/refusals.py).
 
 `python -m tests.measuring.node_cases` judges all of them.
 """
@@ -27,4 +29,5 @@ def test_tvm_through_this_package_is_no_worse_than_bare(index):
     case = some_cases()[index]
     got, bare = judge_in_child("tvm", case), judge_in_child("bare tvm", case)
     assert got.partition(":")[0] not in ("died", "hung"), f"{case.name}: {got}"
-    assert bare != "passed" or got == "passed", f"{case.name}: {got}"
+    refused_on_purpose = got.startswith("refused: UNIMPLEMENTED") and "wrongly" in got
+    assert bare != "passed" or got == "passed" or refused_on_purpose, f"{case.name}: {got}"
