@@ -8,15 +8,18 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
+from aegisrt.manifest.contained import leaves_folder
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.lookalikes import lookalike
 from aegisrt.manifest.read.paths import broken_link, is_address
+from aegisrt.manifest.read.source import MAPPING_NAME
 from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|%[A-Za-z_]\w*%")
@@ -28,11 +31,26 @@ _LISTED = 8
 def check_files(values: Mapping[str, Any], locator: Locator) -> None:
     """Report each file of a model that cannot be read, or that has another sha256 than declared."""
     for path, text in _named_files(values):
-        problem = _address(text) or _problem(Path(text))
+        folders = _own_folders(locator, path)
+        problem = _address(text) or _problem(Path(text), folders)
         if problem:
             locator.at_value(path, problem.id, problem.message, label=problem.label, hint=problem.hint)
         elif path[2:] == ("path",):
-            _check_digest(path[:2], Path(text), values, locator)
+            _check_digest(path[:2], Path(text), values, locator, folders)
+
+
+def _own_folders(locator: Locator, path: KeyPath) -> list[Path]:
+    """Return the folders whose files messages may show: that of the manifest, and for an override the current one.
+
+    Of files elsewhere, neither neighbors nor digests are shown: a manifest may come from a pull request.
+    """
+    is_override = locator.origins.of(path).source == "override"
+    manifest = Path() if locator.name == MAPPING_NAME else Path(locator.name).parent
+    return [manifest, Path()] if is_override else [manifest]
+
+
+def _is_in(path: Path, folders: list[Path]) -> bool:
+    return any(not leaves_folder(path, folder) for folder in folders)
 
 
 def _named_files(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -66,14 +84,14 @@ def _address(text: str) -> _Problem | None:
     return _Problem("missing-file", f"{quoted(text)} is an address, not a file", "not a file", hint)
 
 
-def _problem(path: Path) -> _Problem | None:
+def _problem(path: Path, folders: list[Path]) -> _Problem | None:
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
             path.open("rb").close()
             return None
     except (FileNotFoundError, NotADirectoryError):
-        return _missing(path)
+        return _missing(path, folders)
     except PermissionError:
         return _Problem(
             "unreadable-file", f"no permission to read {_short(path)}", "permission denied", "check its permissions"
@@ -84,13 +102,13 @@ def _problem(path: Path) -> _Problem | None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _Problem("unreadable-file", f"{_short(path)} cannot be read: {reason}", "cannot be read")
     if stat.S_ISDIR(mode):
-        inside = _names_in(path)
+        inside = _names_in(path) if _is_in(path, folders) else []
         hint = f"it contains {_some(inside)}" if inside else None
         return _Problem("not-a-file", f"{_short(path)} is a directory, not a file", "a directory", hint)
     return _Problem("not-a-file", f"{_short(path)} is not a regular file", "not a regular file")
 
 
-def _missing(path: Path) -> _Problem:
+def _missing(path: Path, folders: list[Path]) -> _Problem:
     message = f"{_short(path)} does not exist"
     if link := broken_link(path):
         target = quoted(link.readlink())
@@ -100,6 +118,8 @@ def _missing(path: Path) -> _Problem:
         return _Problem("missing-file", message, "no such file", hint)
     if not path.parent.is_dir():
         return _Problem("missing-file", message, "no such file", f"the folder {_short(path.parent)} does not exist")
+    if not _is_in(path.parent, folders):
+        return _Problem("missing-file", message, "no such file")
     beside = _names_in(path.parent)
     near = nearest(path.name, beside)
     label = f"did you mean {quoted(near)}?" if near else "no such file"
@@ -132,19 +152,23 @@ def _some(names: list[str]) -> str:
     return listed(names[:_LISTED]) + more
 
 
-def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator: Locator) -> None:
+def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator: Locator, folders: list[Path]) -> None:
     expected = values["models"][model[1]].get("sha256")
     if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
         return
     got = file_sha256(path)
-    if got != expected.lower():
-        locator.at_value(
-            (*model, "sha256"),
-            "wrong-sha256",
-            f"{_short(path)} has the sha256 {got}, and {expected.lower()} is expected",
-            label="another file's digest",
-            hint=f"if this is the right file, write `sha256: {got}`",
-        )
+    if got == expected.lower():
+        return
+    has, hint = "another sha256", f"`sha256sum {quote(str(path))}` prints it"
+    if _is_in(path, folders):
+        has, hint = f"the sha256 {got}", f"if this is the right file, write `sha256: {got}`"
+    locator.at_value(
+        (*model, "sha256"),
+        "wrong-sha256",
+        f"{_short(path)} has {has}, and {expected.lower()} is expected",
+        label="another file's digest",
+        hint=hint,
+    )
 
 
 def _short(path: Path) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.core.resources import configs_dir
+from aegisrt.manifest.contained import leaves_folder
 from aegisrt.manifest.read.source import Source, read_file, read_mapping
+from aegisrt.manifest.read.tree import Tree
 
 _ENVIRONMENTS = "env/"
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -31,11 +34,22 @@ class ConfigLibrary:
             file = self.file(path)
             if file is None:
                 return None
-            source = read_file(file, shown(file), is_manifest=False)
+            source = self._read(file)
             if path.startswith(_ENVIRONMENTS) and source.package is None:
                 source.package = "_global_"
             self._sources[path] = source
         return self._sources[path]
+
+    def _read(self, file: Path) -> Source:
+        folder = next(folder for folder in self._folders if file.is_relative_to(folder))
+        if _is_inside(file, folder):
+            return read_file(file, shown(file), is_manifest=False)
+        place = Location(shown(file), 1, 1, 2)
+        message = f"`{place.file}` leads out of `{shown(folder)}`, by a link"
+        hint = "put a copy of the file there; a group's files are those of its folder"
+        return Source(
+            place.file, file.parent, Tree({}), diagnostics=[Diagnostic("link-away", message, place, hint=hint)]
+        )
 
     def file(self, path: str) -> Path | None:
         """Return the file at `path`; None for a path that leaves the folders."""
@@ -50,19 +64,22 @@ class ConfigLibrary:
 
     def is_group(self, path: str) -> bool:
         """Return True if a folder of that path exists."""
-        return _is_plain(path) and any(is_folder(folder / path) for folder in self._folders)
+        return _is_plain(path) and any(
+            is_folder(folder / path) and _is_inside(folder / path, folder) for folder in self._folders
+        )
 
     def options(self, group: str) -> list[str]:
         """Return the names that a group offers, sorted."""
         if group and not _is_plain(group):
             return []
-        files = (file for folder in self._folders for file in (folder / group).glob("*.yaml"))
+        groups = [folder / group for folder in self._folders if _is_inside(folder / group, folder)]
+        files = (file for folder in groups for file in folder.glob("*.yaml"))
         return sorted({file.stem for file in files if _false_on_error(file.is_file)})
 
     def groups(self) -> list[str]:
         """Return the names of the groups at the top, sorted."""
-        entries = (entry for folder in self._folders for entry in folder.glob("*"))
-        return sorted({entry.name for entry in entries if is_folder(entry) and _is_plain(entry.name)})
+        names = {entry.name for folder in self._folders for entry in folder.glob("*") if is_folder(entry)}
+        return sorted(name for name in names if self.is_group(name))
 
     def diagnostics(self) -> list[Diagnostic]:
         """Return the errors of the files read so far."""
@@ -108,6 +125,11 @@ def _false_on_error(check: Callable[[], bool]) -> bool:
         return check()
     except OSError:
         return False
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Return False for a link out of the folder; an installer may link the packaged files, which are trusted."""
+    return folder == configs_dir() or not leaves_folder(path, folder)
 
 
 def _is_plain(path: str) -> bool:

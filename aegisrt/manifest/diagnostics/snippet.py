@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from aegisrt.core.diagnostic import Location
+from aegisrt.manifest.contained import is_link_away, read_at_most
 
 Sources: TypeAlias = Callable[[str], Sequence[str] | None]
 OVERRIDE = "override "
@@ -24,16 +25,18 @@ _FAR = 1000
 
 
 def read_lines(file: str) -> list[str] | None:
-    """Return the lines of a file, or of an override's own text, split as YAML splits them; None if unreadable."""
+    """Return the lines of a file, or of an override's own text, split as YAML splits them.
+
+    None for a file that cannot be read, and for a link out of its folder, whose target is not the user's to show.
+    """
     if file.startswith(OVERRIDE):
         return [file.removeprefix(OVERRIDE)]
     path = Path(file)
     try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:  # a pipe would be waited for
-            return None
-        return LINE_BREAK.split(path.read_bytes().decode("utf-8-sig", errors="replace"))
+        content = read_at_most(path, MOST_BYTES) if path.is_file() and not is_link_away(file) else None
     except (OSError, ValueError):
         return None
+    return None if content is None else LINE_BREAK.split(content.decode("utf-8-sig", errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)

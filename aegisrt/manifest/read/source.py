@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -15,6 +14,7 @@ import yaml
 from aegisrt.core.diagnostic import Diagnostic, Location
 from aegisrt.core.suggest import did_you_mean
 from aegisrt.core.system_error import is_exhausted
+from aegisrt.manifest.contained import NotRegularError, is_link_away, read_at_most
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.read.forbidden import hydra_refused, refuse_keys
 from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
@@ -90,17 +90,17 @@ def _text(path: Path, source: Source) -> str | None:
 
 
 def _content(path: Path, source: Source) -> bytes | None:
+    """Return the content of a file; its size is that of what is read, since files of the system report none."""
     try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
-            return path.read_bytes()
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError
-        if stat.S_ISREG(status.st_mode):
-            what = f"`{source.name}` has {status.st_size} bytes, a manifest has at most {MOST_BYTES}"
+        if path.exists() and not (path.is_file() or path.is_dir()):  # some devices do something when they are opened
+            raise NotRegularError
+        content = read_at_most(path, MOST_BYTES)
+        if content is None:
+            what = f"`{source.name}` has more than {MOST_BYTES} bytes, the most that a manifest has"
             _failed(source, "not-a-file", what, hint="give the YAML file; the manifest names the model's file")
-        else:  # a pipe or a device, which may never end
-            _failed(source, "not-a-file", f"`{source.name}` is not a regular file", hint="copy it to a file first")
+        return content
+    except NotRegularError:
+        _failed(source, "not-a-file", f"`{source.name}` is not a regular file", hint="copy it to a file first")
     except (FileNotFoundError, NotADirectoryError):
         _failed(source, "file-not-found", f"no such file: `{source.name}`", hint=_beside(path))
     except IsADirectoryError:
@@ -125,6 +125,8 @@ def _beside(path: Path) -> str:
 
 
 def _yaml_files(folder: Path) -> str:
+    if is_link_away(str(folder)):
+        return "it is a link to a folder; name a file"
     files = sorted(file.name for file in folder.glob("*.y*ml"))
     return f"name a file in it: {', '.join(f'`{file}`' for file in files[:5])}" if files else "it contains no YAML file"
 

@@ -190,7 +190,7 @@ def test_a_file_or_a_folder_without_permission(folder, monkeypatch):
     def refuse(path, *rest):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("aegisrt.manifest.read.source.read_at_most", refuse)
     assert compose("deploy.yaml", kinds=KINDS).unwrap_err().code == ErrorCode.PERMISSION_DENIED
     is_dir = Path.is_dir
     monkeypatch.setattr(Path, "is_dir", lambda path: refuse(path) if path.name == "conf" else is_dir(path))
