@@ -77,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_stdout()
         sys.stderr.write(f"aegisrt: cannot write to stdout: {error.strerror}\n")
         return 1
+    except MemoryError as error:
+        from aegisrt.core.system_error import exhausted_hint
+
+        sys.stderr.write(f"aegisrt: RESOURCE_EXHAUSTED: no memory is left; {exhausted_hint(error)}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("aegisrt: interrupted\n")
         return 128 + signal.SIGINT

@@ -107,8 +107,11 @@ class _Expected(NamedTuple):
 
 def _expected(spec: TensorSpec) -> _Expected:
     dtype = None if spec.dtype is DataType.BYTES else spec.dtype.numpy
-    fixed = tuple((axis, dim) for axis, dim in enumerate(spec.shape or ()) if isinstance(dim, int))
-    return _Expected(spec.name, dtype, spec.shape, fixed, spec)
+    return _Expected(spec.name, dtype, spec.shape, _fixed(spec), spec)
+
+
+def _fixed(spec: TensorSpec) -> _Fixed:
+    return tuple((axis, dim) for axis, dim in enumerate(spec.shape or ()) if isinstance(dim, int))
 
 
 def _require_shape(array: Array, fixed: _Fixed, spec: TensorSpec) -> None:
@@ -135,13 +138,27 @@ def _mismatch(spec: TensorSpec, array: Array) -> Exception:
     return fail(ErrorCode.INVALID_ARGUMENT, message)
 
 
+def check_header(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Check the dtype and the shape of an array that is not read yet.
+
+    INVALID_ARGUMENT: as `InputCheck` answers for such an array.
+    """
+    _require_dtype(dtype, spec)
+    without_memory = np.broadcast_to(np.zeros((), np.uint8), shape)
+    _require_shape(without_memory, _fixed(spec), spec)
+
+
+def _require_dtype(dtype: np.dtype[Any], spec: TensorSpec) -> None:
+    found = DataType.of(dtype)
+    if found is not spec.dtype:
+        message = f"input `{spec.name}` is {found or dtype}, the model takes {spec.dtype}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, f"convert it: `{spec.name}.astype('{spec.dtype.numpy.name}')`")
+
+
 def _as_array(value: Any, spec: TensorSpec) -> Array:
     """Return `value` as an array of the model's dtype in native byte order: the slow path of the check."""
     array = _host_array(value, spec)
-    found = DataType.of(array.dtype)
-    if found is not spec.dtype:
-        message = f"input `{spec.name}` is {found or array.dtype}, the model takes {spec.dtype}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, f"convert it: `{spec.name}.astype('{spec.dtype.numpy.name}')`")
+    _require_dtype(array.dtype, spec)
     if spec.dtype is DataType.BYTES:
         return _strings(array, spec)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -76,6 +76,13 @@ class ModelOptions(StrictModel):
         return value and value.lower()
 
 
+class LimitOptions(StrictModel):
+    """Limits of a deployment's memory."""
+
+    input_bytes: Annotated[int, Field(ge=1, le=2**50)] = 2**30
+    """The most memory for the inputs of one call that come from a file (`run --input`, a sample) or are made up."""
+
+
 class Manifest(StrictModel, Generic[BackendT]):
     """A deployment, composed and valid. Generic in its backends' options; deployment.py forms their union."""
 
@@ -89,6 +96,8 @@ class Manifest(StrictModel, Generic[BackendT]):
     """Option sets of backends, by name; one that no model uses costs nothing."""
     models: dict[Name, ModelOptions] = Field(default_factory=dict)
     """Models, by name."""
+    limits: LimitOptions = Field(default_factory=LimitOptions)
+    """Limits of memory."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (dict(self),)

@@ -158,3 +158,9 @@ def test_paths_in_commands_are_quoted_for_the_shell(words, command, tmp_path, mo
     assert code == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert command in f"{error['message']} {error['hint']}"
+
+
+def test_no_memory_anywhere_is_a_message_and_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr("aegisrt.cli.verbs.validate.main", lambda words: bytearray(2**62))
+    assert main(["validate"]) == 1
+    assert capsys.readouterr().err.startswith("aegisrt: RESOURCE_EXHAUSTED: no memory is left; free memory")

@@ -23,7 +23,7 @@ from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
 from aegisrt.manifest.queueing import BatchingOptions, QueueOptions
-from aegisrt.manifest.schema import Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions
+from aegisrt.manifest.schema import LimitOptions, Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions
 from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
 
@@ -32,6 +32,7 @@ _AFTER_BACKENDS = "## A backend of your own\n"
 _REGION = re.compile(r"<!-- generated: (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 _SECTIONS = {
     "ModelOptions": "[models](#models) by name",
+    "LimitOptions": "[limits](#limits)",
     "SampleOptions": "[a sample](#sample)",
     "SignatureOptions": "[a signature](#signature)",
     "TensorOptions": "[tensors](#tensor) by name",
@@ -63,6 +64,7 @@ def regions() -> dict[str, Callable[[], str]]:
         "stream": StreamOptions,
         "backend": BackendOptions,
         "model": ModelOptions,
+        "limits": LimitOptions,
         "sample": SampleOptions,
         "signature": SignatureOptions,
         "tensor": TensorOptions,

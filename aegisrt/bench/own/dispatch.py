@@ -27,6 +27,7 @@ from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ResultError
 from aegisrt.deployment import resolve
 from aegisrt.runtime.building.factory import build_backends
+from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.sample import zeros
 from aegisrt.runtime.context import ExecutionContext
 
@@ -93,7 +94,7 @@ def measure(rounds: int, model: Path | None = None) -> DispatchTimes:
     with one_core(), _deployed(model) as (context, backend), _polygraphy(backend.session) as infer:
         session, signature = backend.session, backend.signature
         assert signature is not None
-        inputs = zeros(signature)
+        inputs = zeros(signature, InputBudget(context.graph.manifest.limits.input_bytes))
         outputs = [spec.name for spec in signature.outputs]
         request = ExecutionRequest(inputs=inputs)
         calls: dict[str, Call] = {

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shlex import quote
-from typing import Any
-
-import numpy as np
 
 from aegisrt.cli.arguments import names_file
+from aegisrt.cli.tensors.json_input import read_json, typed
 from aegisrt.cli.tensors.picture import picture
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.system_error import system_error
-from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
-from aegisrt.runtime.building.sample import read_arrays, with_dtype
+from aegisrt.core.tensor import Array, Signature, TensorSpec
+from aegisrt.runtime.building.array_file import open_arrays
+from aegisrt.runtime.building.input_budget import InputBudget, memory_for
 
 _READABLE = ".npy, .npz, .json, .png, .jpg"
 _PICTURES = (".png", ".jpg", ".jpeg")
-_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
-def read_inputs(arguments: Sequence[str], signature: Signature) -> dict[str, Array]:
+def read_inputs(arguments: Sequence[str], signature: Signature, budget: InputBudget) -> dict[str, Array]:
     """Return arrays by input name from values of `--input`: NAME=FILE, or FILE alone.
 
-    FILE alone holds several arrays by name, or the model's only input.
+    FILE alone holds several arrays by name, or the model's only input. Names, dtypes and sizes are checked first.
     INVALID_ARGUMENT: if an input is unknown, or the file does not fit it.
     NOT_FOUND: if the file does not exist.
+    RESOURCE_EXHAUSTED: if the budget, or the memory, is too small.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     inputs: dict[str, Array] = {}
     for word in arguments:
         name, path = _split(word, specs)
-        content = _read(path, word)
-        if name is None and isinstance(content, dict):
-            new = {key: _fit(value, _spec(key, word, specs), path) for key, value in content.items()}
-        else:
-            spec = _spec(name, word, specs)
-            new = {spec.name: _one(content, spec, path)}
+        with memory_for(f"--input {word}"):
+            new = _read(name, path, word, specs, budget)
         for key, value in new.items():
             if key in inputs:
                 raise fail(ErrorCode.INVALID_ARGUMENT, f"--input gives `{key}` twice")
@@ -77,8 +70,10 @@ def _spec(name: str | None, word: str, specs: Mapping[str, TensorSpec]) -> Tenso
     return specs[name]
 
 
-def _read(path: Path, word: str) -> Any:
-    """Return a file's content: an array, JSON's lists, a dict of either by name, or None for a picture."""
+def _read(
+    name: str | None, path: Path, word: str, specs: Mapping[str, TensorSpec], budget: InputBudget
+) -> dict[str, Array]:
+    """Return the arrays of a file by input; it is for the input `name`, or for all inputs that it names."""
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz", ".json", *_PICTURES):
         message = f"--input {word}: unknown kind of file"
@@ -89,77 +84,30 @@ def _read(path: Path, word: str) -> Any:
     except OSError as error:
         raise system_error(error, f"--input {word}") from None
     if suffix in _PICTURES:
-        return None
-    return _json(path) if suffix == ".json" else read_arrays(path)
+        spec = _spec(name, word, specs)
+        return {spec.name: picture(path, spec, budget)}
+    if suffix == ".json":
+        content = read_json(path, budget)
+        by_name = content if isinstance(content, dict) else {None: content}
+        chosen = _chosen(name, list(content) if isinstance(content, dict) else None, path, word, specs)
+        return {spec.name: typed(by_name[key], spec, path) for key, spec in chosen.items()}
+    with open_arrays(path) as file:
+        chosen = _chosen(name, file.names, path, word, specs)
+        return {chosen[key].name: value for key, value in file.read(chosen, budget).items()}
 
 
-def _one(content: Any, spec: TensorSpec, path: Path) -> Array:
-    """Return the array of one input from the content of its file."""
-    if content is None:
-        return picture(path, spec)
-    if not isinstance(content, dict):
-        return _fit(content, spec, path)
-    if len(content) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
-        return _fit(next(iter(content.values())), spec, path)
-    if spec.name not in content:
-        hint = suggest(spec.name, list(content), "its arrays")
+def _chosen(
+    name: str | None, names: Sequence[str] | None, path: Path, word: str, specs: Mapping[str, TensorSpec]
+) -> dict[str | None, TensorSpec]:
+    """Return the input for each array to read; `names` is None if the file's only array has no name."""
+    if names is not None and name is None:
+        return {key: _spec(key, word, specs) for key in names}
+    spec = _spec(name, word, specs)
+    if names is None:
+        return {None: spec}
+    if len(names) == 1:  # whatever its name: numpy.savez(file, array) calls it `arr_0`
+        return {names[0]: spec}
+    if spec.name not in names:
+        hint = suggest(spec.name, list(names), "its arrays")
         raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array `{spec.name}`", hint)
-    return _fit(content[spec.name], spec, path)
-
-
-def _json(path: Path) -> Any:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not valid JSON", cause=str(error)) from None
-    except OSError as error:
-        raise system_error(
-            error, f"{path} cannot be read", f"let this user read it: chmod +r {quote(str(path))}"
-        ) from None
-    if content == {}:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} holds no array", 'write arrays by name: {"NAME": [...]}')
-    return content
-
-
-def _fit(value: Any, spec: TensorSpec, path: Path) -> Array:
-    """Return a file's value as an input's array: JSON's numbers, and BF16 stored by numpy, lack the dtype."""
-    return with_dtype(value, spec) if isinstance(value, np.ndarray) else _typed(value, spec, path)
-
-
-def _typed(value: Any, spec: TensorSpec, path: Path) -> Array:
-    """Return nested JSON lists as an array of the input's dtype."""
-    target = spec.dtype.numpy
-    is_float = target.kind in "fV"
-    try:
-        plain = _with_infinities(value) if is_float else value
-        untyped = np.asarray(plain)
-    except (ValueError, RecursionError) as error:
-        message = f"{path} is not an array of one shape"
-        raise fail(
-            ErrorCode.INVALID_ARGUMENT, message, "give all lists of one level the same length", cause=str(error)
-        ) from None
-    kinds = "iuf" if is_float else {"b": "b", "i": "iu", "u": "iu", "O": "U"}[target.kind]
-    kind = "i" if target.kind in "iu" and _are_integers(plain, untyped) else untyped.dtype.kind
-    if kind not in kinds and untyped.size:
-        names = {"O": "values that are not numbers", "U": "strings", "b": "booleans", "f": "floating-point numbers"}
-        message = f"{path} holds {names.get(kind, 'numbers')}, but the input `{spec.name}` is {spec.dtype}"
-        hint = "write strings" if spec.dtype is DataType.BYTES else "write values of that type: nothing is cast"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)
-    try:
-        with np.errstate(over="raise"):
-            return np.asarray(plain, target)
-    except (OverflowError, ValueError, FloatingPointError) as error:
-        message = f"{path} holds a number outside the range of {spec.dtype}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=str(error)) from None
-
-
-def _are_integers(value: Any, untyped: Array) -> bool:
-    """Return whether all are integers: numpy reads them as floats if one needs 64 unsigned bits."""
-    return untyped.dtype.kind == "f" and all(type(item) is int for item in np.asarray(value, object).flat)
-
-
-def _with_infinities(value: Any) -> Any:
-    """Return JSON's lists with the strings for NaN and infinities, which JSON lacks, as numbers."""
-    if isinstance(value, list):
-        return [_with_infinities(item) for item in value]
-    return float(value) if value in _NOT_FINITE else value
+    return {spec.name: spec}

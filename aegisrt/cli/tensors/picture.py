@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aegisrt.core.optional import Requirement, require
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, DataType, TensorSpec, shape_text
+from aegisrt.runtime.building.input_budget import InputBudget
 
 PILLOW = Requirement("PIL.Image", ("pillow",), "images")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _FORMATS = ("PNG", "JPEG")
 """Pillow chooses by content, whatever a file's name says: other formats start programs, PostScript Ghostscript."""
-_MOST_PIXELS = 2**26
-"""A file of some kilobytes may declare any number."""
+_CHANNELS = 4
+"""Bytes of a pixel in Pillow's memory."""
+_PIXEL_BYTES = 4 * _CHANNELS
+"""For the decoder's coefficients, and for the picture as stored, turned, and converted."""
+_DEEP_PIXEL_BYTES = 6 * _CHANNELS
 _ORIENTATION = 0x0112
 """The tag of the orientation in EXIF."""
 _TURNS = {
@@ -34,13 +39,13 @@ _NO_PICTURE = (DataType.BOOL, DataType.BYTES, DataType.INT8)
 """Dtypes that cannot hold 0 to 255."""
 
 
-def picture(path: Path, spec: TensorSpec) -> Array:
+def picture(path: Path, spec: TensorSpec, budget: InputBudget) -> Array:
     """Return a picture as a batch of one in the input's layout, `(1, channels, height, width)` or channels last.
 
     The picture is turned upright by its EXIF orientation, converted to the input's number of channels (1 gray, 3 RGB,
     4 RGBA) and resized to its height and width. Integer inputs get 0 to 255, floating-point ones 0.0 to 1.0.
     INVALID_ARGUMENT: if the input does not take a picture, or the file is not a readable PNG or JPEG.
-    RESOURCE_EXHAUSTED: if it has more than 64 Mi pixels.
+    RESOURCE_EXHAUSTED: if the budget is too small for the picture's size, which is checked before it is decoded.
     UNAVAILABLE: if Pillow is not installed.
     """
     layout = None if spec.dtype in _NO_PICTURE else _layout(spec)
@@ -50,13 +55,12 @@ def picture(path: Path, spec: TensorSpec) -> Array:
     channels, height, width, last = layout
     image_module = require(PILLOW)
     try:
-        with image_module.open(path, formats=_FORMATS) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:  # before anything is decoded
-                raise image_module.DecompressionBombError(f"{opened.width} x {opened.height} pixels")
+        with _opened(path, image_module) as opened:
+            size = (width or opened.width, height or opened.height)
+            budget.take(_memory_bytes(path, opened, size, channels, spec), f"{path}: a picture of this size")
             image = _upright(_eight_bits(opened, image_module), opened, image_module).convert(_MODES[channels])
-    except image_module.DecompressionBombError as error:
-        message, hint = f"{path} is too large to decode", f"feed at most {_MOST_PIXELS} pixels"
-        raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint, cause=str(error)) from None
+    except (ResultError, MemoryError):
+        raise
     except Exception as error:  # noqa: BLE001  (Pillow's decoders raise any exception on a damaged file)
         message, cause = f"{path} is not a readable picture", f"{type(error).__name__}: {error}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "save it again as a PNG", cause=cause) from None
@@ -67,8 +71,27 @@ def picture(path: Path, spec: TensorSpec) -> Array:
     batch = batch[..., 0] if spec.shape is not None and len(spec.shape) == 3 else batch
     if spec.dtype.numpy.kind not in "fV":
         return np.asarray(batch, spec.dtype.numpy)
-    wide = np.float64 if spec.dtype is DataType.FP64 else np.float32
-    return np.asarray(np.divide(batch, 255, dtype=wide), spec.dtype.numpy)
+    room = np.empty(batch.shape, spec.dtype.numpy)  # divided in FP64, but without an FP64 copy of the whole
+    return np.divide(batch, 255, out=room, dtype=np.float64, casting="unsafe")
+
+
+@contextmanager
+def _opened(path: Path, image_module: Any) -> Iterator[Any]:
+    """Open a PNG or a JPEG, without its pixels, whatever its size: the budget is Pillow's limit here."""
+    before, image_module.MAX_IMAGE_PIXELS = image_module.MAX_IMAGE_PIXELS, None
+    try:
+        opened = image_module.open(path, formats=_FORMATS)
+    finally:
+        image_module.MAX_IMAGE_PIXELS = before
+    with opened:
+        yield opened
+
+
+def _memory_bytes(path: Path, opened: Any, size: tuple[int, int], channels: int, spec: TensorSpec) -> int:
+    """Return the memory for decoding, turning, converting and resizing a picture, and for the array."""
+    decoded: int = opened.width * opened.height * (_DEEP_PIXEL_BYTES if opened.mode.startswith("I") else _PIXEL_BYTES)
+    array = size[0] * size[1] * (_CHANNELS + channels * (2 + spec.dtype.numpy.itemsize))
+    return path.stat().st_size + decoded + array
 
 
 def _eight_bits(image: Any, image_module: Any) -> Any:

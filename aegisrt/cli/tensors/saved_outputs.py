@@ -16,6 +16,8 @@ from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array
 
+_MOST_TEXT_BYTES = 2**30
+
 
 def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     """Write outputs to a .npz, .json, or (one output) .npy; the file is written completely or not at all.
@@ -23,11 +25,12 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     numpy's files have neither BF16 nor strings of variable length: BF16 is written as FP32, which holds each of its
     values, and BYTES as text.
     PERMISSION_DENIED: if the file cannot be written.
+    RESOURCE_EXHAUSTED: if the disk is full, or memory is too small.
     """
     try:
         with fresh_file(path) as fresh, fresh.open("wb") as stream:
             _write(stream, path.suffix.lower(), outputs)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise system_error(error, f"--output {path} cannot be written") from None
 
 
@@ -72,7 +75,16 @@ def _write(stream: BinaryIO, suffix: str, outputs: Mapping[str, Array]) -> None:
 def _storable(value: Array) -> Array:
     if value.dtype.kind == "V":
         return value.astype(np.float32)
-    return _texts(value).astype(str) if value.dtype.kind == "O" else value
+    return _fixed_width(_texts(value)) if value.dtype.kind == "O" else value
+
+
+def _fixed_width(texts: Array) -> Array:
+    """Return texts as numpy stores them, with room for the longest of them in each place."""
+    size = texts.size * 4 * max(map(len, texts.flat), default=0)
+    if size > _MOST_TEXT_BYTES:
+        message = f"numpy's files need {size / 2**30:.3g} GiB for these texts: each takes the room of the longest"
+        raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, "name a .json")
+    return texts.astype(str)
 
 
 def _texts(array: Array) -> Array:

@@ -125,12 +125,14 @@ def _with_made_up_hint(error: Error) -> Error:
 def _inputs(resolved: Resolved, context: ExecutionContext, model: str, files: Sequence[str]) -> Sample:
     from aegisrt.cli.tensors.inputs import read_inputs
     from aegisrt.core.result import ErrorCode, fail
+    from aegisrt.runtime.building.input_budget import InputBudget
     from aegisrt.runtime.building.sample import Sample, read_sample
 
     signature = context.signature(model)
     assert signature is not None
+    budget = InputBudget(resolved.manifest.limits.input_bytes)
     if files:
-        return Sample(read_inputs(files, signature))
+        return Sample(read_inputs(files, signature, budget))
     options = resolved.manifest.models[model].sample
     if options is None and not signature.required:
         return Sample({})
@@ -138,7 +140,7 @@ def _inputs(resolved: Resolved, context: ExecutionContext, model: str, files: Se
         takes = ", ".join(str(spec) for spec in signature.inputs)
         hint = f"give them with --input NAME=FILE, or declare models.{model}.sample.inputs; it takes {takes}"
         raise fail(ErrorCode.INVALID_ARGUMENT, f"model `{model}` has no sample, and no --input was given", hint)
-    return read_sample(options, signature)
+    return read_sample(options, signature, budget)
 
 
 def _print(result: ExecutionResult, sample: Sample, made_up: bool, format: str) -> None:  # noqa: A002

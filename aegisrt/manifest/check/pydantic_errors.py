@@ -31,6 +31,7 @@ from aegisrt.manifest.read.lookalikes import lookalike
 _NOUNS = {
     "ModelOptions": "a model",
     "StreamOptions": "a stream",
+    "LimitOptions": "the limits of a manifest",
     "SampleOptions": "a model's sample",
     "SignatureOptions": "a model's signature",
     "TensorOptions": "a tensor of a signature",

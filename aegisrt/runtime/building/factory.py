@@ -13,12 +13,13 @@ from aegisrt.backends.registry import backend_class
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.system_error import system_error
 from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
-from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building.built import BuiltBackends
 from aegisrt.runtime.building.engine_files import check_pinned, loadable_file
+from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.row_check import check_batching
 from aegisrt.runtime.building.sample import read_sample, zeros
 from aegisrt.runtime.building.signature import mismatch
@@ -67,13 +68,14 @@ def _build(
     try:
         check_pinned(model, backend, at("sha256"))
         _check_signature(graph, node, backend, at)
-        doubt = _check_batching(node, model, backend, at)
+        doubt = _check_batching(graph, node, backend, at)
         if doubt is not None:
             built.unbatched[node.name] = doubt
         _warm_up(graph, node, backend, at)
-    except ResultError as failure:
+    except (ResultError, MemoryError) as failure:
         backend.unload()
-        return Err(of_model(failure.error, node))
+        out = system_error(failure, "it cannot be tried") if isinstance(failure, MemoryError) else failure
+        return Err(of_model(out.error, node))
     return Ok(backend)
 
 
@@ -116,10 +118,11 @@ def _check_signature(
 
 
 def _check_batching(
-    node: Node, model: ModelOptions, backend: RuntimeBackend[Any], at: Callable[..., Location | None]
+    graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callable[..., Location | None]
 ) -> str | None:
+    manifest = graph.manifest
     try:
-        return check_batching(node.name, model, backend)
+        return check_batching(node.name, manifest.models[node.name], backend, manifest.limits.input_bytes)
     except ResultError as failure:
         raise ResultError(failure.error.at(at("batching"))) from None
 
@@ -128,7 +131,11 @@ def _warm_up(graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callabl
     model, signature = graph.manifest.models[node.name], backend.signature
     if not model.warmup or signature is None:
         return
-    inputs = read_sample(model.sample, signature).inputs if model.sample else zeros(signature)
+    budget = InputBudget(graph.manifest.limits.input_bytes)
+    try:
+        inputs = read_sample(model.sample, signature, budget).inputs if model.sample else zeros(signature, budget)
+    except ResultError as failure:
+        raise ResultError(failure.error.at(at("warmup"))) from None
     for _ in range(model.warmup * model.instances):
         result = backend.execute(ExecutionRequest(inputs=inputs))
         if isinstance(result, Err):

@@ -11,10 +11,11 @@ import numpy as np
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import Array, DataType, Dim, Signature
+from aegisrt.core.tensor import Array, DataType, Signature
 from aegisrt.graph.batching import rows_in_file
 from aegisrt.manifest.queueing import BatchingOptions
 from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.row_probe import ROWS, Mismatch, Row, RowProbe
 from aegisrt.runtime.building.sample import read_sample
 from aegisrt.runtime.scheduling.batch import count_rows, refuse_unbatchable
@@ -30,8 +31,10 @@ _TRUST = "give the model a `sample`; or, if its rows are independent, set `batch
 _log = logging.getLogger(__name__)
 
 
-def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any]) -> str | None:
+def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any], limit_bytes: int) -> str | None:
     """Return why the model must not batch, which is logged too; None if it may.
+
+    `limit_bytes` is the manifest's `limits.input_bytes`.
 
     Raise ResultError:
 
@@ -44,7 +47,7 @@ def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any])
     refuse_unbatchable(signature)
     if batching.rows == "trust" or batching.max_batch_size == 1:
         return None
-    found, doubt = _measured(model, batching, backend, signature)
+    found, doubt = _measured(model, batching, backend, signature, limit_bytes)
     if found is not None and _is_certain(found, model):
         raise _refusal(found, model)
     if found is not None:
@@ -55,13 +58,21 @@ def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any])
 
 
 def _measured(
-    model: ModelOptions, batching: BatchingOptions, backend: RuntimeBackend[Any], signature: Signature
+    model: ModelOptions,
+    batching: BatchingOptions,
+    backend: RuntimeBackend[Any],
+    signature: Signature,
+    limit_bytes: int,
 ) -> tuple[Mismatch | None, str | None]:
     """Return the mismatch, or why there could be no measuring."""
     refused: ResultError | None = None
     probe = RowProbe(backend, batching, generated=model.sample is None)
     largest = _LARGEST if backend.device.kind == "cpu" else _LARGEST[1:]
-    for rows in _sample_rows(model, signature) if model.sample else _generated(signature, largest):
+    sample, generated = _sample_rows, _generated(signature, largest, limit_bytes)
+    for rows in sample(model, signature, limit_bytes) if model.sample else generated:
+        if isinstance(rows, ResultError):
+            refused = refused or rows
+            continue
         try:
             return probe.mismatch(rows), None
         except ResultError as failure:
@@ -85,34 +96,42 @@ def _refusal(found: Mismatch, model: ModelOptions) -> ResultError:
     return fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 
 
-def _sample_rows(model: ModelOptions, signature: Signature) -> Iterator[Sequence[Row]]:
+def _sample_rows(model: ModelOptions, signature: Signature, limit_bytes: int) -> Iterator[Sequence[Row]]:
     assert model.sample is not None
-    sample = read_sample(model.sample, signature).inputs
+    sample = read_sample(model.sample, signature, InputBudget(limit_bytes)).inputs
     inputs = {spec.name: sample[spec.name] for spec in signature.required if spec.name in sample}
     count = count_rows(inputs)
     if count:
         yield [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(min(count, ROWS))]
 
 
-def _generated(signature: Signature, largest: Sequence[int]) -> Iterator[Sequence[Row]]:
-    """Yield rows of random values, in a few sizes of the dimensions that are dynamic; the same in each run."""
+def _generated(signature: Signature, largest: Sequence[int], limit_bytes: int) -> Iterator[Sequence[Row] | ResultError]:
+    """Yield rows of random values, in a few sizes of the dimensions that are dynamic; the same in each run.
+
+    Sizes that need more memory than `limit_bytes` are yielded as the error.
+    """
     shapes = [spec.shape or () for spec in signature.required]
     is_fixed = all(isinstance(dim, int) for shape in shapes for dim in shape[1:])
     is_whole = any(spec.dtype.numpy.kind in "iu" for spec in signature.required)
     for size, most in product(_SIZES[:1] if is_fixed else _SIZES, largest if is_whole else largest[:1]):
         random = np.random.default_rng(0)
+        sizes = [(1, *(dim if isinstance(dim, int) else size for dim in shape[1:])) for shape in shapes]
+        try:
+            InputBudget(limit_bytes).take_made_up(signature, sizes, ROWS)
+        except ResultError as failure:
+            yield failure
+            continue
         yield [
             {
-                spec.name: _random(random, spec.dtype, shape, most, size)
-                for spec, shape in zip(signature.required, shapes, strict=True)
+                spec.name: _random(random, spec.dtype, row, most)
+                for spec, row in zip(signature.required, sizes, strict=True)
             }
             for _ in range(ROWS)
         ]
 
 
-def _random(random: np.random.Generator, dtype: DataType, shape: Sequence[Dim], largest: int, size: int) -> Array:
+def _random(random: np.random.Generator, dtype: DataType, sizes: Sequence[int], largest: int) -> Array:
     """Return one row of values that most models take: floating point from 0 to 1, integers from 0 to `largest`."""
-    sizes = (1, *(dim if isinstance(dim, int) else size for dim in shape[1:]))
     if dtype is DataType.BYTES:
         return random.integers(0, largest, sizes, endpoint=True).astype(str).astype(object)
     if dtype is DataType.BOOL:

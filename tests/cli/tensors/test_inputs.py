@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aegisrt.cli.tensors.inputs import read_inputs
+from aegisrt.cli.tensors import inputs
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
+from aegisrt.runtime.building.input_budget import InputBudget
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def read_inputs(words, signature, limit_bytes=2**30):
+    return inputs.read_inputs(words, signature, InputBudget(limit_bytes))
 
 
 def takes(dtype=DataType.FP32, shape=None, *names):
@@ -77,6 +82,11 @@ def test_json_has_words_for_nan_and_infinities():
         (DataType.FP32, "[" * 100_000, "is not valid JSON"),
         (DataType.FP32, "[" * 200 + "]" * 200, "is not an array of one shape"),
         (DataType.FP32, "\udcff", "is not valid JSON"),
+        (DataType.BYTES, '[["a"], "b"]', "is not an array of one shape"),
+        (DataType.BYTES, "[[[1], [2]], [3, 4]]", "is not an array of one shape"),
+        (DataType.BYTES, '["a", 1]', "holds numbers"),
+        (DataType.INT64, "[true, 1]", "holds booleans"),
+        (DataType.FP32, '[1, {"a": 1}]', "holds values that are not numbers"),
     ],
 )
 def test_json_that_does_not_fit(here, dtype, text, said):
@@ -251,3 +261,29 @@ def test_a_file_without_an_array_is_called_that(names, word):
 def test_a_path_that_is_too_long_is_an_error_and_not_a_traceback():
     error = refused(["a" * 300 + ".npy"], takes())
     assert (error.code, "name too long" in error.message) == (ErrorCode.INVALID_ARGUMENT, True)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4"])
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_arrays_of_each_order_are_read_as_they_were(order, dtype, name):
+    value = np.asarray(np.arange(6).reshape(2, 3), dtype, order=order)
+    (np.save if name == "x.npy" else np.savez_compressed)(name, value)
+    np.testing.assert_array_equal(read_inputs([f"x={name}"], takes())["x"], value)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(DataType.BYTES, ["a", "", "éé"]), (DataType.FP32, np.zeros((0, 4)))])
+def test_texts_and_empty_arrays_are_read_as_they_were(dtype, value):
+    np.save("x.npy", np.asarray(value, None if dtype is DataType.BYTES else np.float32))
+    read = read_inputs(["x.npy"], takes(dtype))["x"]
+    assert (read.tolist(), read.shape) == (np.asarray(value).tolist(), np.shape(value))
+
+
+def test_the_limit_is_one_for_all_inputs_of_a_call():
+    np.save("a.npy", np.zeros(100, np.float32))
+    write_json("b.json", [0.5] * 10)
+    both = takes(DataType.FP32, None, "a", "b")
+    assert len(read_inputs(["a=a.npy", "b=b.json"], both, limit_bytes=2000)) == 2
+    with pytest.raises(ResultError, match=r"`limits\.input_bytes` allows 1000 bytes") as caught:
+        read_inputs(["a=a.npy", "b=b.json"], both, limit_bytes=1000)
+    assert caught.value.error.code is ErrorCode.RESOURCE_EXHAUSTED

@@ -7,12 +7,17 @@ import zlib
 import numpy as np
 import pytest
 
-from aegisrt.cli.tensors.picture import picture
+from aegisrt.cli.tensors import picture as pictures
 from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import DataType, TensorSpec
+from aegisrt.runtime.building.input_budget import InputBudget
 
 image = pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt[images]'")
 GREY = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
+
+
+def picture(path, taken, limit_bytes=2**30):
+    return pictures.picture(path, taken, InputBudget(limit_bytes))
 
 
 def spec(dtype, *shape):
@@ -147,7 +152,7 @@ def test_a_small_file_of_many_pixels_is_not_decoded(tmp_path, side, shape, monke
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     path = tmp_path / "x.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
-    with pytest.raises(ResultError, match="is too large to decode") as caught:
+    with pytest.raises(ResultError, match="a picture of this size needs") as caught:
         picture(path, spec(DataType.FP32, *shape))
     assert caught.value.error.code is ErrorCode.RESOURCE_EXHAUSTED
 

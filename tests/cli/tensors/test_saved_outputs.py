@@ -72,3 +72,13 @@ def test_plain_values_are_what_json_has():
     assert plain(np.int64(7)) == 7
     assert plain(np.asarray([[b"a", "b"]], object)) == [["a", "b"]]
     assert plain(np.asarray([b"\xff"])) == ["\N{REPLACEMENT CHARACTER}"]
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.npz"])
+def test_one_long_text_and_many_empty_ones_are_not_written_at_a_fixed_width(tmp_path, name):
+    texts = np.array(["a" * 500_000, *[""] * 40_000], object)
+    with pytest.raises(ResultError, match="each takes the room of the longest") as caught:
+        write_outputs(tmp_path / name, {"y": texts})
+    assert (caught.value.error.code, caught.value.error.hint) == (ErrorCode.RESOURCE_EXHAUSTED, "name a .json")
+    assert list(tmp_path.iterdir()) == []
+    write_outputs(tmp_path / "out.json", {"y": texts})

@@ -82,7 +82,7 @@ def test_run_reads_inputs_and_writes_outputs(deploy, ask, tmp_path, name, value)
         (("--input", "x=none.npy"), "NOT_FOUND", 2, "the file does not exist"),
         (("--input", "z=x.npy"), "INVALID_ARGUMENT", 2, "`z` is not an input"),
         (("--input", "x=deploy.yaml"), "INVALID_ARGUMENT", 2, "unknown kind of file"),
-        (("--input", "x=y.npy"), "INVALID_ARGUMENT", 1, "`x` is INT64, the model takes FP32"),
+        (("--input", "x=y.npy"), "INVALID_ARGUMENT", 2, "`x` is INT64, the model takes FP32"),
         (("--output", "out.txt"), "INVALID_ARGUMENT", 2, "unknown kind of file"),
         (("--output", "none/out.npz"), "NOT_FOUND", 2, "does not exist"),
         (("backends.mock.fail_execute=RESOURCE_EXHAUSTED",), "RESOURCE_EXHAUSTED", 1, "set to fail"),

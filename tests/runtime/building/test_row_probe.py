@@ -46,7 +46,8 @@ def check(folder, rule, *, dtype=DataType.FP32, sample=None, wide=True, **batchi
     backend.capabilities = type(backend).capabilities
     backend.load(path).unwrap()
     try:
-        return check_batching("m", ModelOptions.model_validate_json(json.dumps(options)), backend), backend
+        model = ModelOptions.model_validate_json(json.dumps(options))
+        return check_batching("m", model, backend, 2**30), backend
     except ResultError as failure:
         return failure.error, backend
     finally:
