@@ -165,6 +165,8 @@ class IBuilderConfig(Plain):
         return len(self._profiles) - 1
 
     def create_timing_cache(self, serialized_timing_cache):
+        if bytes(serialized_timing_cache).strip(b"+"):
+            return None
         return self._new("ITimingCache", content=bytes(serialized_timing_cache) + b"+")
 
     def set_timing_cache(self, cache, ignore_mismatch):

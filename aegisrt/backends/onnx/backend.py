@@ -15,7 +15,8 @@ from aegisrt.backends.onnx.cuda_binding import runs_bound
 from aegisrt.backends.onnx.cuda_sessions import CudaSessions, cuda_settings, open_on_gpu, preload, quiet
 from aegisrt.backends.onnx.cuda_slot import OrtCudaSlot
 from aegisrt.backends.onnx.errors import execute_error, is_from_engine, load_error
-from aegisrt.backends.onnx.options import ONNXOptions, session_options
+from aegisrt.backends.onnx.optimized import optimized_model
+from aegisrt.backends.onnx.options import ONNXOptions, optimized_path, session_options
 from aegisrt.backends.onnx.providers import CPU, CUDA, Chosen, choose, refuse_fallback
 from aegisrt.backends.onnx.signature import check_free_dimensions, session_metadata, session_signature
 from aegisrt.backends.onnx.tensors import Conversion
@@ -153,8 +154,8 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
         ours = self.options if falls_back else self.options.model_copy(update={"fallback": "forbid"})
         options = session_options(ort, self.options, self.device, path, cpu_is_named=CPU in requested)
         try:
-            session = _open(ort, path, requested, options)
-        except MemoryError:
+            session = _open(ort, path, requested, options, optimized_path(self.options, path))
+        except (MemoryError, ResultError):
             raise
         except Exception as error:
             if ours.fallback == "forbid" or tuple(requested) == (CPU,):
@@ -212,10 +213,13 @@ def _run_on_gpu(sessions: CudaSessions, run: Any, outputs: tuple[str, ...], inpu
         return run(outputs, inputs)
 
 
-def _open(ort: Any, path: Path, providers: Chosen, options: Any) -> Any:
-    """Return an `InferenceSession`.
+def _open(ort: Any, path: Path, providers: Chosen, options: Any, optimized: Path | None) -> Any:
+    """Return an `InferenceSession`; write the optimized model to `optimized`, if it is a path.
 
     `enable_fallback=0`, or ONNX Runtime replaces a provider that fails by another one and prints that to stdout.
     """
-    with quiet(ort, options.log_severity_level) if CUDA in providers else nullcontext():
+    silent = quiet(ort, options.log_severity_level) if CUDA in providers else nullcontext()
+    with optimized_model(optimized) as written, silent:
+        if written is not None:
+            options.optimized_model_filepath = str(written)
         return ort.InferenceSession(str(path), options, providers=list(providers.items()), enable_fallback=0)

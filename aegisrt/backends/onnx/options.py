@@ -7,6 +7,7 @@ Custom operator libraries have no option: they are native code, and data never c
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 from pathlib import Path
 from shlex import quote
@@ -82,9 +83,10 @@ class ONNXOptions(BackendOptions):
     free_dimensions: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Sizes for dynamic dimensions, by their names in the model."""
     optimized_folder: Path | None = None
-    """An existing folder; the optimized model is written there as `NAME.optimized.onnx`."""
+    """An existing folder; the optimized model is written there as `NAME.optimized.onnx`. A file that AegisRT did not
+    write is never replaced."""
     profile_folder: Path | None = None
-    """An existing folder; a Chrome trace of all calls is written there when the model is unloaded."""
+    """An existing folder; a Chrome trace of all calls is written there when the model is unloaded, under a new name."""
     log_severity: Literal["verbose", "info", "warning", "error", "fatal"] = "fatal"
     """What ONNX Runtime logs to stderr; errors are returned as results at any level."""
     session_config: dict[ConfigKey, Setting] = Field(default_factory=dict)
@@ -143,17 +145,26 @@ def session_options(ort: Any, options: ONNXOptions, device: Device, model: Path,
     native.logid = model.name
     for name, size in options.free_dimensions.items():
         native.add_free_dimension_override_by_name(name, size)
-    if options.optimized_folder is not None:
-        folder = _folder("optimized_folder", options.optimized_folder)
-        native.optimized_model_filepath = str(folder / f"{model.stem}.optimized.onnx")
     if options.profile_folder is not None:
         native.enable_profiling = True
-        native.profile_file_prefix = str(_folder("profile_folder", options.profile_folder) / model.stem)
+        # ONNX Runtime appends the time, and follows a link of that name: so the name must not be guessed.
+        prefix = f"{model.stem}.{secrets.token_hex(8)}"
+        native.profile_file_prefix = str(_folder("profile_folder", options.profile_folder) / prefix)
     if device.kind == "cuda":
         native.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for key, value in _entries(options, cpu_is_named).items():
         native.add_session_config_entry(key, value)
     return native
+
+
+def optimized_path(options: ONNXOptions, model: Path) -> Path | None:
+    """Return where to keep the optimized model, or None if the options do not ask for it.
+
+    NOT_FOUND: if the folder does not exist.
+    """
+    if options.optimized_folder is None:
+        return None
+    return _folder("optimized_folder", options.optimized_folder) / f"{model.stem}.optimized.onnx"
 
 
 def setting_text(value: Setting) -> str:

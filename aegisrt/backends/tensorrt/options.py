@@ -49,7 +49,8 @@ class EngineBuild(StrictModel):
     memory_bytes: Annotated[int, Field(ge=2**30, le=2**50)] | None = None
     """Host memory that the builder may allocate; left out: no limit."""
     timing_cache: Path | None = None
-    """A file for the builder's measurements, which make the next build fast; it is created if it is missing."""
+    """A file for the builder's measurements, which make the next build fast; it is created if it is missing. A file
+    that TensorRT does not accept as a timing cache is not overwritten."""
 
 
 class TensorRTOptions(BackendOptions):

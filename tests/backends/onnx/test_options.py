@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aegisrt import deploy
 from aegisrt.backends.onnx.allowed import PROVIDER_OPTIONS, SESSION_KEYS
 from aegisrt.backends.onnx.backend import ONNXBackend
 from aegisrt.backends.onnx.options import ONNXOptions, session_options
@@ -153,6 +154,65 @@ class TestLoadedWith:
         (tmp_path / "out").mkdir()
         self.run(path, optimized_folder=str(tmp_path / "out"))
         self.run(tmp_path / "out" / "one.optimized.onnx")
+        assert [file.name for file in sorted((tmp_path / "out").iterdir())] == [
+            "one.optimized.onnx",
+            "one.optimized.onnx.record",
+        ]
+
+    def test_an_optimized_model_of_an_earlier_load_is_replaced(self, path, tmp_path):
+        (tmp_path / "out").mkdir()
+        kept = tmp_path / "out" / "one.optimized.onnx"
+        self.run(path, optimized_folder=str(tmp_path / "out"))
+        first = kept.read_bytes()
+        self.run(path, optimized_folder=str(tmp_path / "out"))
+        path.write_bytes(one_node_model() + b"\x32\x01d")  # a doc_string
+        self.run(path, optimized_folder=str(tmp_path / "out"))
+        assert kept.read_bytes() != first
+        self.run(path, optimized_folder=str(tmp_path / "out"))
+
+    @pytest.mark.parametrize(
+        "planted", ["file", "link", "dangling link", "changed", "record", "record link", "record of another", "folder"]
+    )
+    @pytest.mark.parametrize("isolation", ["none", "process"])
+    def test_what_aegisrt_did_not_write_is_never_overwritten(self, path, tmp_path, planted, isolation):
+        out, mine = tmp_path / "out", tmp_path / "mine"
+        out.mkdir()
+        mine.write_text("my own file")
+        target, record = out / "one.optimized.onnx", out / "one.optimized.onnx.record"
+        if planted == "file":
+            target.write_text("my own file")
+        elif planted == "link":
+            target.symlink_to(mine)
+        elif planted == "dangling link":
+            target.symlink_to(tmp_path / "none")
+        elif planted == "changed":
+            self.run(path, optimized_folder=str(out))
+            target.write_text("my own file")
+        elif planted == "record":
+            record.write_text("my own file")
+        elif planted == "record link":
+            record.symlink_to(mine)
+        elif planted == "record of another":
+            target.write_text("my own file")
+            record.write_text(f"aegisrt wrote: {'0' * 64}\n")
+        else:
+            target.mkdir()
+        before = {file.name: file.is_file() and file.read_bytes() for file in sorted(out.iterdir())}
+        model = {"path": str(path), "backend": "b"}
+        backend = {"kind": "onnx", "optimized_folder": str(out), "isolation": isolation}
+        error = deploy({"models": {"m": model}, "backends": {"b": backend}}).unwrap_err()
+        assert error.code is ErrorCode.ALREADY_EXISTS
+        assert "optimized_folder" in error.hint
+        assert {file.name: file.is_file() and file.read_bytes() for file in sorted(out.iterdir())} == before
+        assert mine.read_text() == "my own file"
+        assert not (tmp_path / "none").exists()
+
+    def test_two_profiles_in_the_same_second_have_two_files(self, path, tmp_path):
+        (tmp_path / "out").mkdir()
+        backends = [self.run(path, profile_folder=str(tmp_path / "out")) for _ in range(2)]
+        for backend in backends:
+            backend.unload().unwrap()
+        assert len(list((tmp_path / "out").iterdir())) == 2
 
     def test_a_folder_for_profiles(self, path, tmp_path):
         (tmp_path / "out").mkdir()

@@ -259,6 +259,37 @@ def test_a_timing_cache_that_cannot_be_is_told_before_the_build_and_one_that_is_
     assert ("was not written" in capsys.readouterr().out) is (fake.family != "tensorrt_rtx")
 
 
+@pytest.mark.parametrize("planted", ["file", "link", "dangling link"])
+def test_a_timing_cache_that_aegisrt_did_not_write_is_never_overwritten(fake, tmp_path, planted):
+    if fake.family == "tensorrt_rtx":
+        pytest.skip("TensorRT for RTX has no timing cache")
+    mine, target = tmp_path / "mine", tmp_path / "timing.cache"
+    mine.write_bytes(b"++")
+    if planted == "file":
+        target.write_text("my own file")
+    else:
+        target.symlink_to(mine if planted == "link" else tmp_path / "none")
+    with pytest.raises(ResultError) as caught:
+        made(fake, tmp_path, build={"timing_cache": str(target)})
+    assert caught.value.error.code is ErrorCode.ALREADY_EXISTS
+    assert "build.timing_cache" in caught.value.error.hint
+    assert fake.named("build_serialized_network") == []
+    assert mine.read_bytes() == b"++"
+    assert not (tmp_path / "none").exists()
+    assert planted != "file" or target.read_text() == "my own file"
+
+
+def test_a_timing_cache_of_another_gpu_is_left_as_it_is(fake, tmp_path, capsys):
+    if fake.family == "tensorrt_rtx":
+        pytest.skip("TensorRT for RTX has no timing cache")
+    target = tmp_path / "timing.cache"
+    target.write_bytes(b"+")
+    fake.refuse["set_timing_cache"] = (False, "the cache is of another GPU")
+    made(fake, tmp_path, build={"timing_cache": str(target)})
+    assert target.read_bytes() == b"+"
+    assert "neither used nor replaced" in capsys.readouterr().out
+
+
 def test_a_builder_that_fails_is_told_in_its_own_words(fake, tmp_path):
     said = "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error (the layer is bad. In f at /x.cpp:1)"
     fake.refuse["build_serialized_network"] = (None, said)
