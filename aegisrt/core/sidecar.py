@@ -61,6 +61,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sidecar_sha256(file: Path) -> str | None:
+    """Return the digest of an engine file's sidecar; None if it has none, or none that can be read.
+
+    It pins both files, because a sidecar has the digest of its engine file.
+    """
+    sidecar = sidecar_path(file)
+    try:
+        return file_sha256(sidecar) if sidecar.is_file() else None
+    except OSError:
+        return None
+
+
 def write_sidecar(file: Path, sidecar: Sidecar) -> Sidecar:
     """Write the sidecar beside `file`; return it with the file's size and digest filled in."""
     complete = replace(sidecar, size_bytes=file.stat().st_size, sha256=file_sha256(file))

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from aegisrt.core.sidecar import file_sha256
+from aegisrt.core.sidecar import file_sha256, sidecar_path, sidecar_sha256
 from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
@@ -25,6 +25,8 @@ from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|%[A-Za-z_]\w*%")
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 _FILES = (("path",), ("sample", "inputs"), ("sample", "labels"))
+_MODELS = (".onnx", ".ort")
+"""Endings of files that have no sidecar."""
 _LISTED = 8
 
 
@@ -156,12 +158,13 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
     expected = values["models"][model[1]].get("sha256")
     if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
         return
-    got = file_sha256(path)
-    if got == expected.lower():
+    got, described = file_sha256(path), _sidecar_digest(path)
+    if expected.lower() in (got, described):
         return
-    has, hint = "another sha256", f"`sha256sum {quote(str(path))}` prints it"
-    if _is_in(path, folders):
-        has, hint = f"the sha256 {got}", f"if this is the right file, write `sha256: {got}`"
+    pinned = path if described is None else sidecar_path(path)
+    has, hint = "another sha256", f"`sha256sum {quote(str(pinned))}` prints it"
+    if _is_in(path, folders) and _is_in(pinned, folders):
+        has, hint = f"the sha256 {got}", f"if this is the right file, write `sha256: {described or got}`"
     locator.at_value(
         (*model, "sha256"),
         "wrong-sha256",
@@ -169,6 +172,11 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
         label="another file's digest",
         hint=hint,
     )
+
+
+def _sidecar_digest(path: Path) -> str | None:
+    """Return the digest that pins an engine file together with its sidecar, or None if it has none."""
+    return None if path.suffix.lower() in _MODELS else sidecar_sha256(path)
 
 
 def _short(path: Path) -> str:

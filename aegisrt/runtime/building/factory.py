@@ -18,7 +18,7 @@ from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
 from aegisrt.runtime.building.built import BuiltBackends
-from aegisrt.runtime.building.engine_files import check_pinned, loadable_file
+from aegisrt.runtime.building.engine_files import check_pinned, identity, loadable_file, with_own_path
 from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.row_check import check_batching
 from aegisrt.runtime.building.sample import read_sample, zeros
@@ -61,12 +61,15 @@ def _build(
     if isinstance(created, Err):
         return Err(of_model(created.error, node).at(at("backend")))
     backend = created.value
+    before = identity(model.path)
     file = loadable_file(node.name, model, backend, progress)
-    loaded = backend.load(file.value) if isinstance(file, Ok) else file
+    if isinstance(file, Err):
+        return Err(of_model(file.error, node).at(at("path")))
+    loaded = backend.load(file.value)
     if isinstance(loaded, Err):
-        return Err(of_model(loaded.error, node).at(at("path")))
+        return Err(of_model(with_own_path(loaded.error, model, file.value), node).at(at("path")))
     try:
-        check_pinned(model, backend, at("sha256"))
+        check_pinned(model, backend, before, at("sha256"))
         _check_signature(graph, node, backend, at)
         doubt = _check_batching(graph, node, backend, at)
         if doubt is not None:

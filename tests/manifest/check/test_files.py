@@ -43,6 +43,17 @@ def test_files_that_are_there_are_fine(folder):
         assert found_in(text) == []
 
 
+def test_the_pin_of_an_engine_file_with_a_sidecar_is_that_of_the_sidecar(folder):
+    (folder / "digits.so").write_bytes(b"code")
+    (folder / "digits.so.json").write_bytes(b"described")
+    digest = hashlib.sha256(b"described").hexdigest()
+    assert found_in(f"models:\n  m:\n    path: digits.so\n    sha256: {digest}\n") == []
+    found = only("digits.so", f"    sha256: {'ab' * 32}\n")
+    assert (found.id, found.hint) == ("wrong-sha256", f"if this is the right file, write `sha256: {digest}`")
+    (folder / "digits.onnx.json").write_bytes(b"described")
+    assert only("digits.onnx", f"    sha256: {digest}\n").id == "wrong-sha256"
+
+
 def test_a_missing_file_suggests_one_beside_it(folder):
     found = only("digts.onnx")
     assert (found.id, str(found.location), found.path) == ("missing-file", "deploy.yaml:3:11", "models.m.path")

@@ -10,7 +10,7 @@ import pytest
 
 from aegisrt import ExecutionRequest, deploy
 from aegisrt.core.result import ErrorCode
-from aegisrt.core.sidecar import file_sha256
+from aegisrt.core.sidecar import file_sha256, sidecar_path
 from aegisrt.deployment import resolve, run
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building.engine_files import loadable_file
@@ -68,7 +68,9 @@ def test_native_code_that_is_not_pinned_is_refused_with_the_line_to_add(native):
 
 
 def test_pinned_native_code_is_loaded(native):
-    assert loadable_file("m", options(native, file_sha256(native)), FakeBackend()).unwrap() == native
+    backend = FakeBackend()
+    path = loadable_file("m", options(native, file_sha256(native)), backend).unwrap()
+    assert (path.name, path.read_bytes()) == (native.name, native.read_bytes())
 
 
 def test_native_code_other_than_the_pinned_one_is_refused(native):
@@ -110,8 +112,8 @@ def test_one_changed_word_moves_a_deployment_to_tvm(tmp_path, cache):
     refused = deploy(manifest, ["models.digits.backend=tvm", f"models.digits.path={elsewhere}"]).unwrap_err()
     assert refused.code is ErrorCode.PERMISSION_DENIED
     assert "models.digits.path" in str(refused.location)
-    pin = f"models.digits.sha256={file_sha256(elsewhere)}"
     shutil.copy(f"{library}.json", f"{elsewhere}.json")
+    pin = f"models.digits.sha256={file_sha256(sidecar_path(elsewhere))}"
     deploy(manifest, ["models.digits.backend=tvm", f"models.digits.path={elsewhere}", pin]).unwrap().close()
 
 
