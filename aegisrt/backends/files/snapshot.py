@@ -54,6 +54,11 @@ class Snapshot:
         """Return the snapshot of the model at `path`; reads no more than its header."""
         return cls({file: Stamp.of(file) for file in _files(path.absolute())})
 
+    @property
+    def present(self) -> list[Path]:
+        """The files that existed."""
+        return [file for file, stamp in self.stamps.items() if stamp is not None]
+
     def changed(self) -> Path | None:
         """Return a file that differs from the snapshot, or None."""
         return next((file for file, stamp in self.stamps.items() if Stamp.of(file) != stamp), None)
@@ -90,8 +95,7 @@ class DeployedFiles:
 
         DATA_LOSS: if one has changed since the snapshot.
         """
-        present = [file for file, stamp in snapshot.stamps.items() if stamp is not None]
-        digests = {file: _digest(file, Stamp.of(file)) for file in present}
+        digests = {file: _digest(file, Stamp.of(file)) for file in snapshot.present}
         snapshot.refuse_change("loaded")
         return cls(snapshot, digests)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from aegisrt.backends.isolation.strings import packed, unpacked
 from aegisrt.core.tensor import Array, DataType
 
 _ALIGNMENT = 64
@@ -19,26 +21,19 @@ _SMALLEST = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """Where a tensor is in an arena. Strings cannot be there: they are sent in the message."""
+    """A tensor in an arena. The first one is at offset 0, each other one at the next aligned offset."""
 
     dtype: DataType
     shape: tuple[int, ...]
-    offset: int
-    strings: Array | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Tensors by name, and the arena's size when they were written."""
-
-    tensors: dict[str, Laid]
     size: int
+    """In bytes that it takes there; strings.py has the form of BYTES."""
 
 
 class Arena:
     """One side's view of the memory. One side writes, then sends a message; the other reads before the next write.
 
-    The memory is a file without a name: it is freed when both processes have ended, however they end.
+    The memory is a file without a name: it is freed when both processes have ended, however they end. On Linux it never
+    gets shorter: reading a mapped file beyond its end would end the process that reads (SIGBUS).
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -46,30 +41,42 @@ class Arena:
         self._size = 0
         self._map: mmap.mmap | None = None
 
-    def write(self, tensors: Mapping[str, Array]) -> Layout:
+    def write(self, tensors: Mapping[str, Array]) -> tuple[Laid, ...]:
         """Copy the tensors into the memory, which grows to hold them; return where they are."""
-        laid, offset = {}, 0
+        laid, arrays = [], []
         for name, array in tensors.items():
             dtype = DataType.of(array.dtype)
             if dtype is None:
                 raise TypeError(f"`{name}` is {array.dtype}, not a dtype of tensors")
-            strings = array if dtype is DataType.BYTES else None
-            laid[name] = Laid(dtype, array.shape, offset, strings)
-            if strings is None:
-                offset += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        self._grow(offset)
-        for name, array in tensors.items():
-            if laid[name].strings is None:
-                self._view(laid[name])[...] = array
-        return Layout(laid, self._size)
+            content = packed(array) if dtype is DataType.BYTES else array
+            laid.append(Laid(dtype, array.shape, content.nbytes))
+            arrays.append(content)
+        end = sum(_aligned(place.size) for place in laid)
+        if end > self._size:
+            os.ftruncate(self.descriptor, _rounded(end))
+            self._remap(_rounded(end))
+        offset = 0
+        for place, array in zip(laid, arrays, strict=True):
+            dtype = DataType.UINT8 if place.dtype is DataType.BYTES else place.dtype
+            self._view(dtype, array.shape, offset)[...] = array
+            offset += _aligned(place.size)
+        return tuple(laid)
 
-    def read(self, layout: Layout, *, copy: bool) -> dict[str, Array]:
-        """Return the tensors of a layout; without `copy`, views that are valid until the other side writes again."""
-        self._remap(layout.size)
-        found = {
-            name: self._view(laid) if laid.strings is None else laid.strings for name, laid in layout.tensors.items()
-        }
-        return {name: array.copy() for name, array in found.items()} if copy else found
+    def read(self, laid: Sequence[Laid], *, copy: bool) -> list[Array]:
+        """Return the tensors; without `copy`, views that are valid until the other side writes again.
+
+        ValueError: if they are not in the memory.
+        """
+        end = sum(_aligned(place.size) for place in laid)
+        if end > self._size:
+            if os.fstat(self.descriptor).st_size < _rounded(end):
+                raise ValueError("its tensors end beyond the memory that the processes share")
+            self._remap(_rounded(end))
+        found, offset = [], 0
+        for place in laid:
+            found.append(self._tensor(place, offset, copy))
+            offset += _aligned(place.size)
+        return found
 
     def close(self) -> None:
         """Release this process's view of the memory; may be called again."""
@@ -78,29 +85,44 @@ class Arena:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _view(self, laid: Laid) -> Array:
-        if laid.strings is not None:
-            return laid.strings
-        count = int(np.prod(laid.shape, dtype=np.int64))
-        if not count or self._map is None:
-            return np.empty(laid.shape, laid.dtype.numpy)
-        return np.frombuffer(self._map, laid.dtype.numpy, count, laid.offset).reshape(laid.shape)
+    def _tensor(self, place: Laid, offset: int, copy: bool) -> Array:
+        if place.dtype is DataType.BYTES:
+            return unpacked(self._view(DataType.UINT8, (place.size,), offset).tobytes(), place.shape)
+        if copy and place.dtype is DataType.BOOL:  # numpy reads beyond an array for a bool that is neither 0 nor 1
+            return np.asarray(self._view(DataType.UINT8, place.shape, offset) != 0)
+        view = self._view(place.dtype, place.shape, offset)
+        return view.copy() if copy else view
 
-    def _grow(self, size: int) -> None:
-        if size > self._size:
-            size = max(_SMALLEST, 1 << (size - 1).bit_length())
-            os.ftruncate(self.descriptor, size)
-            self._remap(size)
+    def _view(self, dtype: DataType, shape: tuple[int, ...], offset: int) -> Array:
+        if self._map is None or 0 in shape:
+            return np.zeros(shape, dtype.numpy)
+        return np.ndarray(shape, dtype.numpy, self._map, offset)
 
     def _remap(self, size: int) -> None:
         """Map the file again if it has grown; the old map is freed with the last array that views it."""
-        if size != self._size:
-            self._map = mmap.mmap(self.descriptor, size)
-            self._size = size
+        self._map = mmap.mmap(self.descriptor, size)
+        self._size = size
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _rounded(size: int) -> int:
+    return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
 def _nameless_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("aegisrt", os.MFD_CLOEXEC)
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
+        import fcntl
+
+        descriptor = os.memfd_create("aegisrt", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            # the other process cannot shorten it, nor seal it against the growth and the writes of this one
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -4,6 +4,9 @@ An engine that crashes ends its process, and not this one: the request that it r
 process replaces it. The same happens to one that hangs, after `isolation_timeout_ms`. A request that the dead process
 cannot have begun is sent to the next one. A spare process, with the engine imported and no model loaded, is kept ready
 as the next. Tensors pass through shared memory (arena.py). Weights are not shared between instances.
+
+An engine may also be captured, by a model file say. What its process sends is data that is checked (answers.py); a
+process that breaks the protocol is replaced like one that hangs.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from aegisrt.backends.base.backend import RuntimeBackend
-from aegisrt.backends.isolation.child import Job, ReadyMessage
-from aegisrt.backends.isolation.process import IsolatedProcess, ProcessDiedError, ProcessHungError
+from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
+from aegisrt.backends.isolation.answers import ReadyMessage
+from aegisrt.backends.isolation.channel import BadMessageError, LateError
+from aegisrt.backends.isolation.child import Job
+from aegisrt.backends.isolation.process import IsolatedProcess, ProcessDiedError
 from aegisrt.core.result import ErrorCode, Result, ResultError, fail
-from aegisrt.core.tensor import Array, Signature
+from aegisrt.core.tensor import Array, Signature, TensorSpec
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
@@ -38,7 +44,11 @@ def isolated(backend: type[RuntimeBackend[Any]]) -> type[IsolatedBackend]:
 @dataclass(slots=True, eq=False)
 class _IsolatedModel:
     job: Job
+    deployed: DeployedFiles
     ready: ReadyMessage
+    """Of the first process; what the others answer about the model is not used."""
+    specs: dict[str, TensorSpec]
+    """The outputs by name."""
     first: IsolatedProcess | None
     """The process that loaded the model first and reported its signature; the first instance gets it."""
     spare: IsolatedProcess | None
@@ -102,11 +112,14 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         return self.wrapped(self.options, device=self.device, stream=self.stream)
 
     def _load(self, path: Path) -> _IsolatedModel:
-        first = Job(self.wrapped, self.options, self.device, self.stream, path.absolute())
+        files = Snapshot.of(path)
+        first = Job(self.wrapped, self.options, self.device, self.stream, path.absolute(), files)
         process = _started(first)
         ready = process.ready()
-        job = replace(first, deployed=ready.deployed)
-        return _IsolatedModel(job, ready, process, _spare(job))
+        deployed = DeployedFiles(files, dict(zip(files.present, ready.digests, strict=True)))
+        job = replace(first, deployed=deployed)
+        specs = {spec.name: spec for spec in ready.signature.outputs}
+        return _IsolatedModel(job, deployed, ready, specs, process, _spare(job))
 
     def _signature(self, engine: _IsolatedModel) -> Signature:
         return engine.ready.signature
@@ -124,22 +137,25 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         return seat
 
     def _execute(self, slot: _Seat, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Array]:
-        limit_ms = self.options.isolation_timeout_ms
+        specs = [slot.engine.specs[name] for name in outputs]
         for _ in range(_ATTEMPTS):
             process = self._living(slot)
             try:
-                found = process.call(inputs, outputs, None if limit_ms is None else limit_ms / 1e3)
+                return process.call(inputs, specs)
             except ProcessDiedError as death:
                 how = self._replace(slot, process)
                 if death.may_have_begun:
                     break
-            except ProcessHungError:
+            except LateError:
                 process.kill()
                 self._replace(slot, process)
-                how = f"was ended after {limit_ms:g} ms without an answer"
+                how = f"was ended after {self.options.isolation_timeout_ms:g} ms without an answer"
                 break
-            else:
-                return [found[name] for name in outputs]
+            except BadMessageError as bad:
+                process.kill()
+                self._replace(slot, process)
+                how = f"was ended for an answer that is not one of this protocol ({bad})"
+                break
         message = f"the process of the model {how} while it ran the request; it is replaced"
         raise fail(ErrorCode.UNAVAILABLE, message, "send it again, unless the request itself ends the process")
 
@@ -152,14 +168,14 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
             seat.process.kill()
             self._replace(seat, seat.process)
         if seat.process is None:
-            seat.engine.ready.deployed.check()  # here too: a process takes seconds to start only to refuse the file
+            seat.engine.deployed.check()  # here too: a process takes seconds to start only to refuse the file
             seat.process = seat.engine.next()
         process = seat.process
         try:
             process.ready()
-        except ResultError as failure:
+        except ResultError:
             seat.process = None
-            if process.was_spare and failure.error.code is ErrorCode.UNAVAILABLE:
+            if process.was_spare and process.died_loading:
                 return self._living(seat)  # it died while it was a spare, and `is_alive` did not show that yet
             raise
         if seat.engine.spare is None:  # not before: two that start at once delay each other

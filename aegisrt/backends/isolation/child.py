@@ -1,29 +1,33 @@
 """The process of an isolated instance: loads one model, and answers requests until its parent hangs up.
 
-Its arguments are three inherited descriptors: the connection, and the memory of inputs and of outputs.
+Its arguments are three inherited descriptors: the connection, and the memory of inputs and of outputs. It trusts its
+parent, whose messages are pickled; its own answers are data that the parent checks (answers.py).
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import select
+import socket
 import sys
 import threading
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.base.description import availability_of
-from aegisrt.backends.files.snapshot import DeployedFiles
-from aegisrt.backends.isolation.arena import Arena, Layout
+from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
+from aegisrt.backends.isolation.answers import ReadyMessage, call_answer, error_answer, misfit, ready_answer
+from aegisrt.backends.isolation.arena import Arena, Laid
+from aegisrt.backends.isolation.channel import Channel
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
-from aegisrt.core.result import Err, Ok, Result, ResultError
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, ResultError
 from aegisrt.core.system_error import system_error
-from aegisrt.core.tensor import Signature
+from aegisrt.core.tensor import Array, DataType
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.context import is_lost
 
@@ -42,26 +46,17 @@ class Job:
     device: Device
     stream: Any
     path: Path
+    files: Snapshot
+    """The model's files, before it is loaded."""
     deployed: DeployedFiles | None = None
-    """The files that have to be loaded; None for the first process, which answers them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyMessage:
-    """The child's first answer: the model is loaded."""
-
-    signature: Signature
-    metadata: dict[str, Any]
-    model_metadata: dict[str, str]
-    memory_bytes: int | None
-    deployed: DeployedFiles
+    """The files that have to be loaded; None for the first process, which answers their digests."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallMessage:
     """One request; its tensors are in the arena of inputs."""
 
-    inputs: Layout
+    inputs: dict[str, Laid]
     outputs: tuple[str, ...]
 
 
@@ -70,23 +65,24 @@ def main() -> None:
     control, inputs, outputs = (int(word) for word in sys.argv[1:4])
     _no_core_file()
     threading.Thread(target=_end_with_parent, args=(control,), daemon=True).start()
-    connection: Connection[Any, Any] = Connection(control)
+    channel = Channel(socket.socket(fileno=control))
     reads, writes = Arena(inputs), Arena(outputs)
     try:
-        job = connection.recv()
+        job: Job = pickle.loads(channel.receive())  # noqa: S301  (of the parent)
         backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
         availability_of(job.backend, probe=True)  # imports the engine
-        connection.recv()
-        connection.send(_loaded(backend, job))
+        channel.receive()
+        channel.send(_loaded(backend, job))
         while True:
-            connection.send(_answer(backend, connection.recv(), reads, writes))
+            call: CallMessage = pickle.loads(channel.receive())  # noqa: S301  (of the parent)
+            channel.send(_answer(backend, call, reads, writes))
             if job.device.kind == "cuda" and is_lost(job.device.ordinal):
                 os._exit(1)  # the next process can use the GPU again; this one cannot, once its context is lost
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _loaded(backend: RuntimeBackend[Any], job: Job) -> Result[ReadyMessage]:
+def _loaded(backend: RuntimeBackend[Any], job: Job) -> bytes:
     """Load the model, if its files are those that were deployed."""
     try:
         if job.deployed is not None:
@@ -94,25 +90,37 @@ def _loaded(backend: RuntimeBackend[Any], job: Job) -> Result[ReadyMessage]:
         backend.load(job.path).unwrap()
         loaded = backend._loaded
         assert loaded is not None
-        deployed = job.deployed or DeployedFiles.of(loaded.files)
+        deployed = job.deployed or DeployedFiles.of(job.files)
         deployed.check()  # after: it may have been replaced between the two; `load` notices a change while it runs
     except ResultError as failure:
-        return Err(failure.error)
+        return error_answer(failure.error)
     memory = backend.memory()
     used = memory.value if isinstance(memory, Ok) else None
-    return Ok(ReadyMessage(loaded.signature, loaded.metadata, loaded.model_metadata, used, deployed))
+    digests = () if job.deployed else tuple(deployed.digests[file] for file in job.files.present)
+    return ready_answer(ReadyMessage(loaded.signature, loaded.metadata, loaded.model_metadata, used, digests))
 
 
-def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> Result[Layout]:
-    request = ExecutionRequest(inputs=reads.read(call.inputs, copy=False), outputs=call.outputs)
-    result = backend.execute(request)
+def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> bytes:
+    inputs = dict(zip(call.inputs, reads.read(tuple(call.inputs.values()), copy=False), strict=True))
+    result = backend.execute(ExecutionRequest(inputs=inputs, outputs=call.outputs))
     if isinstance(result, Err):
-        return result
+        return error_answer(result.error)
+    outputs = result.value.outputs
+    wrong = _misfit(backend, outputs)
+    if wrong is not None:
+        return error_answer(Error(ErrorCode.FAILED_PRECONDITION, wrong, "declare it as the engine answers it"))
     try:
-        return Ok(writes.write(result.value.outputs))
+        return call_answer(writes.write(outputs))
     except (OSError, MemoryError, TypeError) as error:
         message = "the outputs cannot be written to the memory that the processes share"
-        return Err(system_error(error, message).error)
+        return error_answer(system_error(error, message).error)
+
+
+def _misfit(backend: RuntimeBackend[Any], outputs: dict[str, Array]) -> str | None:
+    assert backend.signature is not None
+    given = ((spec, outputs[spec.name]) for spec in backend.signature.outputs if spec.name in outputs)
+    found = (misfit(spec, DataType.of(array.dtype), array.shape) for spec, array in given)
+    return next((wrong for wrong in found if wrong is not None), None)
 
 
 def _end_with_parent(control: int) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from multiprocessing.connection import Connection
 from pathlib import Path
-from socket import SHUT_RDWR, socket, socketpair
-from typing import Any
+from socket import socketpair
 
+from aegisrt.backends.isolation.answers import LONGEST_CALL, LONGEST_READY, ReadyMessage, parse_call, parse_ready
 from aegisrt.backends.isolation.arena import Arena
-from aegisrt.backends.isolation.child import GRACE_S, LOAD, CallMessage, Job, ReadyMessage
-from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import Array
+from aegisrt.backends.isolation.channel import BadMessageError, Channel, LateError
+from aegisrt.backends.isolation.child import GRACE_S, LOAD, CallMessage, Job
+from aegisrt.backends.isolation.environment import environment_of_child
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.tensor import Array, TensorSpec
 
 _CHILD = "from aegisrt.backends.isolation.child import main as isolated_child; isolated_child()"
 """The name `isolated_child` is for the output of `ps`. Not `-m`: the classes of the child's messages would be those of
@@ -23,6 +27,8 @@ _CHILD = "from aegisrt.backends.isolation.child import main as isolated_child; i
 _RESET_IS_UNREAD = sys.platform == "linux"
 """Whether ECONNRESET means that the other end of a socket pair was closed with our message unread: on Linux,
 `unix_release_sock` in net/unix/af_unix.c sets it then, and nothing else does."""
+_LEAST_TO_LOAD_S = 60.0
+"""A process may take at least this long to load its model, also if `isolation_timeout_ms` is shorter."""
 
 
 def _current_folder() -> str:
@@ -44,10 +50,6 @@ class ProcessDiedError(Exception):
         self.may_have_begun = may_have_begun
 
 
-class ProcessHungError(Exception):
-    """The process did not answer a request in time."""
-
-
 class IsolatedProcess:
     """A process that loads one model. Used by one thread at a time."""
 
@@ -56,14 +58,22 @@ class IsolatedProcess:
         with ExitStack() as undo:
             ours, theirs = map(undo.enter_context, socketpair())
             self._inputs, self._outputs = (undo.enter_context(closing(Arena())) for _ in range(2))
-            self._process = _popen((theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor))
+            self._process = _popen(
+                job.options.environment, (theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor)
+            )
             theirs.close()
             undo.pop_all()
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
+        limit_ms = job.options.isolation_timeout_ms
+        self._limit_s = None if limit_ms is None else limit_ms / 1e3
+        self._channel = Channel(ours)
         self._ready: ReadyMessage | None = None
         self._unsent: list[object] = [job, LOAD]
+        self._files = 0 if job.deployed else len(job.files.present)
+        """How many digests its first answer has."""
         self.was_spare = False
         """Whether it was started by `prepare`, as a spare process."""
+        self.died_loading = False
+        """Whether it ended before its model was loaded."""
         self.owes_answer = False
         """Whether it was sent a request whose answer was not read: the next request would get that answer."""
 
@@ -76,52 +86,69 @@ class IsolatedProcess:
         """Make this a spare process: it imports its engine, and loads the model in `ready`."""
         self.was_spare = True
         try:
-            self._connection.send(self._unsent.pop(0))
+            self._channel.send(pickle.dumps(self._unsent.pop(0)), _after(_LEAST_TO_LOAD_S))
         except OSError:
             return  # it has died already; `ready` reports that
+        except LateError:
+            self.kill()
 
     def ready(self) -> ReadyMessage:
         """Wait until the model is loaded, and return its signature and metadata.
 
-        UNAVAILABLE: if the process dies before; or the error that it answers.
+        UNAVAILABLE: if the process dies before, does not load it in time, or answers nonsense.
+        Or the error that it answers.
         """
         if self._ready is None:
+            limit_s = None if self._limit_s is None else max(self._limit_s, _LEAST_TO_LOAD_S)
+            until = _after(limit_s)
             try:
                 while self._unsent:
-                    self._connection.send(self._unsent.pop(0))
-                result = self._connection.recv()
+                    self._channel.send(pickle.dumps(self._unsent.pop(0)), until)
+                self._ready = parse_ready(self._channel.receive(LONGEST_READY, until), self._files)
             except (EOFError, OSError):
+                self.died_loading = True
                 message = f"the process of the model {self.end()} while it loaded"
                 raise fail(ErrorCode.UNAVAILABLE, message, "its output went to stderr") from None
+            except LateError:
+                self._kill_and_end()
+                message = f"the process of the model was ended: it had not loaded it after {limit_s:g} s"
+                raise fail(
+                    ErrorCode.UNAVAILABLE, message, "raise `isolation_timeout_ms` if loading takes longer"
+                ) from None
+            except BadMessageError as bad:
+                self._kill_and_end()
+                message = f"the process of the model was ended: its first answer is not one of this protocol ({bad})"
+                raise fail(ErrorCode.UNAVAILABLE, message, "find out what its engine loaded") from None
             except BaseException:
                 self.end()
                 raise
-            if result.is_err():
-                self.end()
-            self._ready = _value(result)
         return self._ready
 
-    def call(self, inputs: dict[str, Array], outputs: tuple[str, ...], limit_s: float | None) -> dict[str, Array]:
+    def call(self, inputs: dict[str, Array], outputs: Sequence[TensorSpec]) -> list[Array]:
         """Return the outputs of one call, copied out of the shared memory.
 
-        Raise ProcessDiedError, ProcessHungError after `limit_s` seconds, or the engine's own error.
+        Raise ProcessDiedError, LateError if `isolation_timeout_ms` pass, BadMessageError, or the engine's own error.
         """
-        call = CallMessage(self._inputs.write(inputs), outputs)
+        until = _after(self._limit_s)
+        laid = self._inputs.write(inputs)
+        call = CallMessage(dict(zip(inputs, laid, strict=True)), tuple(spec.name for spec in outputs))
         self.owes_answer = True
         try:
-            self._connection.send(call)
+            self._channel.send(pickle.dumps(call), until)
         except (BrokenPipeError, ConnectionResetError):
             raise ProcessDiedError(may_have_begun=False) from None
         try:
-            if not self._connection.poll(limit_s):
-                raise ProcessHungError
-            result = self._connection.recv()
+            answer = self._channel.receive(LONGEST_CALL, until)
         except EOFError:
             raise ProcessDiedError(may_have_begun=True) from None
         except ConnectionResetError:
             raise ProcessDiedError(may_have_begun=not _RESET_IS_UNREAD) from None
         self.owes_answer = False
-        return self._outputs.read(_value(result), copy=True)
+        found = parse_call(answer, outputs)
+        try:
+            return self._outputs.read(found, copy=True)
+        except ValueError as error:
+            raise BadMessageError(str(error)) from None
 
     def is_alive(self) -> bool:
         """Return whether the process runs."""
@@ -133,7 +160,7 @@ class IsolatedProcess:
 
     def end(self) -> str:
         """End the process if it still runs, and return a text for how it ended; may be called again."""
-        _hang_up(self._connection)
+        self._channel.close()
         try:
             status = self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
@@ -143,13 +170,21 @@ class IsolatedProcess:
             arena.close()
         return f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
 
+    def _kill_and_end(self) -> None:
+        self.kill()
+        self.end()
 
-def _popen(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+
+def _after(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _popen(named: Sequence[str], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
         [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
+        env=environment_of_child(named, _search_path()),
         pass_fds=descriptors,
         start_new_session=True,
     )
@@ -163,23 +198,3 @@ def _search_path() -> list[str]:
     """
     folders = dict.fromkeys((_STARTED_IN, _current_folder()))
     return list(dict.fromkeys(os.path.normpath(os.path.join(folder, path)) for path in sys.path for folder in folders))  # noqa: PTH118
-
-
-def _hang_up(connection: Connection[Any, Any]) -> None:
-    """Close a connection, for the other end too even if a process that was forked meanwhile has a copy of our end."""
-    if connection.closed:
-        return
-    ours = socket(fileno=connection.fileno())
-    try:
-        ours.shutdown(SHUT_RDWR)
-    except OSError:
-        pass  # the other end is closed
-    finally:
-        ours.detach()
-        connection.close()
-
-
-def _value(result: Any) -> Any:
-    if result.is_err():
-        raise ResultError(result.unwrap_err())
-    return result.unwrap()

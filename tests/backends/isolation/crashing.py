@@ -19,8 +19,9 @@ from aegisrt.core.result import Error, ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 from aegisrt.devices.cuda import context as cuda
 
-CRASH, REFUSE, HANG, SLOW, LOSE = -1.0, -2.0, -3.0, -4.0, -5.0
-"""First elements of `x` that end the process, are refused by the engine, take an hour, half a second, or the GPU."""
+CRASH, REFUSE, HANG, SLOW, LOSE, WIDE = -1.0, -2.0, -3.0, -4.0, -5.0, -6.0
+"""First elements of `x` that end the process, are refused by the engine, take an hour, half a second, or the GPU, or
+are answered as FP64."""
 
 
 class CrashingOptions(BackendOptions):
@@ -73,4 +74,6 @@ class Crashing(RuntimeBackend[CrashingOptions]):
         if self.device.kind == "cuda" and cuda.is_lost(self.device.ordinal):
             raise fail(ErrorCode.UNAVAILABLE, "the GPU is lost to this process")
         made = {"y": inputs["x"] * np.float32(2), "text": inputs["name"]}
+        if first == WIDE:
+            made["y"] = made["y"].astype(np.float64)
         return [made[name] for name in outputs]

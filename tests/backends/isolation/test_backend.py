@@ -248,11 +248,11 @@ def test_a_load_that_is_interrupted_is_done_again_and_closes_nothing_twice(path,
         os.kill(process.pid, signal.SIGKILL)
         until(lambda pid=process.pid: not is_running(pid))
 
-    def be_interrupted(connection):
+    def be_interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("aegisrt.backends.isolation.process.Connection.recv", be_interrupted)
+        patch.setattr("aegisrt.backends.isolation.channel.Channel.receive", be_interrupted)
         with pytest.raises(KeyboardInterrupt):
             backend.execute(request(1))
     assert backend.execute(request(3)).unwrap().outputs["y"][0] == 6
@@ -455,10 +455,10 @@ def test_an_arena_carries_every_dtype_and_shape(dtype):
     for shape in ((), (0, 3), (7,), (2, 3, 5)):
         values = np.arange(int(np.prod(shape))).reshape(shape)
         array = values.astype(str).astype(object) if dtype is DataType.BYTES else values.astype(dtype.numpy)
-        found = theirs.read(ours.write({"a": array, "b": array}), copy=True)
-        for name in "ab":
-            np.testing.assert_array_equal(found[name], array)
-            assert found[name].dtype == array.dtype
+        for found in theirs.read(ours.write({"a": array, "b": array}), copy=True):
+            np.testing.assert_array_equal(found, array)
+            assert found.dtype == array.dtype
+            assert found.flags.writeable
     ours.close()
     theirs.close()
 

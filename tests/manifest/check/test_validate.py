@@ -160,7 +160,8 @@ def test_a_kind_that_is_not_registered_here_says_what_to_install():
 def test_the_hint_lists_the_fields_of_that_kind():
     found = only(backend("precison: fp16", "tensorrt"))
     assert found.message == "`precison` is not a field of backend kind `tensorrt`"
-    fields = "`kind`, `device`, `stream`, `isolation`, `isolation_timeout_ms`, `precision`, `workspace_bytes`"
+    common = "`kind`, `device`, `stream`, `isolation`, `isolation_timeout_ms`, `environment`"
+    fields = f"{common}, `precision`, `workspace_bytes`"
     assert found.hint == f"fields are {fields}"
     assert found.path == "backends.b.precison"
 
