@@ -61,7 +61,7 @@ class TestChoose:
         ("name", "hint"),
         [
             ("CUDAExecutionProvder", f"did you mean `{CUDA}`?"),
-            ("CUDAProvider", f"the providers of this build are `{CPU}`, `{CUDA}`"),
+            ("CUDAProvider", f"did you mean `{CUDA}`?"),
         ],
     )
     def test_a_name_that_does_not_exist_is_never_ignored(self, name, hint, fallback):
