@@ -144,8 +144,8 @@ class ArtifactCache:
         """Raise for a fresh entry whose key differs from the one asked for: its source changed while it was built."""
         problem = entry.damage()
         self._remove(entry.folder)
-        message = f"what was built is not what was asked for: {problem}"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, "the model's file changed meanwhile: try again")
+        message = f"the built engine file does not match the request: {problem}"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "the model's file changed during the build: try again")
 
     def _publish(self, building: Path, target: Path) -> None:
         if target.exists():

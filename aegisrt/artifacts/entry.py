@@ -44,9 +44,9 @@ class CacheEntry:
         file = self.file()
         sidecar = read_sidecar(file)
         if sidecar is None:
-            raise fail(ErrorCode.DATA_LOSS, f"{file} has lost its sidecar", "delete it: `aegisrt artifacts prune`")
+            raise fail(ErrorCode.DATA_LOSS, f"the sidecar of {file} is missing", "delete it: `aegisrt artifacts prune`")
         if sidecar.key != self.key:
-            message = f"{file} was swapped: its sidecar has the key {sidecar.key[:12]}"
+            message = f"{file} was replaced: its sidecar has the key {sidecar.key[:12]}"
             raise fail(ErrorCode.DATA_LOSS, message, "delete it: `aegisrt artifacts prune`")
         return sidecar
 

@@ -38,7 +38,7 @@ def check_private(root: Path, hint: str) -> None:
     for folder in root.resolve().parents:
         mode = folder.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            message = f"other users can put another folder in the place of {root}: they can write to {folder}"
+            message = f"other users can replace {root}, because they can write to {folder}"
             raise fail(ErrorCode.PERMISSION_DENIED, message, f"run: chmod o-w {folder}; or {hint}")
 
 
@@ -90,7 +90,9 @@ def _opened(path: Path, flags: int, below: int | None = None) -> Iterator[int]:
         raise
     except OSError as error:
         if path.is_symlink():
-            raise fail(ErrorCode.PERMISSION_DENIED, f"{path} is a link, and the cache contains none") from None
+            raise fail(
+                ErrorCode.PERMISSION_DENIED, f"{path} is a link, and links are not allowed in the cache"
+            ) from None
         raise system_error(error, f"{path} cannot be opened") from None
     try:
         yield descriptor

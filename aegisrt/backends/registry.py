@@ -133,7 +133,7 @@ def _imported(entry: BackendEntry) -> Result[type[RuntimeBackend[Any]]]:
         message = f"{entry.label} does not import: {entry.target}"
         return Err(Error(ErrorCode.UNAVAILABLE, message, f"reinstall `{entry.distribution}`", cause=repr(error)))
     if fault is not None:
-        hint = f"correct it in `{entry.distribution}`, or uninstall that"
+        hint = f"fix it in `{entry.distribution}`, or uninstall that package"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, f"{entry.label}{fault}", hint))
     return Ok(loaded)
 
@@ -157,8 +157,8 @@ def _fault(loaded: object, entry: BackendEntry) -> str | None:
 
 
 def _bad_name(entry: BackendEntry) -> Error:
-    message = f"{entry.label} is refused: a kind has lower-case letters, digits, `_` and `-`"
-    hint = f"rename its entry point in `{entry.distribution}`, or uninstall that"
+    message = f"{entry.label} is refused: a kind consists of lower-case letters, digits, `_` and `-`"
+    hint = f"rename its entry point in `{entry.distribution}`, or uninstall that package"
     return Error(ErrorCode.INVALID_ARGUMENT, message, hint)
 
 

@@ -29,11 +29,19 @@ _KIT = Path(kit.__file__)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the kit."""
     group = parser.getgroup("aegisrt conformance")
-    group.addoption("--backend", action="append", default=[], metavar="KIND", help="a backend kind to judge; repeats")
-    group.addoption("--device", default=None, metavar="KIND", help="the device kind that it runs on (default: cpu)")
-    group.addoption("--check", action="append", default=[], metavar="GLOB", help="checks by id; repeats (default: all)")
     group.addoption(
-        "--conformance", action="append", default=[], metavar="OVERRIDE", help="such as `conformance=quick`; repeats"
+        "--backend", action="append", default=[], metavar="KIND", help="a backend kind to check; may be repeated"
+    )
+    group.addoption("--device", default=None, metavar="KIND", help="the device kind that it runs on (default: cpu)")
+    group.addoption(
+        "--check", action="append", default=[], metavar="GLOB", help="checks by id; may be repeated (default: all)"
+    )
+    group.addoption(
+        "--conformance",
+        action="append",
+        default=[],
+        metavar="OVERRIDE",
+        help="such as `conformance=quick`; may be repeated",
     )
 
 
@@ -57,7 +65,7 @@ class _Kit(pytest.File):
         settings = options.value.model_copy(update=chosen)
         kinds = given.backend or ([settings.backend] if settings.backend else [])
         if not kinds:
-            raise pytest.UsageError("name the backend to judge: --backend KIND")
+            raise pytest.UsageError("name the backend to check: --backend KIND")
         for kind in kinds:
             yield _Backend.from_parent(self, name=f"{kind} on {settings.device}", kind=kind, settings=settings)
 

@@ -97,7 +97,7 @@ class Target:
             pickle.dumps(self.backend)
         except (pickle.PicklingError, AttributeError):
             return f"{where} is defined inside a function: put it at the top of a module"
-        return None if self.backend.__module__ in sys.modules else f"{where} is in no module that is loaded"
+        return None if self.backend.__module__ in sys.modules else f"{where}is not in a loaded module"
 
 
 def fault(backend: type[Any]) -> str | None:

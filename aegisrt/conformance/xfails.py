@@ -48,7 +48,7 @@ class Xfails:
         if outcome.status is Status.FAILED:
             return Outcome(Status.XFAILED, entry.reason)
         if outcome.status is Status.PASSED:
-            return Outcome(Status.FAILED, f"passes, and {self._source} expects it to fail: take that entry out")
+            return Outcome(Status.FAILED, f"passes, and {self._source} expects it to fail: remove that entry")
         return outcome
 
 

@@ -81,7 +81,7 @@ class InputCheck:
         known = [spec.name for spec in self._specs]
         unknown = [name for name in inputs if name not in self._by_name]
         if unknown and unknown[0] in self._defaults_fixed:
-            message = f"input `{unknown[0]}` has a default value that is compiled in, so that no other can be given"
+            message = f"input `{unknown[0]}` has a default value that is compiled in, so a request cannot set another"
             return fail(ErrorCode.UNIMPLEMENTED, message, "leave it out, or run this model on `backend: onnx`")
         if unknown:
             hint = suggest(str(unknown[0]), known, "inputs")
@@ -175,7 +175,7 @@ def _host_array(value: Any, spec: TensorSpec) -> Array:
             return _from_dlpack(value, spec)
         raise fail(
             ErrorCode.INVALID_ARGUMENT,
-            f"input `{spec.name}` lies on another device (DLPack device type {kind}), the model runs on the CPU",
+            f"input `{spec.name}` is on another device (DLPack device type {kind}), and the model runs on the CPU",
             f"copy it to the host: `{spec.name}.cpu()`",
         )
     raise fail(

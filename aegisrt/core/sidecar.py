@@ -108,10 +108,16 @@ def check_file(file: Path, sidecar: Sidecar) -> None:
     """
     size = file.stat().st_size
     if size != sidecar.size_bytes:
-        message = f"{file} has {size} bytes, and {sidecar.size_bytes} were built: it is cut short or another file"
+        message = (
+            f"{file} has {size} bytes, and {sidecar.size_bytes} were built: it is cut short, or is a different file"
+        )
         raise fail(ErrorCode.DATA_LOSS, message, _AGAIN)
     if file_sha256(file) != sidecar.sha256:
-        raise fail(ErrorCode.DATA_LOSS, f"{file} is damaged: its sha256 is not the one that was built", _AGAIN)
+        raise fail(
+            ErrorCode.DATA_LOSS,
+            f"{file} is damaged: its sha256 differs from the one recorded when it was built",
+            _AGAIN,
+        )
 
 
 def signature_json(signature: Signature) -> dict[str, Any]:
@@ -155,7 +161,7 @@ def _parse(raw: bytes) -> Sidecar:
     del plain["digest"]
     sidecar = Sidecar(**{**plain, "signature": signature_of(plain["signature"])})
     if sidecar.key != key or _text(sidecar).encode() != raw:
-        raise ValueError("its digest is not that of its content")
+        raise ValueError("its digest does not match its content")
     return sidecar
 
 

@@ -11,10 +11,8 @@ from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import ModelOptions
 
-_HINT = (
-    "leave `batching` out, or export a model with one row in every output per row of the inputs, as many as are sent"
-)
-_TRUST = "give the model a `sample`, by which deployment checks it; or set `batching.rows: trust` if you know better"
+_HINT = "leave `batching` out, or export a model whose outputs have one row for each row of the inputs"
+_TRUST = "give the model a `sample`, with which deployment checks it; or, if its rows are independent, set `batching.rows: trust`"
 
 
 def check_rows(graph: Graph, origins: Origins) -> list[Diagnostic]:

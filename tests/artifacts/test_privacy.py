@@ -117,7 +117,7 @@ def test_a_folder_above_the_root(tmp_path, mode, safe):
     if safe:
         check_private(root, "hint")
     else:
-        with pytest.raises(ResultError, match="another folder in the place") as caught:
+        with pytest.raises(ResultError, match="other users can replace") as caught:
             check_private(root, "hint")
         assert f"chmod o-w {above}" in caught.value.error.hint
 

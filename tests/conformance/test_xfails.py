@@ -27,7 +27,7 @@ def test_an_expected_failure_is_xfailed(tmp_path):
 def test_an_expected_failure_that_passes_fails(tmp_path):
     result = judged(write(tmp_path))
     assert result.status == "failed"
-    assert result.reason == "passes, and xfails.toml expects it to fail: take that entry out"
+    assert result.reason == "passes, and xfails.toml expects it to fail: remove that entry"
 
 
 @pytest.mark.parametrize("other", [{"backend": "onnx"}, {"more": 'device = "cuda"\n'}])

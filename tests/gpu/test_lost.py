@@ -85,9 +85,9 @@ def check(found, lost, served):
         told = found[name]
         assert told[:2] == ["ok", "ok"], told
         assert all(text.startswith("UNAVAILABLE") for text in told[2:]), told
-        assert "was lost to an earlier error" in told[3], told
+        assert "cannot be used after an earlier error" in told[3], told
     first = [found[name][2] for name in lost]
-    assert sum("was lost to an earlier error" not in text for text in first) == 1, first
+    assert sum("cannot be used after an earlier error" not in text for text in first) == 1, first
     for name in served:
         assert set(found[name]) == {"ok"}, found[name]
     assert found["close"] == ["True"]
@@ -124,7 +124,7 @@ def test_another_gpu_goes_on_in_processes_of_its_own_and_here_as_the_driver_lets
     other = found.pop("other")
     check(found, list(kinds), ["apart"])
     assert other[:2] == ["ok", "ok"]
-    assert other[2:] == ["ok", "ok"] or "cuda:1 was lost to an earlier error" in other[3], other
+    assert other[2:] == ["ok", "ok"] or "cuda:1 cannot be used after an earlier error" in other[3], other
 
 
 ISOLATED = """

@@ -108,7 +108,7 @@ def test_an_array_of_the_other_gpu_is_refused_and_the_device_serves_on(open_on, 
         value = torch.from_numpy(images(1))
         error = execute(backend, value.to(f"cuda:{1 - ordinal}")).unwrap_err()
         assert error.code is ErrorCode.INVALID_ARGUMENT
-        assert f"lies on GPU {1 - ordinal}" in error.message
+        assert f"is on GPU {1 - ordinal}" in error.message
         execute(backend, value.to(f"cuda:{ordinal}")).unwrap()
         check(backend, 1, right)
         backend.unload().unwrap()

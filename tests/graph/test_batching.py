@@ -37,7 +37,7 @@ def test_a_model_that_certainly_is_not_row_wise_is_an_error_at_its_line(tmp_path
     assert str(error.location) == "deploy.yaml:5:15"
     (found,) = [one for one in error.diagnostics if one.severity == "error"]
     assert (found.id, found.path) == ("not-row-wise", "models.m.batching")
-    assert "one row per find of " in found.message
+    assert "one row for each element that " in found.message
     assert deploy(Path("deploy.yaml")).unwrap_err() == error
 
 

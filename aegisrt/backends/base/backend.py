@@ -186,7 +186,7 @@ class RuntimeBackend(Lifecycle[OptionsT, EngineT, SlotT]):
         if deadline is not None and done >= deadline:
             return late("while the engine ran")
         if len(values) != len(wanted):
-            raise fail(ErrorCode.INTERNAL, f"{self.kind} answered {len(values)} outputs, not {len(wanted)}")
+            raise fail(ErrorCode.INTERNAL, f"{self.kind} returned {len(values)} outputs, not {len(wanted)}")
         outputs = {}
         for index, name in enumerate(wanted):
             outputs[name] = values[index]

@@ -43,7 +43,7 @@ def not_loaded(model: str | None) -> Err:
 def loaded_before_fork(model: str | None) -> Err:
     """Return FAILED_PRECONDITION: in a child, for a model that was loaded before the fork."""
     which = "the model" if model is None else f"model `{model}`"
-    message = f"{which} was loaded by the process that this one was forked from"
+    message = f"{which} was loaded by the parent of this forked process"
     return Err(Error(ErrorCode.FAILED_PRECONDITION, message, "load it after the fork, in each process"))
 
 

@@ -58,7 +58,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             message = f"backend `{self.kind}` takes {self.Options.__name__} or a mapping, not {type(options).__name__}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
         if not isinstance(instances, int) or isinstance(instances, bool) or instances < 1:
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"instances is {instances!r}, not a number from 1 on")
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"instances is {instances!r}, not an integer of at least 1")
         if device is not None and not isinstance(device, Device | str):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"device is {device!r}, not a Device or its name, such as `cuda:0`")
         if names is not None and not isinstance(names, Names):

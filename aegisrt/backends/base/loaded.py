@@ -68,7 +68,7 @@ class Loaded(Generic[EngineT, SlotT]):
         slot = self._free_slot(deadline_ns)
         try:
             if self.turns is not None and not self.turns.take(deadline_ns):
-                raise _late("for its turn on a shared stream", "name a stream of its own")
+                raise _late("for its turn on a shared stream", "give the model its own stream")
         except BaseException:
             self.free.put(slot)
             raise
@@ -114,7 +114,7 @@ class Loaded(Generic[EngineT, SlotT]):
         if len(set(outputs)) != len(outputs):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"outputs names one output twice: {', '.join(outputs)}")
         if len(outputs) < len(self.output_names) and not self.capabilities.output_subset:
-            message = "this backend does not declare output_subset: it answers all outputs"
+            message = "this backend does not declare output_subset: it always returns all outputs"
             raise fail(ErrorCode.UNIMPLEMENTED, message, "leave `outputs` out of the request")
         return tuple(outputs)
 

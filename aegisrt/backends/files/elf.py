@@ -36,7 +36,7 @@ def check_elf(path: Path) -> None:
             what = known_format(path) or "something else"
             raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is {what}, not a compiled library (.so)")
         if len(head) < _HEADER.size:
-            raise _damaged(path, "it ends within its header")
+            raise _damaged(path, "it ends inside its header")
         if head[4:7] != b"\x02\x01\x01":
             raise fail(ErrorCode.FAILED_PRECONDITION, f"{path} is not a 64-bit little-endian library")
         _, kind, machine, _, _, segments, sections, _, header, segment, segment_count, section, section_count, _ = (

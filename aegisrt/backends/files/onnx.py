@@ -119,7 +119,7 @@ def _model(content: bytes, path: Path) -> OnnxFile:
                     version = _int(entry)
             opset = version if domain in ("", "ai.onnx") else opset
     if graph is None:
-        raise _DamageError("no graph in it")
+        raise _DamageError("it contains no graph")
     inputs: list[memoryview] = []
     outputs: list[memoryview] = []
     weights: set[str] = set()

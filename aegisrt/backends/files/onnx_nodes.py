@@ -92,7 +92,7 @@ class _FileReader:
             elif number == 25:
                 self._function(_span(value), found)
         if graph is None:
-            raise UnreadableError("no graph in it")
+            raise UnreadableError("it contains no graph")
         weights = set()
         for number, value in self._fields(graph):
             if number == 1:

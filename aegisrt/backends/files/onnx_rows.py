@@ -75,7 +75,8 @@ class _Analysis:
             trace = self._traces.by_name.get(name)
             if trace is not None and trace.finds == 0:
                 dims = "" if shape is None else shape_text(shape)
-                return f"output `{name}{dims}` has one row per find of {trace.finder}, not one per row of the batch"
+                output = f"output `{name}{dims}` has one row for each element that {trace.finder} finds"
+                return f"{output}, not one for each row of the batch"
         return None
 
     def _is_unclear(self, name: str) -> bool:

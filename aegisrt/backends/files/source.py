@@ -29,10 +29,10 @@ def weights_file(model: Path, name: str) -> Path:
     file = model.parent / name
     if file.is_symlink() and not file.exists():
         message = f"{file}, with weights of {model}, is a link to {file.readlink()}, which does not exist"
-        raise fail(ErrorCode.NOT_FOUND, message, "copy the file that it names too")
+        raise fail(ErrorCode.NOT_FOUND, message, "copy that file too")
     folders = (model.parent.resolve(), model.resolve().parent)
     if Path(name).is_absolute() or not any(map(file.resolve().is_relative_to, folders)):
-        message = f"weights of {model} lie outside its folder: {name}"
+        message = f"weights of {model} are outside its folder: {name}"
         raise fail(ErrorCode.PERMISSION_DENIED, message, "put them beside the model")
     if not file.exists():
         message = f"{file} does not exist; {model} keeps weights in it"

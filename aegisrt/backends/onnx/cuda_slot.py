@@ -200,7 +200,7 @@ class OrtCudaSlot:
                 raise
             self._known_shapes, bound.results, bound.quick = False, None, False
             bound.run_options = self._run_options(_NO_GRAPH)
-            self._note_no_recording("the shape of an output changes while the inputs' stay")
+            self._note_no_recording("the shape of an output changes although the input shapes stay the same")
             return False
         return True
 

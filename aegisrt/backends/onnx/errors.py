@@ -111,7 +111,7 @@ def _unknown(text: str, path: Path) -> tuple[ErrorCode, str, str | None] | None:
     hint: str | None = None
     if match := _NO_OPERATOR.search(text):
         message = f"{path}: {_named(match[1], match[2])}: ONNX has no such operator in opset {match[3]}"
-        hint = "export it with the operator set that has it; ONNX Runtime may also be too old for it"
+        hint = "export it for an opset that has this operator, or update ONNX Runtime, which may be too old"
     elif match := _NO_FUNCTION.search(text):
         message = f"{path}: ONNX Runtime has no operator `{match[2]}` of domain `{match[1]}`"
         hint = "export it without custom operators: they are native code, which a manifest cannot name"
@@ -144,7 +144,7 @@ def _plain_text(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return " ".join(text.split()) or "it gives no reason"
+    return " ".join(text.split()) or "no reason was reported"
 
 
 def _cause(error: Exception) -> str:

@@ -56,7 +56,7 @@ TABLE = (
     ),
     _data(
         r"out of (?:data )?bounds|out of range|invalid ind(?:ex|ice)|invalid sequence index",
-        "an index, such as a token id, lies outside of what it selects from: check it against the model's vocabulary",
+        "an index, such as a token id, is out of range: check it against the model's vocabulary",
     ),
     _data(r"(?:division|modulo) by zero", "an integer divisor among the inputs is 0"),
     _data(

@@ -229,7 +229,9 @@ def _refused(trt: TensorRT, path: Path, header: PlanHeader, lines: list[str]) ->
     text = (cause or "").lower()
     if "host code" in text or "lean runtime" in text:
         hint = "set `engine_host_code_allowed: true`, if you trust the source of the file"
-        return fail(ErrorCode.PERMISSION_DENIED, f"{path} brings code that runs in this process", hint, cause=cause)
+        return fail(
+            ErrorCode.PERMISSION_DENIED, f"{path} contains code that would run in this process", hint, cause=cause
+        )
     if any(word in text for word in ("version", "compute capability", "architecture", "different gpu", "device")):
         hint = "build it again here: `aegisrt build`, or `load` the ONNX model it was built from"
         message = (
@@ -263,5 +265,5 @@ def _spec(tensor: EngineTensor, model: TensorSpec | None = None) -> TensorSpec:
 def _dtype(name: str, kind: Any) -> DataType:
     dtype = _DTYPES.get(kind.name)
     if dtype is None:
-        raise fail(ErrorCode.UNIMPLEMENTED, f"`{name}` is {kind.name}, which AegisRT has no dtype for")
+        raise fail(ErrorCode.UNIMPLEMENTED, f"`{name}` is {kind.name}, a data type that AegisRT does not support")
     return dtype

@@ -108,7 +108,7 @@ class TensorRTOptions(BackendOptions):
     @model_validator(mode="after")
     def _profiles_name_the_same_inputs(self) -> TensorRTOptions:
         if self.more_profiles and self.profiles is None:
-            raise ValueError("`more_profiles` adds to `profiles`, which is left out")
+            raise ValueError("`more_profiles` needs `profiles`, which is missing")
         for name, profile in self.more_profiles.items():
             if set(profile) != set(self.profiles or ()):
                 raise ValueError(f"`more_profiles.{name}` must name the inputs that `profiles` names")

@@ -88,7 +88,7 @@ def check_version(
     if header.is_readable and not _fits(header, trt, version_compatible, host_code_allowed):
         hint = f"build it again with {trt.display_name}: `aegisrt build`, or `load` the ONNX model it was made from"
         if built[0] == running[0]:
-            hint += "; engines built with `version_compatible: true` outlive updates (set it here too)"
+            hint += "; engines built with `version_compatible: true` still load after an update (set it here too)"
         message = f"{path} was built by {header.display_name}, and this is {trt.display_name}"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 

@@ -99,7 +99,7 @@ class TVMOptions(BackendOptions):
         counts = {name: len(shapes) for name, shapes in self.shapes.items()}
         if len(set(counts.values())) > 1:
             lengths = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
-            raise ValueError(f"`shapes` needs as many entries for one input as for another, but {lengths}")
+            raise ValueError(f"`shapes` needs the same number of entries for every input, but {lengths}")
         return self
 
     @property

@@ -17,7 +17,7 @@ exit codes: 0 no check failed, 1 a check failed, 2 a usage error."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Return 0, or 1 where a check failed."""
+    """Return 0, or 1 if a check failed."""
     arguments = parse(verb_parser("doctor", DESCRIPTION, takes=""), argv)
     from aegisrt.doctor.diagnose import diagnose
     from aegisrt.doctor.environment import examine

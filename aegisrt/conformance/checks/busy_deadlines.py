@@ -23,7 +23,7 @@ _TRIES = 8
 @check(
     "deadlines.busy-engine",
     fix="Release the GIL around the engine's call, and keep what one call needs in the slot that `_open` returns: "
-    "a call whose caller has gone is finished like any other.",
+    "a call that its caller has abandoned finishes like any other.",
     why="A deployment answers a caller at the deadline while a worker is still inside the engine. The engine's "
     "late answer must be dropped, and must never reach the next request.",
 )

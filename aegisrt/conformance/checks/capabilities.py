@@ -52,7 +52,7 @@ def well_formed(subject: Subject) -> None:
 @check(
     "capabilities.options-are-strict",
     fix="Subclass BackendOptions, pin `kind` to a Literal, and give defaults.",
-    why="A mistyped option that is ignored is a deployment that runs with the defaults.",
+    why="If a mistyped option is ignored, the deployment runs with the default, and the user does not notice.",
 )
 def options_are_strict(subject: Subject) -> None:
     """Options refuse an unknown field, another kind and a wrong type; and they have a JSON Schema."""

@@ -51,7 +51,7 @@ def right_answers(subject: Subject) -> None:
     "concurrency.first-calls",
     needs=_NEEDS,
     fix=_SLOT,
-    why="An object made lazily at the first call is made twice, or half, if two calls are the first.",
+    why="An object created at the first call is created twice, or used half-finished, if two first calls run at once.",
 )
 def first_calls(subject: Subject) -> None:
     """The first calls on a fresh model may come from many threads at once."""

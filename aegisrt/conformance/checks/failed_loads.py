@@ -57,7 +57,7 @@ def failed_load_leaves_nothing(subject: Subject) -> None:
     "model-files.failed-load-leaks-nothing",
     isolated=True,
     why="A watcher that retries a bad file every second must not fill memory or run out of file descriptors.",
-    fix="Release in `_load` what it had opened when it raises; the base class releases what `_load` returned.",
+    fix="If `_load` raises, release there what it had opened; the base class releases what `_load` returned.",
 )
 def failed_load_leaks_nothing(subject: Subject) -> None:
     """Loads that fail leave no file open, no thread running and no memory held."""

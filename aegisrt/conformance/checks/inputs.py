@@ -40,7 +40,7 @@ def missing(subject: Subject) -> None:
 def extra(subject: Subject) -> None:
     """An input beyond those of the model is INVALID_ARGUMENT, which names it."""
     good = subject.inputs("affine")
-    _refused(subject, {**good, "more": good["x"]}, "an input too many", "more")
+    _refused(subject, {**good, "more": good["x"]}, "one input too many", "more")
 
 
 @check(

@@ -89,7 +89,7 @@ def denormals(subject: Subject) -> None:
 
 @check(
     "numerics.signed-zero",
-    why="The sign of zero is the side of a limit; bit-exact caches see the difference.",
+    why="The sign of zero shows from which side a limit was reached; bit-exact caches see the difference.",
     fix=_PASS,
 )
 def signed_zero(subject: Subject) -> None:

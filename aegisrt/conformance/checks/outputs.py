@@ -95,7 +95,7 @@ def survive_the_next_call(subject: Subject) -> None:
     subject.matches("affine", inputs, got, "an output, looked at after seven more calls")
 
 
-@check("outputs.survive-the-unload", fix=_OWNED, why=_KEPT + "Here it reads memory that was freed.")
+@check("outputs.survive-the-unload", fix=_OWNED, why=_KEPT + "After an unload, such an array reads freed memory.")
 def survive_the_unload(subject: Subject) -> None:
     """An output keeps its values when the model is replaced, unloaded, and the backend is gone."""
     backend = subject.loaded()
@@ -128,7 +128,7 @@ def share_no_memory_with_inputs(subject: Subject) -> None:
         got = subject.call(backend, inputs).outputs
         for key, value in inputs.items():
             shared = [out for out, array in got.items() if np.shares_memory(array, value)]
-            verdict.that(not shared, f"output `{shared and shared[0]}` of `{name}` lies in the memory of `{key}`")
+            verdict.that(not shared, f"output `{shared and shared[0]}` of `{name}` shares the memory of input `{key}`")
             value[...] = 0
         subject.matches(name, kept, got, "an output, after the inputs were overwritten")
 

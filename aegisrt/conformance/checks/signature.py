@@ -106,8 +106,8 @@ def follows_the_model(subject: Subject) -> None:
 
 @check(
     "signature.model-metadata",
-    why="Class names and character sets are in the model's file; a copy that is kept elsewhere belongs to another "
-    "version of the model one day, and names the wrong classes.",
+    why="Class names and character sets are in the model's file; a copy elsewhere may belong to "
+    "another version of the model, and then names the wrong classes.",
     fix="Return from `_model_metadata` the texts that the model's file has; keep a sidecar if the engine drops them.",
 )
 def model_metadata(subject: Subject) -> None:
@@ -128,7 +128,7 @@ def model_metadata(subject: Subject) -> None:
     verdict.that(asked.get(MODEL_METADATA) == got, f"a result has {asked.get(MODEL_METADATA)!r}, wanted {got!r}")
     verdict.ok(backend.load(subject.model("affine")), "load of the model `affine`")
     other = backend.model_metadata or {}
-    verdict.that("classes" not in other, f"it is that of the model before, after a second load: {other!r}")
+    verdict.that("classes" not in other, f"after a second load, it is still that of the first model: {other!r}")
     verdict.ok(backend.unload(), "unload")
     verdict.that(backend.model_metadata is None, "wanted None after unload")
 

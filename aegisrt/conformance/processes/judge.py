@@ -67,4 +67,4 @@ def _exception(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     at = frames[-1] if frames else None
     where = f" (at {Path(at.filename).name}:{at.lineno}, in `{at.name}`)" if at else ""
-    return f"an exception where a Result belongs: {type(error).__name__}: {error}{where}"
+    return f"an exception was raised instead of a returned Result: {type(error).__name__}: {error}{where}"

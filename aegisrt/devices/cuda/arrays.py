@@ -117,7 +117,7 @@ def arrays_on(ordinal: int) -> DeviceView:
         with context.current():
             other = context.driver.other_gpu(array.pointer, ordinal)
         if other is not None:
-            message = f"input `{spec.name}` lies on GPU {other}, the model runs on GPU {ordinal}"
+            message = f"input `{spec.name}` is on GPU {other}, and the model runs on GPU {ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"copy it there first: `{spec.name}.to('cuda:{ordinal}')`")
         if array.stream == PER_THREAD_STREAM:
             with context.current():
@@ -179,7 +179,7 @@ def by_dlpack(value: Any, name: str) -> DeviceArray | None:
             raise fail(ErrorCode.INVALID_ARGUMENT, message, cause=repr(error)) from error
     tensor = read_capsule(capsule)
     if tensor is None:
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that no model accepts")
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"input `{name}` has a dtype that AegisRT does not support")
     if tensor.strides is not None and not _is_contiguous(tensor.shape, tensor.strides, 1):
         raise not_contiguous(name)
     return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, int(ordinal), owner=capsule, stream=LEGACY_STREAM)

@@ -135,7 +135,7 @@ class CudaContext:
             return failure
         if "stream is capturing" in text:
             return driver_error(text.partition(" ")[0], 900, text)
-        return fail(ErrorCode.UNAVAILABLE, f"the CUDA driver answered: {text}", "see `aegisrt doctor`", cause=text)
+        return fail(ErrorCode.UNAVAILABLE, f"the CUDA driver reported: {text}", "see `aegisrt doctor`", cause=text)
 
     def memory(self) -> tuple[int, int]:
         """Return the free and the total memory of the device, in bytes."""
@@ -155,14 +155,14 @@ class CudaContext:
         return handle.value
 
     def _lose(self, error: Error, text: str) -> None:
-        message = f"device cuda:{self.ordinal} was lost to an earlier error: {text}"
+        message = f"device cuda:{self.ordinal} cannot be used after an earlier error: {text}"
         if self.lost is None:
             self.lost = Error(ErrorCode.UNAVAILABLE, message, error.hint, cause=error.cause)
             immortalize(self)  # with pycuda's context, which would print a warning when it is released
 
     def _become_copy(self) -> None:
         """Answer FAILED_PRECONDITION from now on: CUDA does not work in a child of a process that has used it."""
-        message = f"the process that this one was forked from has used cuda:{self.ordinal}, so this one cannot"
+        message = f"the parent of this forked process used cuda:{self.ordinal}, so this process cannot use it"
         self.lost = Error(ErrorCode.FAILED_PRECONDITION, message, FORKED_HINT)
         immortalize(self)
 

@@ -177,7 +177,7 @@ def cuda_driver() -> CudaDriver:
 
 def driver_error(name: str, code: int, text: str) -> ResultError:
     """Return the error for a driver's result code."""
-    message, cause = f"the CUDA driver answered {text}", f"{name}: {text} ({code})"
+    message, cause = f"the CUDA driver reported {text}", f"{name}: {text} ({code})"
     if code == 2:
         hint = "use a smaller batch, fewer instances, or unload another model"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, f"out of memory on the GPU ({name})", hint, cause=cause)

@@ -111,7 +111,7 @@ def test_every_call_of_the_child_is_answered_until_it_loads_the_model_itself(loa
         for answer in (loaded.execute(REQUEST), loaded.check(REQUEST), loaded.bare(REQUEST), loaded.memory()):
             error = answer.unwrap_err()
             assert error.code is ErrorCode.FAILED_PRECONDITION, error
-            assert error.message == "the model was loaded by the process that this one was forked from"
+            assert error.message == "the model was loaded by the parent of this forked process"
             assert error.hint == "load it after the fork, in each process"
         assert loaded.signature is None
         loaded.load(DIGITS).unwrap()

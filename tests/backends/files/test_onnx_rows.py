@@ -28,7 +28,7 @@ def test_the_operator_that_mixes_is_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["hits", "hits-under-the-batch's-name", "suppression", "distinct", "compressed"])
 def test_outputs_of_one_row_per_find_are_certain(tmp_path, name):
-    assert "one row per find of" in rows_of(save(tmp_path, MIXING[name]())).refused
+    assert "one row for each element that" in rows_of(save(tmp_path, MIXING[name]())).refused
 
 
 @pytest.mark.parametrize("shape", [(), (4, 3)])

@@ -429,9 +429,9 @@ def test_a_device_that_is_lost_in_a_run_is_told_as_the_driver_tells_it_and_then_
         slot.call({"image": images(2)}, ("probabilities",))
     slot._session.run_with_iobinding = meet_an_illegal_address
     fake_cuda.fail["cuStreamSynchronize"] = 700
-    with pytest.raises(ResultError, match="the CUDA driver answered CUDA_ERROR_ILLEGAL_ADDRESS"):
+    with pytest.raises(ResultError, match="the CUDA driver reported CUDA_ERROR_ILLEGAL_ADDRESS"):
         slot.call({"image": images(2)}, ("probabilities",))
-    with pytest.raises(ResultError, match="device cuda:0 was lost to an earlier error"):
+    with pytest.raises(ResultError, match="device cuda:0 cannot be used after an earlier error"):
         slot.call({"image": images(2)}, ("probabilities",))
 
 

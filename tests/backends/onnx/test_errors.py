@@ -319,7 +319,7 @@ WHERE = "/onnxruntime_src/onnxruntime/core/"
         ("Error in execution: Non-zero status code returned while running Conv node. Name:'c' Status Message: "
          "bfc_arena.cc:376 void* onnxruntime::BFCArena::Take(size_t, bool, onnxruntime::Stream*) Broken",
          "node `c` (Conv) failed: Broken"),
-        ("", "it gives no reason"),
+        ("", "no reason was reported"),
         ("first\n  second", "first second"),
     ],
 )  # fmt: skip

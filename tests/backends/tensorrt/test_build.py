@@ -397,7 +397,7 @@ def test_building_for_the_gpu_that_is_here_needs_one(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"compute_capabilities": ["9.0"]}, ErrorCode.FAILED_PRECONDITION, "no GPU of compute capability 9.0"),
+        ({"compute_capabilities": ["9.0"]}, ErrorCode.FAILED_PRECONDITION, "not build for GPUs of compute capability 9.0"),
         ({"precision": "int8"}, ErrorCode.FAILED_PRECONDITION, "QuantizeLinear"),
         ({"hardware_compatibility": "ampere_plus"}, ErrorCode.FAILED_PRECONDITION, "hardware_compatibility"),
         (
@@ -411,7 +411,7 @@ def test_building_for_the_gpu_that_is_here_needs_one(tmp_path):
             "not an input of the model",
         ),
         ({"build": {"timeout_s": 0.01}}, ErrorCode.DEADLINE_EXCEEDED, "stopped"),
-        ({"distribution": "tensorrt_lean"}, ErrorCode.FAILED_PRECONDITION, "builds none"),
+        ({"distribution": "tensorrt_lean"}, ErrorCode.FAILED_PRECONDITION, "cannot build them"),
     ],
 )
 def test_what_a_build_refuses(options, code, words, tmp_path):

@@ -198,7 +198,7 @@ def test_a_fault_on_the_gpu_is_told_once_and_nothing_is_freed_there(digits, on_f
     assert first.code is ErrorCode.UNAVAILABLE
     assert "illegal" in str(first)
     again = backend.execute(ExecutionRequest(inputs={"image": images(1)})).unwrap_err()
-    assert "lost to an earlier error" in again.message
+    assert "cannot be used after an earlier error" in again.message
     backend.unload()
     assert on_fake_gpu.allocations
 

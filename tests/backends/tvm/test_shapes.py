@@ -95,7 +95,7 @@ def test_shapes_that_the_model_does_not_have_are_refused(tmp_path, shapes, word)
 
 
 def test_lists_of_different_length_are_refused():
-    with pytest.raises(Exception, match="as many entries"):
+    with pytest.raises(Exception, match="the same number of entries"):
         TVMBackend({"shapes": {"a": [[1]], "b": [[1], [2]]}})
 
 

@@ -20,7 +20,7 @@ class StagesInTheBackend(MockBackend):
         return super()._execute(slot, self.staged, outputs)
 
 
-@defect("concurrency.right-answers", "an exception where a Result belongs: RuntimeError")
+@defect("concurrency.right-answers", "an exception was raised instead of a returned Result: RuntimeError")
 class TakesOneThreadOnly(MockBackend):
     thread = None
 

@@ -86,7 +86,7 @@ class RefusesInfinity(Answering):
         return super().execute(request)
 
 
-@defect("deadlines.long-enough", "an exception where a Result belongs: OverflowError")
+@defect("deadlines.long-enough", "an exception was raised instead of a returned Result: OverflowError")
 class CountsInWholeNanoseconds(Limiting):
     def limit(self, timeout_ms):
         return int(timeout_ms * 1e6) / 1e6

@@ -59,13 +59,13 @@ class TellsEverything(Answering):
         return replace(error, message=error.message + ", while executing the model" * 100)
 
 
-@defect("errors.pickle", "an exception where a Result belongs: TypeError: cannot pickle")
+@defect("errors.pickle", "an exception was raised instead of a returned Result: TypeError: cannot pickle")
 class PutsALockInTheError(Answering):
     def refuse(self, error):
         return replace(error, cause=threading.Lock())
 
 
-@defect("errors.pickle", "an exception where a Result belongs: TypeError: cannot pickle")
+@defect("errors.pickle", "an exception was raised instead of a returned Result: TypeError: cannot pickle")
 class PutsALockInTheMetadata(MockBackend):
     def _metadata(self, engine):
         return {"session": threading.Lock()}

@@ -52,7 +52,7 @@ class RunsOnTheLastCallsInput(Lenient):
         return loaded
 
 
-@defect("inputs.extra", "an input too many: wanted INVALID_ARGUMENT, got Ok")
+@defect("inputs.extra", "one input too many: wanted INVALID_ARGUMENT, got Ok")
 class DropsWhatItDoesNotKnow(Lenient):
     def take(self, inputs, signature):
         known = {spec.name for spec in signature.inputs}
@@ -131,7 +131,7 @@ class TakesADictForARequest(Answering):
         return ExecutionRequest(inputs=request) if isinstance(request, dict) else request
 
 
-@defect("inputs.not-a-request", "an exception where a Result belongs: AttributeError")
+@defect("inputs.not-a-request", "an exception was raised instead of a returned Result: AttributeError")
 class ExpectsARequest(Answering):
     def ask(self, request):
         return ExecutionRequest(inputs=request.inputs, outputs=request.outputs, timeout_ms=request.timeout_ms)

@@ -79,7 +79,7 @@ class AnotherCodeBeforeLoad(Answering):
         return replace(error, code=ErrorCode.FAILED_PRECONDITION) if self.signature is None else error
 
 
-@defect("lifecycle.not-loaded-before-load", "an exception where a Result belongs: RuntimeError")
+@defect("lifecycle.not-loaded-before-load", "an exception was raised instead of a returned Result: RuntimeError")
 class RaisesBeforeLoad(MockBackend):
     def execute(self, request):
         if self.signature is None:
@@ -129,13 +129,13 @@ class LoadsThreeTimes(MockBackend):
         return super().load(path) if self.places >= 0 else refused(ErrorCode.RESOURCE_EXHAUSTED)
 
 
-@defect("lifecycle.errors-are-results", "an exception where a Result belongs: TypeError")
+@defect("lifecycle.errors-are-results", "an exception was raised instead of a returned Result: TypeError")
 class TrustsTheInputs(Answering):
     def ask(self, request):
         return replace(request, inputs=dict(request.inputs))
 
 
-@defect("lifecycle.errors-are-results", "an exception where a Result belongs: SystemExit")
+@defect("lifecycle.errors-are-results", "an exception was raised instead of a returned Result: SystemExit")
 class LeavesAtAFileOfJunk(MockBackend):
     def _load(self, path):
         if path.name.startswith("junk"):

@@ -54,7 +54,7 @@ class LoadsTheFirstFileOfAFolder(MockBackend):
         return super().load(path)
 
 
-@defect("model-files.no-path", "an exception where a Result belongs: TypeError")
+@defect("model-files.no-path", "an exception was raised instead of a returned Result: TypeError")
 class TrustsThePath(MockBackend):
     def load(self, path):
         return super().load(Path(path))
@@ -171,7 +171,7 @@ class TakesAsciiPathsAlone(MockBackend):
         return super()._load(path)
 
 
-@defect("model-files.odd-path", "an exception where a Result belongs: AttributeError")
+@defect("model-files.odd-path", "an exception was raised instead of a returned Result: AttributeError")
 class TakesPathsAlone(MockBackend):
     def load(self, path):
         return super().load(path.absolute())

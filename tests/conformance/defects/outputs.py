@@ -124,7 +124,7 @@ class FreesItsOutputsAtUnload(MockBackend):
             value.fill(0)
 
 
-@defect("outputs.share-no-memory-with-inputs", "output `y` of `identity-fp32` lies in the memory of `x`")
+@defect("outputs.share-no-memory-with-inputs", "output `y` of `identity-fp32` shares the memory of input `x`")
 class AnswersTheInputItself(MockBackend):
     def _execute(self, slot, inputs, outputs):
         if [output.operation.kind for output in slot.outputs.values()] == ["identity"]:

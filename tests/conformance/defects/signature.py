@@ -108,7 +108,7 @@ class ReadsMetadataIntoLists(MockBackend):
         return {"classes": ["total"]}
 
 
-@defect("signature.model-metadata", "it is that of the model before, after a second load")
+@defect("signature.model-metadata", "after a second load, it is still that of the first model")
 class KeepsTheMetadataOfTheFirstModel(MockBackend):
     def _model_metadata(self, engine):
         self.first = getattr(self, "first", None) or super()._model_metadata(engine)

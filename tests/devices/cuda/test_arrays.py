@@ -193,7 +193,7 @@ class TestArraysOnAGpu:
                 arrays_on(0)(value, SPEC)
             error = caught.value.error
             assert error.code is ErrorCode.INVALID_ARGUMENT
-            assert error.message == "input `x` lies on GPU 1, the model runs on GPU 0"
+            assert error.message == "input `x` is on GPU 1, and the model runs on GPU 0"
             assert "x.to('cuda:0')" in error.hint
         fake_cuda.count = 2
         assert arrays_on(1)(theirs, SPEC).ordinal == 1
@@ -201,7 +201,7 @@ class TestArraysOnAGpu:
     def test_the_driver_is_asked_in_a_thread_that_has_no_context(self, fake_cuda, theirs):
         fake_cuda.count = 2
         fake_cuda.elsewhere[theirs.memory.pointer] = 0
-        with ThreadPoolExecutor(1) as pool, pytest.raises(ResultError, match="lies on GPU 0"):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ResultError, match="is on GPU 0"):
             pool.submit(arrays_on(1), theirs, SPEC).result()
 
     def test_managed_memory_is_everybodys(self, fake_cuda, theirs):

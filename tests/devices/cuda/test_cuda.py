@@ -396,7 +396,7 @@ def test_a_forked_child_neither_uses_nor_frees_what_its_parent_has_of_a_gpu(fake
                     CudaStream()
                 error = refused.value.error
                 assert error.code is ErrorCode.FAILED_PRECONDITION
-                assert error.message == "the process that this one was forked from has used cuda:0, so this one cannot"
+                assert error.message == "the parent of this forked process used cuda:0, so this process cannot use it"
                 assert error.hint == "fork before CUDA is used, or start the process with the method `spawn`"
                 assert (fake_cuda.calls, len(fake_cuda.allocations)) == ([], 1)
                 code = 0

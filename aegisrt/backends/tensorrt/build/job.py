@@ -30,7 +30,7 @@ def load_builder(wanted: Distribution | str) -> TensorRT:
     for builder in BUILDERS:
         if wanted == builder:
             return load_tensorrt([builder])
-    message = f"`distribution: {wanted}` runs engines and builds none"
+    message = f"`distribution: {wanted}` runs engines, but cannot build them"
     raise fail(ErrorCode.FAILED_PRECONDITION, message, f"set it to {' or '.join(BUILDERS)}")
 
 

@@ -42,7 +42,7 @@ def refuse_options(trt: TensorRT, options: Mapping[str, Any], capabilities: Sequ
         for capability in capabilities:
             if f"SM{capability.replace('.', '')}" not in known:
                 able = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known if name.startswith("SM"))
-                message = f"{trt.display_name} builds for no GPU of compute capability {capability}"
+                message = f"{trt.display_name} does not build for GPUs of compute capability {capability}"
                 raise fail(ErrorCode.FAILED_PRECONDITION, message, f"it builds for {able}; use `tensorrt` for others")
 
 

@@ -102,6 +102,8 @@ def _narrowed(value: Array, dtype: np.dtype[Any], name: str) -> Array:
     """
     limits = np.iinfo(dtype)
     if value.size and (value.min() < limits.min or value.max() > limits.max):
-        message = f"input `{name}` holds values beyond {dtype.name}, which is what this version of TensorRT computes in"
+        message = (
+            f"input `{name}` holds values outside {dtype.name}, the type that this version of TensorRT computes with"
+        )
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "update to TensorRT 10, which has INT64")
     return np.ascontiguousarray(value, dtype)

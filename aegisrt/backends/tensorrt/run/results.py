@@ -55,7 +55,7 @@ class Results:
             for name in names:
                 output, buffers = self._context.late[name], self._buffers[name]
                 if output.shape is None:
-                    raise fail(ErrorCode.INTERNAL, f"TensorRT reported no shape of output `{name}`")
+                    raise fail(ErrorCode.INTERNAL, f"TensorRT reported no shape for output `{name}`")
                 size = prod(output.shape) * buffers.dtype.itemsize
                 buffers.reserve(size, device=False)
                 buffers.to_host(size, self._stream.handle, output.pointer)

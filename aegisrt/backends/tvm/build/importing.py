@@ -102,7 +102,11 @@ def _bound(
         )
         if not fits:
             message = f"`shapes` gives `{name}` the shape {shape_text(shape)}, the model takes {shape_text(expected)}"
-            raise fail(ErrorCode.INVALID_ARGUMENT, message, "dimensions of one name have one size in an entry")
+            raise fail(
+                ErrorCode.INVALID_ARGUMENT,
+                message,
+                "dimensions with the same name must have the same size in each entry",
+            )
     return bound
 
 

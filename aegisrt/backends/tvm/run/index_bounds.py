@@ -41,5 +41,7 @@ def check_bounds(bounds: Sequence[Bounds], inputs: Mapping[str, Array]) -> None:
         low, high = int(indices.min()), int(indices.max())
         if low < -size or high >= size:
             wrong = high if high >= size else low
-            message = f"input `{bound.input}` has the index {wrong}, and what it points into has {size} entries"
+            message = (
+                f"input `{bound.input}` has the index {wrong}, but the axis that it selects from has {size} entries"
+            )
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f"indices are from {-size} to {size - 1}")
