@@ -153,7 +153,7 @@ class ArtifactCache:
         building.rename(target)
 
     def _remove(self, folder: Path) -> None:
-        """Delete a folder; it is renamed first, so that no other process takes a part of it for an entry."""
+        """Delete a folder; it is renamed first, so that no other process mistakes a part of it for an entry."""
         hidden = folder.with_name(f".gone-{folder.name}-{time.time_ns()}")
         folder.rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
@@ -201,7 +201,7 @@ class ArtifactCache:
         return True
 
     def _delete_leftovers(self) -> None:
-        """Delete what killed builders left behind, and the logs of failed builds."""
+        """Delete the leftovers of killed builders, and the logs of failed builds."""
         shutil.rmtree(self._logs, ignore_errors=True)
         for folder in list(self._folders()):
             if folder.name.startswith(".gone-"):

@@ -66,7 +66,7 @@ class CacheEntry:
         except ResultError as problem:
             return problem.error.message
         except OSError as error:
-            if is_exhausted(error):  # says nothing about the entry, which `prune` would delete
+            if is_exhausted(error):  # not damage of the entry, which `prune` would delete
                 raise
             return str(error)
         return None

@@ -70,7 +70,7 @@ def check_entry(root: Path, folder: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Take the permissions of other users from a folder and from everything in it."""
+    """Remove the permissions of other users from a folder and from everything in it."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)

@@ -1,1 +1,1 @@
-"""Stage 4: one file an engine, over one base class that holds the contract."""
+"""Stage 4: a file or folder for each engine, over one base class that implements the contract."""

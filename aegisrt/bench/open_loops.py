@@ -66,7 +66,7 @@ def server_bare(run: ScenarioRun, turn: int) -> None:
 
 
 def _arrivals(run: ScenarioRun, turn: int, began_ns: int, sender: str) -> Iterator[int]:
-    """Yield each moment at which a request of one turn is due, when it is; the same moments for both kinds.
+    """Wait until each request of one turn is due, and yield that moment; the same moments for both kinds.
 
     RESOURCE_EXHAUSTED: if the sender is too far behind; at a rate of millions it would never end.
     """

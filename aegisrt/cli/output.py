@@ -52,7 +52,7 @@ def warn(text: str) -> None:
 def shown(text: str) -> str:
     """Return lines with control characters escaped, and without workflow commands of GitHub Actions.
 
-    Names and texts from a model, a request or an engine would move a terminal's cursor or set a job's variables.
+    Names and texts from a model, a request or an engine could move a terminal's cursor or set a job's variables.
     """
     return "\n".join(_COMMAND.sub(r"\1\\x3a", escaped(line)) for line in text.split("\n"))
 

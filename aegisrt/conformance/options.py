@@ -15,7 +15,7 @@ class ConformanceOptions(StrictModel):
     """One run of the conformance kit: `conformance` in a composed configuration."""
 
     backend: str | None = None
-    """The backend kind to judge; null judges every known one."""
+    """The backend kind to check; null checks every known one."""
     device: str = "cpu"
     """The device kind that it runs on, such as `cpu`, `cuda`, `cuda:1`."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The kit as pytest tests, one test id a check.
+"""The kit as pytest tests, one test id for each check.
 
     pytest -p aegisrt.conformance.plugin --pyargs aegisrt.conformance --backend mine [--device cpu] [--check GLOB]
 

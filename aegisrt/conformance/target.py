@@ -1,4 +1,4 @@
-"""`Target`: the backend under test, as a recipe for fresh ones; `fault`: what keeps a class from being one."""
+"""`Target`: the backend under test, as a recipe for fresh ones; `fault`: why a class cannot be one."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ class Target:
             pickle.dumps(self.backend)
         except (pickle.PicklingError, AttributeError):
             return f"{where} is defined inside a function: put it at the top of a module"
-        return None if self.backend.__module__ in sys.modules else f"{where}is not in a loaded module"
+        return None if self.backend.__module__ in sys.modules else f"{where} is not in a loaded module"
 
 
 def fault(backend: type[Any]) -> str | None:
-    """Return what in a backend class is not of its type, so that no check can run; None if a check can."""
+    """Return which attribute of a backend class has a wrong type, so that no check can run; else None."""
     kind, can, options = (getattr(backend, name, None) for name in ("kind", "capabilities", "Options"))
     if not isinstance(kind, str):
         return f"`kind` is {kind!r}, not a string"

@@ -37,7 +37,7 @@ class BackendOptions(StrictModel):
     isolation: Literal["none", "process"] = "none"
     """`process` runs the engine of each instance of a deployed model in a process of its own, which may crash alone."""
     isolation_timeout_ms: Annotated[float, Field(gt=0, le=1e9)] | None = 60_000.0
-    """With `isolation: process`: a process whose call takes longer is hung, and replaced; null waits for ever."""
+    """With `isolation: process`: a process whose call takes longer is hung, and replaced; null waits forever."""
     environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
     """With `isolation: process`: further environment variables that the process gets, by name."""
 

@@ -79,7 +79,7 @@ class TensorSpec:
     name: str
     dtype: DataType
     shape: tuple[Dim, ...] | None
-    """One entry a dimension, () for a scalar, None if the rank is unknown."""
+    """One entry for each dimension, () for a scalar, None if the rank is unknown."""
     optional: bool = False
     """Of an input: the model has a default value for it, so that a request may leave it out."""
 

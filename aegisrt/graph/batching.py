@@ -12,13 +12,15 @@ from aegisrt.manifest.origin import Origins
 from aegisrt.manifest.schema import ModelOptions
 
 _HINT = "leave `batching` out, or export a model whose outputs have one row for each row of the inputs"
-_TRUST = "give the model a `sample`, with which deployment checks it; or, if its rows are independent, set `batching.rows: trust`"
+_TRUST = (
+    "give the model a `sample` for the check at deploy, or, if its rows are independent, set `batching.rows: trust`"
+)
 
 
 def check_rows(graph: Graph, origins: Origins) -> list[Diagnostic]:
     """Return an error for each batching model that is not row-wise, a warning for each whose file does not show it.
 
-    An ONNX file alone shows anything; what it leaves open is measured when the model is deployed.
+    Only an ONNX file shows this; what it does not show is measured when the model is deployed.
     """
     diagnostics = []
     for node in graph.models:

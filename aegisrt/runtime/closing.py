@@ -40,7 +40,7 @@ class Closing:
         self._answer = answer
 
     def stop(self) -> None:
-        """Accept no more requests, and cancel waiting ones if the manifest says so; do not block."""
+        """Accept no more requests, and cancel waiting ones if `on_close` is `cancel`; do not block."""
         self._queue.close()
         self._workers.stop()  # not earlier: a request that the queue still accepted would find no worker
         if self._options.on_close == "cancel":

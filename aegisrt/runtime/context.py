@@ -26,7 +26,7 @@ class ExecutionContext:
     """Owns the loaded backends of one graph, and dispatches requests to them. Thread-safe; close it, or use `with`.
 
     It belongs to the process that created it. A fork copies neither its workers nor the engines' threads, so a request
-    would wait for ever in the child: there every request is answered FAILED_PRECONDITION, and `close()` does nothing.
+    would wait forever in the child: there every request is answered FAILED_PRECONDITION, and `close()` does nothing.
     """
 
     def __init__(self, graph: Graph, backends: BuiltBackends) -> None:

@@ -77,7 +77,7 @@ class Recorder:
     """Counts. Its lock guards the counts alone; no other lock is taken and nothing is called under it.
 
     The short path only appends its times to `_noted`, without the lock; they are added up some dozens at a time. After
-    an engine's call the counts are in no CPU cache, and fetching them costs more than all else done for a request.
+    an engine's call the counts are not in a CPU cache, and fetching them costs more than all other work for a request.
     """
 
     __slots__ = ("_batch_rows", "_codes", "_compute_us", "_lock", "_noted", "_queue_us")

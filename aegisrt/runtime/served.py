@@ -227,7 +227,7 @@ class ServedModel:
         return self._workers.is_here()
 
     def stop(self) -> None:
-        """Accept no more requests, and cancel waiting ones if the manifest says so; do not block."""
+        """Accept no more requests, and cancel waiting ones if `on_close` is `cancel`; do not block."""
         self._closing.stop()
 
     def close_by_ns(self, since_ns: int) -> int:

@@ -26,7 +26,7 @@ class Availability:
 
 
 def availability_of(backend: type[Description[Any]], *, probe: bool = False) -> Availability:
-    """Return a backend's availability, also if its `availability` is broken: then it is not available, and why."""
+    """Return a backend's availability; if its `availability` is broken: not available, with the reason."""
     try:
         state = backend.availability(probe=probe)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a third party's method may raise anything)

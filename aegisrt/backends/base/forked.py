@@ -15,7 +15,7 @@ class Forkable(Protocol):
     """Holds objects of an engine."""
 
     def _become_copy(self) -> None:
-        """In a child: keep those objects to the end of the process, and use them no more. Must take no lock."""
+        """In a child: keep those objects until the process ends, and never use them. Must not take a lock."""
 
 
 def watch_forks(holder: Forkable) -> None:

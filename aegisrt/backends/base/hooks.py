@@ -84,7 +84,7 @@ class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
         raise self._builds_nothing()
 
     def _recipe(self) -> dict[str, Any]:
-        """Return what `recipe` answers."""
+        """Return the value of `recipe`."""
         raise self._builds_nothing()
 
     def _builds_nothing(self) -> ResultError:

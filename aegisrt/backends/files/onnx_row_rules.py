@@ -74,7 +74,9 @@ def _transposed(traces: Traces, node: Operator) -> list[Trace]:
         return order.index(axis) if axis in order else None
 
     axis = moved(trace.axis)
-    return [replace(trace, axis=LOST if axis is None else axis, rank=len(order) or None, finds=moved(trace.finds))]
+    return [
+        replace(trace, axis=LOST if axis is None else axis, rank=len(order) or None, found_axis=moved(trace.found_axis))
+    ]
 
 
 def _gathered(traces: Traces, node: Operator) -> list[Trace]:
@@ -82,8 +84,8 @@ def _gathered(traces: Traces, node: Operator) -> list[Trace]:
     axis = node.integer("axis", 0)
     if data is not None and data.axis in _at((axis,), data):
         traces.mix(node)
-    if indices is not None and indices.finds is not None:
-        return [replace(indices, axis=LOST, rank=None, finds=axis + indices.finds if axis >= 0 else None)]
+    if indices is not None and indices.found_axis is not None:
+        return [replace(indices, axis=LOST, rank=None, found_axis=axis + indices.found_axis if axis >= 0 else None)]
     if data is None:
         indices = indices or traces.any(node)
         return [replace(indices, axis=LOST if indices.axis == LOST else indices.axis + axis, rank=None)]
@@ -96,7 +98,9 @@ def _compressed(traces: Traces, node: Operator) -> list[Trace]:
     if axis is None or trace.axis in _at((axis,), trace):
         traces.mix(node)
     return [
-        replace(trace, finds=0 if axis is None else axis, finder="Compress", axis=LOST if axis is None else trace.axis)
+        replace(
+            trace, found_axis=0 if axis is None else axis, finder="Compress", axis=LOST if axis is None else trace.axis
+        )
     ]
 
 
@@ -118,7 +122,7 @@ def _squeezed(traces: Traces, node: Operator) -> list[Trace]:
     trace = traces.first(node)
     axes = traces.integers(node, 1, "axes")
     if axes is None:
-        return [replace(trace, axis=0 if trace.axis == 0 else LOST, rank=None, finds=None)]
+        return [replace(trace, axis=0 if trace.axis == 0 else LOST, rank=None, found_axis=None)]
     step = 1 if node.kind == "Unsqueeze" else -1
     rank = None if trace.rank is None else trace.rank + step * len(axes)
     at = _at(axes, replace(trace, rank=rank) if step == 1 else trace)
@@ -130,17 +134,24 @@ def _squeezed(traces: Traces, node: Operator) -> list[Trace]:
         return axis
 
     axis = LOST if trace.axis == LOST else moved(trace.axis)
-    return [replace(trace, axis=axis, rank=rank, finds=None if trace.finds is None else moved(trace.finds))]
+    return [
+        replace(trace, axis=axis, rank=rank, found_axis=None if trace.found_axis is None else moved(trace.found_axis))
+    ]
 
 
 def _reshaped(traces: Traces, node: Operator) -> list[Trace]:
-    """A first dimension of a size of its own is not the batch; that exporters keep it otherwise is a guess."""
+    """A first dimension with a fixed size is not the batch; otherwise the batch is assumed to stay first."""
     trace = traces.first(node)
     shape = traces.integers(node, 1, "shape") if node.kind == "Reshape" else None
     keeps = (not shape or shape[0] in (0, -1)) and node.integer("axis", 1) != 0
-    finds = trace.finds if trace.finds == 0 and keeps else None
+    found_axis = trace.found_axis if trace.found_axis == 0 and keeps else None
     return [
-        replace(trace, axis=0 if trace.axis == 0 and keeps else LOST, rank=len(shape) if shape else None, finds=finds)
+        replace(
+            trace,
+            axis=0 if trace.axis == 0 and keeps else LOST,
+            rank=len(shape) if shape else None,
+            found_axis=found_axis,
+        )
     ]
 
 
@@ -155,7 +166,7 @@ def _multiplied(traces: Traces, node: Operator) -> list[Trace]:
     if summed:
         traces.mix(node)
     trace = left or right or traces.any(node)
-    return [replace(trace, finds=trace.finds if trace is left else None)]
+    return [replace(trace, found_axis=trace.found_axis if trace is left else None)]
 
 
 def _recurrent(traces: Traces, node: Operator) -> list[Trace]:

@@ -15,18 +15,18 @@ from aegisrt.backends.files.onnx_row_rules import RULES
 from aegisrt.backends.files.onnx_traces import LOST, Trace, Traces
 from aegisrt.core.tensor import shape_text
 
-_COUNTS_FINDS = {"NonZero": 1, "NonMaxSuppression": 0, "Unique": 0}
-"""Operators with one entry per find, and the axis of their first output that counts the finds."""
+_FINDERS = {"NonZero": 1, "NonMaxSuppression": 0, "Unique": 0}
+"""Operators that find elements, and the axis of their first output that has one entry for each element found."""
 _ALWAYS_MIX = frozenset(
     ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "NonZero", "NonMaxSuppression", "Unique")
 )
 _MAY_MIX = frozenset(("Loop", "Scan", "SequenceAt", "ConcatFromSequence"))
-_KEEPS_FINDS = frozenset((
+_KEEP_FOUND = frozenset((
     "Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Exp", "Floor", "GatherND", "Identity", "Max", "Min", "Mul", "Neg",
     "Pow", "Relu", "Round", "Sigmoid", "Sqrt", "Sub",
 ))  # fmt: skip
-"""Of the operators without a rule, those whose result has as many entries as finds went in. Others, such as ScatterND,
-may bring the finds back into the places of their rows."""
+"""Operators without a rule whose result keeps the number of found elements. Others, such as ScatterND, may write the
+elements to the places of their rows."""
 _NAMED_BY_EXPORTERS = re.compile(r"\?|unk__\d+|p2o\..*|.*_dim_\d+|s\d+|unknown.*|None|-1")
 
 
@@ -59,7 +59,7 @@ class _Analysis:
         refused = self._static()
         for node in self._model.nodes:
             self._visit(node)
-        refused = refused or self._finds()
+        refused = refused or self._counts_found()
         unclear = [name for name in self._model.outputs if self._is_unclear(name)]
         return Rows(refused, tuple(self._traces.mixing), tuple(unclear))
 
@@ -70,10 +70,10 @@ class _Analysis:
                     return f"`batching` needs a dynamic first dimension, and {side} `{name}` is {shape_text(shape)}"
         return None
 
-    def _finds(self) -> str | None:
+    def _counts_found(self) -> str | None:
         for name, shape in self._model.outputs.items():
             trace = self._traces.by_name.get(name)
-            if trace is not None and trace.finds == 0:
+            if trace is not None and trace.found_axis == 0:
                 dims = "" if shape is None else shape_text(shape)
                 output = f"output `{name}{dims}` has one row for each element that {trace.finder} finds"
                 return f"{output}, not one for each row of the batch"
@@ -100,8 +100,8 @@ class _Analysis:
         for kind in sorted(({node.kind, *inner} & (_ALWAYS_MIX | _MAY_MIX)) - {""}):
             self._traces.mixing[kind] = None
         rule = RULES.get(node.kind) if node.domain in ("", "ai.onnx") else None
-        if node.kind in _COUNTS_FINDS:
-            counted = Trace(LOST, None, _COUNTS_FINDS[node.kind], node.kind)
+        if node.kind in _FINDERS:
+            counted = Trace(LOST, None, _FINDERS[node.kind], node.kind)
             traces = [counted, counted, Trace(LOST), counted]  # the third of Unique has one entry per input
         elif rule is not None:
             traces = rule(self._traces, node)
@@ -109,7 +109,7 @@ class _Analysis:
             traces = [Trace(LOST)]
         else:
             trace = self._traces.combined(carried)
-            traces = [trace if node.kind in _KEEPS_FINDS else replace(trace, finds=None)]
+            traces = [trace if node.kind in _KEEP_FOUND else replace(trace, found_axis=None)]
         for index, name in enumerate(node.outputs):
             if name:
                 self._traces.by_name[name] = traces[min(index, len(traces) - 1)]

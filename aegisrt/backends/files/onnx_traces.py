@@ -18,8 +18,8 @@ class Trace:
     axis: int
     """The axis of the batch, or `LOST`."""
     rank: int | None = None
-    finds: int | None = None
-    """The axis that counts finds, if there is one."""
+    found_axis: int | None = None
+    """The axis that has one entry for each element that an operator found, if there is one."""
     finder: str = ""
 
 
@@ -43,8 +43,8 @@ class Traces:
             trace.axis if trace.axis == LOST or rank is None or trace.rank is None else trace.axis + rank - trace.rank
             for trace in carried
         }
-        finds = next((trace for trace in carried if trace.finds is not None), carried[0])
-        return replace(finds, axis=axes.pop() if len(axes) == 1 else LOST, rank=rank)
+        found = next((trace for trace in carried if trace.found_axis is not None), carried[0])
+        return replace(found, axis=axes.pop() if len(axes) == 1 else LOST, rank=rank)
 
     def mix(self, node: Operator, how: str = "over the batch") -> None:
         """Note that a node mixes rows, or may."""

@@ -1,4 +1,4 @@
-"""The table of errors that ONNX Runtime raises while a model runs: the request's data, or the engine.
+"""The table of errors that ONNX Runtime raises while a model runs: caused by the request's data, or by the engine.
 
 A kernel checks its inputs as it computes. ONNX Runtime reports most of its findings as plain FAIL, or as the text of a
 C++ exception, like failures of its own; so the text decides. docs/BACKENDS.md shows this table.
@@ -69,8 +69,8 @@ TABLE = (
         _REFUSED,
     ),
 )
-"""The first row that matches decides. A text without a row is the data's if ONNX Runtime calls it INVALID_ARGUMENT, and
-else INTERNAL."""
+"""The first row that matches decides. A text without a row is INVALID_ARGUMENT if ONNX Runtime reports that, else
+INTERNAL."""
 
 
 def run_error(reason: str, *, is_invalid_argument: bool) -> tuple[ErrorCode, str | None, str | None]:

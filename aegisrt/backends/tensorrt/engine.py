@@ -198,7 +198,7 @@ def _check_allocation(context: CudaContext, path: Path) -> None:
 
 
 def _raise_if_lost(context: CudaContext) -> None:
-    """Raise the error that the device was lost to, if it was: TensorRT then refuses every file."""
+    """Raise the error after which the device cannot be used, if any: TensorRT then refuses every file."""
     try:
         DeviceBuffer(context, 0).free()
     except ResultError:

@@ -48,7 +48,7 @@ class TensorDeclaration(StrictModel):
     dtype: DataType
     """Element type, by its Open Inference Protocol name."""
     shape: tuple[Annotated[int, Field(ge=0)] | str | None, ...] | None = None
-    """One entry a dimension: a size, a name for a dynamic one, or null; left out: any rank."""
+    """One entry for each dimension: a size, a name for a dynamic one, or null; left out: any rank."""
 
 
 class LibrarySignature(StrictModel):

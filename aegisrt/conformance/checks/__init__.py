@@ -1,4 +1,4 @@
-"""The checks, one file a subject; importing this registers them all, in the order in which they run."""
+"""The checks, one file for each subject; importing this registers them all, in the order in which they run."""
 
 # isort: off
 from aegisrt.conformance.checks import (  # noqa: F401

@@ -1,4 +1,4 @@
-"""Deadlines: no work is done for a caller that has gone, and a late answer is not reported as one in time."""
+"""Deadlines: no work starts after the deadline, and a late answer is not reported as one in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every declared dtype passes through an identity model bit for bit, one check a dtype."""
+"""Every declared dtype passes through an identity model bit for bit, one check for each dtype."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def errors_are_results(subject: Subject) -> None:
 
 @check(
     "lifecycle.not-loaded-after-unload",
-    why="A call into an engine whose model is gone reads freed memory: in native engines a crash, or old answers.",
+    why="A call into an engine whose model was released reads freed memory: in native engines a crash, or old answers.",
     fix="Do not override `execute` or `unload`; the base class drops the model before it calls `_unload`.",
 )
 def not_loaded_after_unload(subject: Subject) -> None:
@@ -152,7 +152,7 @@ def load_same_file_twice(subject: Subject) -> None:
 
 @check(
     "lifecycle.reload-changed-file",
-    why="Deployments replace a model in place. Loaders that cache by path serve the old one for ever: "
+    why="Deployments replace a model in place. Loaders that cache by path serve the old one forever: "
     "TVM's `load_module` keeps a library mapped, and glibc's dlopen returns the old handle for a known inode.",
     fix="Load by content: copy or map the file under a name made from its digest, or read it into memory.",
 )
@@ -205,7 +205,7 @@ def construction_opens_nothing(subject: Subject) -> None:
     "lifecycle.fork-after-load",
     isolated=True,
     why="`gunicorn --preload`, multiprocessing and daemons fork a process that has loaded a model. A fork does not "
-    "copy the engine's threads, so a destructor that waits for them hangs for ever, or crashes.",
+    "copy the engine's threads, so a destructor that waits for them hangs forever, or crashes.",
     fix="Hold engine objects only in what `_load` and `_open` return: the base class never destroys those in a child. "
     "If the engine's library itself fails at exit, register an `os.register_at_fork` handler.",
 )

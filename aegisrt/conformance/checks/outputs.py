@@ -97,7 +97,7 @@ def survive_the_next_call(subject: Subject) -> None:
 
 @check("outputs.survive-the-unload", fix=_OWNED, why=_KEPT + "After an unload, such an array reads freed memory.")
 def survive_the_unload(subject: Subject) -> None:
-    """An output keeps its values when the model is replaced, unloaded, and the backend is gone."""
+    """An output keeps its values after the model is replaced or unloaded, and after the backend is deleted."""
     backend = subject.loaded()
     inputs = subject.inputs("affine")
     got = subject.call(backend, inputs).outputs

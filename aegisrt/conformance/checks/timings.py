@@ -46,7 +46,7 @@ def within_the_wall(subject: Subject) -> None:
 @check(
     "timings.compute-holds-the-work",
     fix=_FIX,
-    why="An engine that only enqueues answers before its work is done, and the time turns up in the copy back.",
+    why="An engine that only enqueues its work answers too early, and the time shows in the copy to the host.",
 )
 def compute_holds_the_work(subject: Subject) -> None:
     """At least half the wall time of a slow call is in `compute`."""

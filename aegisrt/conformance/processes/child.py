@@ -19,7 +19,7 @@ from aegisrt.conformance.processes.probe import PROBE
 
 @dataclass(frozen=True, slots=True)
 class CallerEnvironment:
-    """What a new process takes over from its caller before it can unpickle a target."""
+    """The settings of the caller that a new process needs before it can unpickle a target."""
 
     path: tuple[str, ...]
     environ: dict[str, str]
@@ -27,7 +27,7 @@ class CallerEnvironment:
 
     @staticmethod
     def of_this_process() -> CallerEnvironment:
-        """Return that of this process."""
+        """Return the settings of this process."""
         return CallerEnvironment(tuple(sys.path), dict(os.environ), str(Path.cwd()))
 
     def apply(self) -> None:

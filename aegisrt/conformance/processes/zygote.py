@@ -1,7 +1,7 @@
 """`Zygote`: a process that has imported the kit and forks a copy of itself, in milliseconds, on request.
 
 Forking the caller itself would copy its threads' locks in whatever state they are, engines' too. This process has one
-thread and no engine, so a fork of it is as good as a new interpreter, at a fiftieth of the price. It ends when its
+thread and no engine, so a fork of it is equivalent to a new interpreter, in a fiftieth of the time. It ends when its
 caller ends, and kills the processes that it forked.
 """
 
@@ -50,7 +50,7 @@ class Zygote:
         return self._ask({"do": "fork"}, [connection, log.fileno()])
 
     def wait(self, pid: int) -> int:
-        """Return the wait status of a forked process; call it once, when the process is dead or about to be."""
+        """Return the wait status of a forked process; call it once, when the process has ended or is about to end."""
         return self._ask({"do": "wait", "pid": pid}, [])
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ def _first(got: Array, want: Array, wrong: Array, more: str = "") -> str | None:
 
 
 def _bytes(array: Array) -> Array:
-    """Return the bytes of each element, one row an element."""
+    """Return the bytes of each element, one row for each element."""
     return np.frombuffer(array.tobytes(), np.uint8).reshape(array.size, array.dtype.itemsize)
 
 

@@ -61,7 +61,7 @@ THREAD_LOCAL_CAPTURE = 1
 _POINTER_IS_MANAGED, _POINTER_ORDINAL = 8, 9
 _NO_DRIVER = "install the NVIDIA driver, or run the container with `--gpus all`"
 FORKED_HINT = "fork before CUDA is used, or start the process with the method `spawn`"
-"""CUDA works in no child of a process that has used it
+"""CUDA does not work in a child of a process that has used it
 (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#initialization; `cuInit` answers 3 there)."""
 _HINTS = {
     3: FORKED_HINT,

@@ -23,7 +23,7 @@ from aegisrt.runtime.scheduling.batch import count_rows, refuse_unbatchable
 _SIZES = (16, 32, 64, 224, 1)
 """Tried in turn for dynamic dimensions other than the batch, until the model takes the generated rows."""
 _LARGEST = (100, 1)
-"""Of generated integers, tried in turn: bytes and most vocabularies have 100, masks and kinds of tokens have 1.
+"""The largest generated integer, tried in turn: bytes and most vocabularies have 100, masks and kinds of tokens have 1.
 
 On a GPU 100 is not tried: no index is checked there, and one that is out of range may cost the process its GPU."""
 _HINT = "leave `batching` out, or export a model whose rows do not depend on each other"
@@ -39,7 +39,7 @@ def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any],
     Raise ResultError:
 
     FAILED_PRECONDITION: if a first dimension is not dynamic, or if the model mixes rows: shown by its sample, or by
-    generated rows if an output has other rows than the inputs, or if the file names an operator that mixes them.
+    generated rows if an output has too many or too few, or if the file names an operator that mixes them.
     """
     batching, signature = model.batching, backend.signature
     if batching is None or signature is None:
@@ -64,7 +64,7 @@ def _measured(
     signature: Signature,
     limit_bytes: int,
 ) -> tuple[Mismatch | None, str | None]:
-    """Return the mismatch, or why there could be no measuring."""
+    """Return the mismatch, or why it could not be measured."""
     refused: ResultError | None = None
     probe = RowProbe(backend, batching, generated=model.sample is None)
     largest = _LARGEST if backend.device.kind == "cpu" else _LARGEST[1:]
@@ -83,7 +83,7 @@ def _measured(
 
 
 def _is_certain(found: Mismatch, model: ModelOptions) -> bool:
-    """Return whether a mismatch is one of the model, not of rows that the model was never made for."""
+    """Return whether a mismatch is caused by the model, not by rows that it was never made for."""
     rows = rows_in_file(model)
     return model.sample is not None or found.is_count or (rows is not None and bool(rows.mixing))
 

@@ -16,14 +16,14 @@ from aegisrt.manifest.queueing import BatchingOptions
 from aegisrt.runtime.scheduling.batch import miscount
 
 ROWS = 4
-"""The most rows of a batch that is tried: company of more rows shows no more, and costs more."""
+"""The most rows of a batch that is tried: larger batches show no more, and cost more."""
 TOLERANCE = {DataType.FP64: 1e-5, DataType.FP32: 5e-3, DataType.FP16: 1e-2, DataType.BF16: 5e-2}
 """Relative to an output's range. Five to ten times the largest difference that was measured between sizes of batches
 (docs/PERFORMANCE.md): kernels add in another order, and an FP32 output may be computed in TF32 or in FP16."""
 
 _SAME_SIZE = 0.1
-"""The part of a default tolerance that company may cost in a batch of the same size. Nothing was measured there, on any
-engine: the same kernels run."""
+"""The part of a default tolerance that is allowed if only the other rows of a batch differ. No difference was measured
+there, on any engine: the same kernels run."""
 _GENERATED_SLACK = 20
 """How much more a generated row may differ between sizes of batches: magika's differed by 6e-3 of the range for rows of
 zeros and ones, and by 1e-7 for rows of bytes."""
@@ -39,15 +39,16 @@ class Mismatch:
 
     text: str
     is_count: bool
-    """Whether a call had other rows in its outputs than in its inputs; no tolerance allows that."""
+    """Whether the outputs of a call had another number of rows than its inputs; no tolerance allows that."""
 
 
 class RowProbe:
-    """Compares the answers of one loaded model to the same rows in different company.
+    """Compares the outputs of one loaded model for the same rows beside different other rows.
 
     The reference of a row is the row among copies of itself, at the same place of a batch of the same size: the engine
-    runs the same kernels then, so that a difference is the company's. Alone, a row may differ a little more: kernels
-    for another size add in another order, and some models magnify that for inputs unlike those they were made for.
+    runs the same kernels then, so a difference is caused by the other rows. Alone, a row may differ a little more:
+    kernels for another size add in another order, and some models magnify that for inputs unlike those they were made
+    for.
     """
 
     def __init__(self, backend: RuntimeBackend[Any], batching: BatchingOptions, *, generated: bool) -> None:
@@ -73,32 +74,32 @@ class RowProbe:
             for one, many in zip(alone, copies, strict=False):
                 for place in range(self._size):
                     self._compare((many, place), (one, 0), "among copies of itself", self._across_sizes)
-            for company, batch, places in self._batches(rows):
-                outputs = self._in_company(batch, company)
+            for others, batch, places in self._batches(rows):
+                outputs = self._among(batch, others)
                 for place, index in places if outputs else ():
-                    self._compare((outputs, place), (copies[index], place), company, self._in_size)
+                    self._compare((outputs, place), (copies[index], place), others, self._in_size)
         except _MiscountError as error:
             return Mismatch(str(error), is_count=True)
         return Mismatch(self._worst[1], is_count=False) if self._worst[1] else None
 
-    def _in_company(self, batch: Sequence[Row], company: str) -> dict[str, Array]:
+    def _among(self, batch: Sequence[Row], others: str) -> dict[str, Array]:
         """Return a batch's outputs; none if the model refuses the other rows, so that no request can bring them."""
         try:
             return self._run(_joined(batch), len(batch))
         except ResultError:
-            if company in ("together", "in another order"):
+            if others in ("together", "in another order"):
                 raise
             return {}
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row], list[tuple[int, int]]]]:
-        """Yield the company, the batch, and the place in it of each row that is compared."""
+        """Yield what the rows are among, the batch, and the place in it of each row that is compared."""
         size, count = self._size, len(rows)
         order = [index % count for index in range(size)]
         yield "together", [rows[index] for index in order], list(enumerate(order))
         yield "in another order", [rows[index] for index in order[::-1]], list(enumerate(order[::-1]))
-        for company, other in (("beside rows of 1000 times their size", _thousandfold), ("beside zeros", _zeros)):
+        for others, other in (("beside rows of 1000 times their size", _thousandfold), ("beside zeros", _zeros)):
             batch = [rows[index] if place % 2 == 0 else other(rows[index]) for place, index in enumerate(order)]
-            yield company, batch, [(place, index) for place, index in enumerate(order) if place % 2 == 0]
+            yield others, batch, [(place, index) for place, index in enumerate(order) if place % 2 == 0]
 
     def _run(self, inputs: Row, rows: int) -> dict[str, Array]:
         result = self._backend.execute(ExecutionRequest(inputs=inputs))
@@ -112,25 +113,25 @@ class RowProbe:
             raise _MiscountError(wrong)
         return outputs
 
-    def _compare(self, got: _Place, wanted: _Place, company: str, factor: float) -> None:
+    def _compare(self, got: _Place, wanted: _Place, others: str, factor: float) -> None:
         """Compare two rows with `factor` of the tolerance; keep the worst difference."""
         for name, dtype in self._outputs.items():
             left, right = got[0][name][got[1]], wanted[0][name][wanted[1]]
             if dtype not in TOLERANCE:
                 if left.shape != right.shape or not np.array_equal(left, right):
-                    text = f"`{name}` {dtype} of a row differs {company}, and must be equal"
+                    text = f"`{name}` {dtype} of a row differs {others}, and must be equal"
                     self._worst = max(self._worst, (float("inf"), text))
                 continue
             allowed = min(1.0, factor * (self._tolerance or TOLERANCE[dtype]))
             difference = _difference(left, right, self._scales[name])
             if not difference <= allowed:
                 size = f"by {difference:.2g} of its range" if np.isfinite(difference) else "by a NaN or an infinity"
-                text = f"`{name}` {dtype} of a row differs {size} {company}"
+                text = f"`{name}` {dtype} of a row differs {size} {others}"
                 self._worst = max(self._worst, (difference / allowed, f"{text}, and {allowed:g} is allowed"))
 
 
 class _MiscountError(Exception):
-    """A call had other rows in its outputs than in its inputs."""
+    """The outputs of a call had another number of rows than its inputs."""
 
 
 def _joined(rows: Sequence[Row]) -> dict[str, Array]:
@@ -138,15 +139,15 @@ def _joined(rows: Sequence[Row]) -> dict[str, Array]:
 
 
 def _thousandfold(row: Row) -> Row:
-    """Return the row with floating-point inputs 1000 times as large; overflow is as good a company as any."""
+    """Return the row with floating-point inputs 1000 times as large; values that overflow are a valid test too."""
     with np.errstate(over="ignore", invalid="ignore"):
         return {name: value * value.dtype.type(1000) if _is_float(value) else value for name, value in row.items()}
 
 
 def _sixteenth(row: Row) -> Row:
-    """Return the row with integer inputs a sixteenth as large, which are in every range that has the row's own.
+    """Return the row with integer inputs a sixteenth as large: they are in every range that contains the row's own.
 
-    It stands for the rows of another scale: a dark picture beside a bright one.
+    It stands for rows of another scale: a dark picture beside a bright one.
     """
     return {name: value // value.dtype.type(16) if _is_whole(value) else value for name, value in row.items()}
 

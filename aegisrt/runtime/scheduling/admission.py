@@ -57,9 +57,9 @@ class Admission:
         return {name: value for name, value in inputs.items() if name not in self._optional}
 
     def check_rows(self, request: ExecutionRequest) -> int:
-        """Return the rows of a request, raise the errors of `prepare` about them; 1 without batching.
+        """Return the number of rows of a request, 1 without batching; raise as `prepare` does.
 
-        The inputs are checked only if their rows are unclear.
+        The inputs are checked only if their number of rows is unclear.
         """
         if self._batching is None:
             return 1

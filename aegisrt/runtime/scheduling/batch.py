@@ -90,7 +90,7 @@ def _padding(rows: int, options: BatchingOptions) -> int:
 
 
 def miscount(outputs: Mapping[str, Any], rows: int) -> str | None:
-    """Return a sentence if an output has other rows than a call's inputs, wherever it lies; None if all agree."""
+    """Return a sentence if an output, on the host or a GPU, has another number of rows than the inputs; else None."""
     for name, value in outputs.items():
         if tuple(value.shape[:1]) != (rows,):
             found = value.shape[0] if value.shape else "no"

@@ -61,10 +61,10 @@ class BatchWorker(Worker):
         return result
 
     def check_rows(self, outputs: dict[str, Any], rows: int) -> None:
-        """Turn batching off if a call's outputs have other rows than its inputs: its model is not row-wise.
+        """Turn batching off if outputs have another number of rows than the inputs: the model is not row-wise.
 
         The answer of a lone request is right all the same. But batches of such a model may have the right number of
-        rows by chance, and then each caller would get another's.
+        rows by chance, and then each caller would get the rows of another.
         """
         wrong = miscount(outputs, rows)
         if wrong is not None and self._switch.turn_off(wrong):

@@ -232,7 +232,7 @@ class RequestQueue:
             self._ended.notify_all()
 
     def stop_batching(self) -> None:
-        """Run each request alone from now on, those that wait for company at once."""
+        """Run each request alone from now on; start those at once that wait for others to join them."""
         with self._lock:
             self._waiting.rule = ALONE
             self._wake_all()

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerThreads:
-    """One thread an instance. Thread-safe; the lock is held only while threads are started."""
+    """One thread for each instance. Thread-safe; the lock is held only while threads are started."""
 
     def __init__(self, model: str, count: int, work: Callable[[], None]) -> None:
         """Each thread calls `work` once, and ends with it."""

@@ -65,7 +65,7 @@ class WaitingRequests:
         return batch, now_ns
 
     def count_taken(self, instances: int) -> int:
-        """Return how many of the requests so many free instances will take: one batch each, as large as may be."""
+        """Return how many requests this many free instances will take: one batch each, as large as is allowed."""
         if self.rule.is_single:
             return min(instances, self.size)
         taken = 0

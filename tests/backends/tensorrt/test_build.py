@@ -397,7 +397,11 @@ def test_building_for_the_gpu_that_is_here_needs_one(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"compute_capabilities": ["9.0"]}, ErrorCode.FAILED_PRECONDITION, "not build for GPUs of compute capability 9.0"),
+        (
+            {"compute_capabilities": ["9.0"]},
+            ErrorCode.FAILED_PRECONDITION,
+            "not build for GPUs of compute capability 9.0",
+        ),
         ({"precision": "int8"}, ErrorCode.FAILED_PRECONDITION, "QuantizeLinear"),
         ({"hardware_compatibility": "ampere_plus"}, ErrorCode.FAILED_PRECONDITION, "hardware_compatibility"),
         (

@@ -97,7 +97,7 @@ class IsPoisonedByErrors(Answering):
 
 @defect("errors.serve-on", "did not return within 2 s", time_limit_s=2.0)
 class LosesAnInstanceAtEachError(MockBackend):
-    """A call that is refused does not give back its slot; when all are lost the next call waits for ever."""
+    """A call that is refused does not give back its slot; when all are lost the next call waits forever."""
 
     def _run(self, loaded, request, entered):
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def corrected(operator: str, inputs: Any) -> list[Any]:
-    """Return the inputs of each step that computes the operator; the first of a later step is the result before.
+    """Return the inputs of each step of the operator; from the second step on, the first is the last result.
 
     They are lists of the importer's own kind, which has None for every input that is left out.
     """

@@ -189,10 +189,9 @@ class TVMCudaSlot(TVMSlot):
         return tensor
 
     def _without_elements(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> list[Any] | None:
-        """Return the outputs if an input has no elements, and so they have none: a GPU starts no empty kernel.
+        """Return empty outputs if an input has no elements, because a GPU cannot start an empty kernel; else None.
 
-        None: if every input has elements.
-        UNIMPLEMENTED: if an output may have some, as a sum over none has; TVM's kernels leave its memory as it was.
+        UNIMPLEMENTED: if an output may have elements, as a sum over nothing has: TVM's kernels do not write them.
         """
         if all(value.size for value in inputs.values()):
             return None
