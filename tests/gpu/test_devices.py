@@ -258,5 +258,5 @@ def test_a_sticky_error_is_told_once_clearly_and_the_process_ends_well(context):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("UNAVAILABLE")]
     assert len(lines) == 2, done.stdout + done.stderr
-    assert "was lost" in lines[1]
+    assert "cannot be used" in lines[1]
     assert "PyCUDA ERROR" not in done.stderr

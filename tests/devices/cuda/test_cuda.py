@@ -199,7 +199,7 @@ def test_a_sticky_error_is_told_and_remembered_and_other_devices_go_on(fake_cuda
         assert "illegal memory access" in first.message
         again = error_of(stream.synchronize)
         assert again.code is ErrorCode.UNAVAILABLE
-        assert "cuda:0 was lost" in again.message
+        assert "cuda:0 cannot be used after an earlier error" in again.message
         other.synchronize()
 
 
