@@ -8,16 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import DataType, Signature, TensorSpec
+from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 
 FORMAT = "aegisrt-artifact/v1"
 _AGAIN = "delete it and build it again: `aegisrt build`"
+_KINDS = {"source": dict, "recipe": dict, "metadata": dict, "size_bytes": int, "sha256": str, "created": str}
+_SOURCE_KINDS = {"name": str, "sha256": str, "external": dict}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +99,7 @@ def read_sidecar(file: Path) -> Sidecar | None:
         return None
     try:
         sidecar = _parse(raw)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", _AGAIN, cause=cause) from None
     return sidecar
@@ -142,9 +146,24 @@ def _spec(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _tensor(plain: dict[str, Any]) -> TensorSpec:
+    _check_kinds(plain, {"name": str, "dtype": str, "shape": (list, NoneType)})
     shape = plain["shape"]
     optional = bool(plain.get("optional", False))
-    return TensorSpec(plain["name"], DataType(plain["dtype"]), None if shape is None else tuple(shape), optional)
+    dims = None if shape is None else tuple(map(_dim, shape))
+    return TensorSpec(plain["name"], DataType(plain["dtype"]), dims, optional)
+
+
+def _dim(dim: Any) -> Dim:
+    if dim is None or isinstance(dim, str) or (type(dim) is int and dim >= 0):
+        return dim
+    raise TypeError(f"{dim!r:.40} is not a dimension")
+
+
+def _check_kinds(plain: dict[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Check the types of a mapping's values; KeyError or TypeError if one is missing or another."""
+    for key, kind in kinds.items():
+        if isinstance(plain[key], bool) or not isinstance(plain[key], kind):
+            raise TypeError(f"`{key}` is {plain[key]!r:.40}")
 
 
 def _text(sidecar: Sidecar) -> str:
@@ -159,6 +178,8 @@ def _parse(raw: bytes) -> Sidecar:
         raise ValueError("another format")
     key = plain.pop("key")
     del plain["digest"]
+    _check_kinds(plain, _KINDS)
+    _check_kinds(plain["source"], _SOURCE_KINDS)
     sidecar = Sidecar(**{**plain, "signature": signature_of(plain["signature"])})
     if sidecar.key != key or _text(sidecar).encode() != raw:
         raise ValueError("its digest does not match its content")

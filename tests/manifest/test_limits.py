@@ -209,3 +209,12 @@ def test_a_stack_that_is_used_up_to_a_half_is_enough(capsys):
 
     status, found = call(sys.getrecursionlimit() // 3)
     assert (status, [one[0] for one in found]) == (2, ["wrong-type", "too-deep"])
+
+
+@pytest.mark.parametrize("text", ["a: {x: 1}" + "[" * 50_000, "%YAML 1." + "1" * 50_000 + "\n%YAML 1.1\n---\na: 1\n"])
+def test_the_cause_of_a_syntax_error_is_found_in_time(tmp_path, text):
+    file = tmp_path / "m.yaml"
+    file.write_text(text)
+    started = time.process_time()
+    assert deploy(file).unwrap_err().diagnostics
+    assert time.process_time() - started < 5

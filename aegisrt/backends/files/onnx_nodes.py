@@ -69,7 +69,10 @@ class Operators:
 def read_nodes(path: Path) -> Operators:
     """Return the operators of the ONNX file at `path`; raise UnreadableError or OSError if it is not one."""
     with path.open("rb") as stream:
-        return _FileReader(stream.fileno(), os.fstat(stream.fileno()).st_size).model()
+        try:
+            return _FileReader(stream.fileno(), os.fstat(stream.fileno()).st_size).model()
+        except RecursionError:
+            raise UnreadableError("its graphs nest too deeply") from None
 
 
 class _FileReader:

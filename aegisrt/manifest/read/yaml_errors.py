@@ -14,7 +14,7 @@ from aegisrt.core.suggest import escaped
 from aegisrt.manifest.diagnostics.snippet import LINE_BREAK
 from aegisrt.manifest.read.limits import too_deep
 from aegisrt.manifest.read.yaml_causes import likely_cause
-from aegisrt.manifest.read.yaml_loader import TooDeepError
+from aegisrt.manifest.read.yaml_loader import ManifestLoader, TooDeepError
 
 _QUOTE_IT = "put the value in quotes if it is text"
 _OPENED = {
@@ -99,7 +99,7 @@ def _unclosed(text: str) -> tuple[str | None, Any]:
     """Return the innermost bracket that is open at the end of the text, and its mark; None if none is."""
     opened: list[tuple[str, Any]] = []
     with suppress(yaml.YAMLError):
-        for token in yaml.scan(text, yaml.SafeLoader):
+        for token in yaml.scan(text, ManifestLoader):
             if isinstance(token, yaml.FlowMappingStartToken | yaml.FlowSequenceStartToken):
                 bracket = "`{`" if isinstance(token, yaml.FlowMappingStartToken) else "`[`"
                 opened.append((bracket, token.start_mark))

@@ -58,6 +58,28 @@ class ManifestLoader(yaml.SafeLoader):
         finally:
             self._levels -= is_collection
 
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Read the bracket that opens a mapping or a list, as PyYAML's own method does.
+
+        Raises TooDeepError: the time of PyYAML's scanner grows with the square of the brackets that are open, and it
+        also runs alone, to find the cause of an error.
+        """
+        if self.flow_level == MOST_LEVELS:
+            raise TooDeepError(problem=TOO_DEEP, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
+
+    def scan_yaml_directive_number(self, start_mark: Any) -> int:
+        """Read a number of `%YAML 1.1`, as PyYAML's own method does, which raises ValueError for thousands of digits.
+
+        Raises yaml.MarkedYAMLError.
+        """
+        try:
+            number: int = super().scan_yaml_directive_number(start_mark)
+        except ValueError:
+            problem = "found a version of YAML that is too long"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=start_mark) from None
+        return number
+
 
 class ManifestDumper(yaml.SafeDumper):
     """Writes plain data so that `ManifestLoader` reads the same data; numbers and booleans as text are quoted."""

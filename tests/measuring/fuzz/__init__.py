@@ -1,0 +1,1 @@
+"""A fuzzer of everything that AegisRT reads from outside: `python -m tests.measuring.fuzz`."""
