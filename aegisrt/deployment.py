@@ -18,9 +18,10 @@ from aegisrt.graph.check import check_graph
 from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.check.validate import validate
 from aegisrt.manifest.compose.compose import compose
-from aegisrt.manifest.composition import Composition, composed_before, escaped
+from aegisrt.manifest.composition import Composition, composed_before, escaped, hidden_values
 from aegisrt.manifest.errors import manifest_error
-from aegisrt.manifest.origin import Origins
+from aegisrt.manifest.hidden import hide, hide_in
+from aegisrt.manifest.origin import Environment, Origins
 from aegisrt.manifest.schema import Manifest
 from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
@@ -60,9 +61,14 @@ def resolve(
     overrides: Sequence[str] = (),
     *,
     config_dir: Path | str | None = None,
+    environment: Environment = "hidden",
 ) -> Result[Resolved]:
-    """Return the composed and checked manifest, and its graph; load no engine."""
-    return _answered(partial(_resolve, manifest, overrides, config_dir), "the manifest cannot be read")
+    """Return the composed and checked manifest, and its graph; load no engine.
+
+    Errors, and what is printed of the manifest, have `***` for values of environment variables, unless `environment` is
+    `shown`; with `refused`, a manifest that reads the environment is an error.
+    """
+    return _answered(partial(_resolve, manifest, overrides, config_dir, environment), "the manifest cannot be read")
 
 
 def run(resolved: Resolved, progress: Callable[[str], None] | None = None) -> Result[ExecutionContext]:
@@ -87,6 +93,7 @@ def _resolve(
     manifest: Path | str | Mapping[str, Any] | Manifest[Any] | None,
     overrides: Sequence[str],
     config_dir: Path | str | None,
+    environment: Environment,
 ) -> Result[Resolved]:
     kinds = options_by_kind()
     if isinstance(kinds, Err):
@@ -95,7 +102,9 @@ def _resolve(
         composed: Result[Composition] = Ok(composed_before(manifest))
     else:
         given = escaped(composed_before(manifest).values) if isinstance(manifest, Manifest) else manifest
-        composed = compose(given, overrides, config_dir=config_dir, kinds=kinds.value, partly=True)
+        composed = compose(
+            given, overrides, config_dir=config_dir, kinds=kinds.value, partly=True, environment=environment
+        )
     if isinstance(composed, Err):
         return composed
     composition = composed.value
@@ -103,7 +112,7 @@ def _resolve(
     if isinstance(valid, Err):
         return Err(_with_refusals(valid.error))
     graph = build_graph(valid.value)
-    diagnostics = check_graph(graph, composition.origins)
+    diagnostics = hide(check_graph(graph, composition.origins), hidden_values(composition))
     if any(item.severity == "error" for item in diagnostics):
         return Err(manifest_error(diagnostics, composition.name))
     return Ok(Resolved(valid.value, graph, composition.origins, composition, (*composition.warnings, *diagnostics)))
@@ -126,4 +135,6 @@ def _with_refusals(error: Error) -> Error:
 
 def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[ExecutionContext]:
     built = build_backends(resolved.graph, resolved.origins, progress)
-    return Ok(ExecutionContext(resolved.graph, built.value)) if isinstance(built, Ok) else built
+    if isinstance(built, Err):
+        return Err(hide_in(built.error, hidden_values(resolved.composition)))
+    return Ok(ExecutionContext(resolved.graph, built.value))

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from shlex import quote
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from aegisrt.core.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from aegisrt.manifest.origin import Environment
 
 
 class SupportsWrite(Protocol):
@@ -65,6 +68,8 @@ class Arguments(argparse.Namespace):
     """A key path; None unless the verb takes one."""
     format: str
     config_dir: str | None
+    environment: Environment
+    """What becomes of values of environment variables, for a verb with `--show-env`."""
 
 
 def verb_parser(
@@ -93,6 +98,18 @@ def verb_parser(
     )
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     return parser
+
+
+def add_show_env(parser: UsageParser) -> None:
+    """Add the option that shows values of environment variables."""
+    parser.add_argument(
+        "--show-env",
+        action="store_const",
+        const="shown",
+        default="hidden",
+        dest="environment",
+        help="show values of environment variables, which are `***` otherwise",
+    )
 
 
 def parse(parser: UsageParser, argv: Sequence[str], *, takes_key: bool = False) -> Arguments:

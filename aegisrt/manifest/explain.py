@@ -8,7 +8,8 @@ from typing import Any
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.suggest import did_you_mean, listed
 from aegisrt.manifest.composition import Composition
-from aegisrt.manifest.origin import KeyPath, Origin
+from aegisrt.manifest.hidden import HIDDEN_TEXT
+from aegisrt.manifest.origin import KeyPath, Origin, Origins
 from aegisrt.manifest.schema import Manifest
 
 
@@ -20,10 +21,10 @@ def explain(
     With `manifest`, the validated form of the composition, the rows include the schema's defaults; their `source` is
     `default`. Leaves are scalars, null and empty containers. `line` and `column` are the value's, and count from
     1; for an override, `column` is that in its text, and `file` and `line` are None. `key` selects the rows at or under
-    that path. NOT_FOUND: if there are none.
+    that path. Values from the environment are `***`. NOT_FOUND: if there are none.
     """
     data = composition.values if manifest is None else manifest.model_dump(mode="json", by_alias=True)
-    leaves = list(_leaves(data, ()))
+    leaves = list(_leaves(data, (), composition.origins))
     chosen = [(path, value) for path, value in leaves if key is None or _is_under(_dotted(path), key)]
     if key is not None and not chosen:
         return Err(_unknown(key, [path for path, _ in leaves]))
@@ -45,13 +46,15 @@ def _row(path: KeyPath, value: Any, origin: Origin) -> dict[str, Any]:
     }
 
 
-def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    if isinstance(value, dict) and value:
+def _leaves(value: Any, path: KeyPath, origins: Origins) -> Iterator[tuple[KeyPath, Any]]:
+    if path and origins.of(path).from_env:
+        yield path, HIDDEN_TEXT
+    elif isinstance(value, dict) and value:
         for key, child in value.items():
-            yield from _leaves(child, (*path, key))
+            yield from _leaves(child, (*path, key), origins)
     elif isinstance(value, list) and value:
         for index, child in enumerate(value):
-            yield from _leaves(child, (*path, index))
+            yield from _leaves(child, (*path, index), origins)
     else:
         yield path, value
 

@@ -8,6 +8,8 @@ from typing import Literal, Protocol, TypeAlias
 from aegisrt.core.diagnostic import Location
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+Environment: TypeAlias = Literal["hidden", "shown", "refused"]
+"""What becomes of values from environment variables: `***` in all output, shown, or an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Origin:
     """What chose the file: `env=prod`, or `backend=tensorrt, chosen in configs/env/prod.yaml:4:5`."""
     written: str | None = None
     """The text with interpolations that the value comes from."""
+    from_env: bool = False
+    """True if the value is of an environment variable, in whole or in part, and must not be shown."""
 
 
 class Origins(Protocol):

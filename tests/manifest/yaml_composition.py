@@ -43,6 +43,7 @@ class YamlComposition:
     name: str = "deploy.yaml"
     text: str = ""
     diagnostics: list[Any] = field(default_factory=list)
+    variables: frozenset[str] = frozenset()
 
 
 def composed(text: str, name: str = "deploy.yaml", set_by: str | None = None) -> YamlComposition:

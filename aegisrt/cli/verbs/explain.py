@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.arguments import add_show_env, parse, verb_parser
 from aegisrt.cli.output import engine_output, print_error, print_json
 
 DESCRIPTION = """Show each value of the composed manifest, and the file:line or the override that set it.
@@ -21,13 +21,16 @@ exit codes: 0 success, 2 a usage error, an invalid manifest or an unknown key.""
 def main(argv: Sequence[str]) -> int:
     """Return 0, or 2 for an invalid manifest or an unknown key."""
     parser = verb_parser("explain", DESCRIPTION, takes="[MANIFEST] [KEY.PATH] [OVERRIDE...]")
+    add_show_env(parser)
     arguments = parse(parser, argv, takes_key=True)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
     from aegisrt.manifest.explain import explain
 
     with engine_output():
-        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+        resolved = resolve(
+            arguments.manifest, arguments.overrides, config_dir=arguments.config_dir, environment=arguments.environment
+        )
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     composition = resolved.value.composition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.arguments import add_show_env, parse, verb_parser
 from aegisrt.cli.output import engine_output, print_error, print_json, print_text, wants_color
 
 DESCRIPTION = """Check a manifest and its overrides without loading an engine. Report every error with its location.
@@ -18,13 +18,24 @@ exit codes: 0 the manifest is valid, 2 a usage error or an invalid manifest."""
 
 def main(argv: Sequence[str]) -> int:
     """Return 0 if the manifest is valid, else 2."""
-    arguments = parse(verb_parser("validate", DESCRIPTION, ("text", "json", "github")), argv)
+    parser = verb_parser("validate", DESCRIPTION, ("text", "json", "github"))
+    add_show_env(parser)
+    parser.add_argument(
+        "--no-env",
+        action="store_const",
+        const="refused",
+        dest="environment",
+        help="refuse a manifest that reads environment variables, such as one of a pull request",
+    )
+    arguments = parse(parser, argv)
     from aegisrt.core.result import Err
     from aegisrt.deployment import resolve
     from aegisrt.manifest.diagnostics.report import render_github, render_text, to_json
 
     with engine_output():
-        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+        resolved = resolve(
+            arguments.manifest, arguments.overrides, config_dir=arguments.config_dir, environment=arguments.environment
+        )
     if isinstance(resolved, Err) and not resolved.error.diagnostics:
         return max(2, print_error(resolved.error, arguments.format))
     diagnostics = resolved.error.diagnostics if isinstance(resolved, Err) else resolved.value.warnings

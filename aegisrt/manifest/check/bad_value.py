@@ -12,6 +12,7 @@ from aegisrt.core.tensor import DataType
 from aegisrt.manifest.check.locate import Locator, title
 from aegisrt.manifest.check.schema_walk import SchemaPlace, choices
 from aegisrt.manifest.diagnostics.wording import described
+from aegisrt.manifest.hidden import HIDDEN
 
 
 def explain_bad_value(place: SchemaPlace, errors: list[ErrorDetails], locator: Locator) -> None:
@@ -47,6 +48,8 @@ def _near(found: str, allowed: list[str]) -> str | None:
 def _refused(place: SchemaPlace, error: ErrorDetails, locator: Locator) -> None:
     reason = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     found = error["input"]
+    if found is HIDDEN:
+        reason = "its value is refused; `--show-env` shows it"
     digest = bool(place.path) and place.path[-1] == "sha256"
     at = locator.at_key if isinstance(found, dict | list) else locator.at_value
     label = f"{len(found)} characters" if digest and isinstance(found, str) else "refused"

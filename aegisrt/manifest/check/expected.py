@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from aegisrt.core.suggest import quoted
 from aegisrt.manifest.diagnostics.wording import shown
+from aegisrt.manifest.hidden import Hidden
 from aegisrt.manifest.read.lookalikes import lookalike
 from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
 
@@ -102,12 +103,14 @@ def variable_hint(expected: str, found: Any, written: str | None) -> str | None:
     """Return a hint if a value of a wrong type comes from an environment variable; `written` is its interpolation."""
     variable = re.search(r"oc\.env:\s*([^,}\s]+)", written or "")
     value = os.environ.get(variable[1]) if variable else None
-    if variable is None or value is None or not isinstance(found, str):
+    if variable is None or value is None or not isinstance(found, str | Hidden):
         return None
-    if "number" in expected and "oc.decode" not in (written or "") and _is_number(found):
+    if "number" in expected and "oc.decode" not in (written or "") and _is_number(value):
         return f"to read a number out of it, write `${{oc.decode:${{oc.env:{variable[1]}}}}}`"
-    state = "empty" if not value else shown(value)
-    return f"the environment variable {quoted(variable[1])} is {state}, and must be {expected}"
+    name = f"the environment variable {quoted(variable[1])}"
+    if isinstance(found, Hidden) and value.strip():
+        return f"{name} must be {expected}; `--show-env` shows its value"
+    return f"{name} is {'empty' if not value else shown(value)}, and must be {expected}"
 
 
 def pair_hint(expected: str, found: Any) -> str | None:

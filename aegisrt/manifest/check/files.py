@@ -16,6 +16,7 @@ from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.contained import leaves_folder
+from aegisrt.manifest.hidden import HIDDEN
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.lookalikes import lookalike
 from aegisrt.manifest.read.paths import broken_link, is_address
@@ -35,7 +36,10 @@ def check_files(values: Mapping[str, Any], locator: Locator) -> None:
     for path, text in _named_files(values):
         folders = _own_folders(locator, path)
         problem = _address(text) or _problem(Path(text), folders)
-        if problem:
+        if problem and locator.origins.of(path).from_env:
+            message = f"{quoted(HIDDEN)}, the path of a file, is wrong"
+            locator.at_value(path, problem.id, message, hint="its value is hidden; `--show-env` shows it")
+        elif problem:
             locator.at_value(path, problem.id, problem.message, label=problem.label, hint=problem.hint)
         elif path[2:] == ("path",):
             _check_digest(path[:2], Path(text), values, locator, folders)
@@ -163,7 +167,8 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
         return
     pinned = path if described is None else sidecar_path(path)
     has, hint = "another sha256", f"`sha256sum {quote(str(pinned))}` prints it"
-    if _is_in(path, folders) and _is_in(pinned, folders):
+    hides = any(locator.origins.of((*model, key)).from_env for key in ("path", "sha256"))
+    if _is_in(path, folders) and _is_in(pinned, folders) and not hides:
         has, hint = f"the sha256 {got}", f"if this is the right file, write `sha256: {described or got}`"
     locator.at_value(
         (*model, "sha256"),

@@ -54,6 +54,10 @@ class _Scan:
                 return self._empty(
                     path, "missing-value", message, "`???` marks a value that a file or an override must set"
                 )
+            case "***":
+                message = f"{quoted(title(path))} must be given a value"
+                hint = "`***` hides a value of the environment; `aegisrt config --show-env` prints it"
+                return self._empty(path, "missing-value", message, hint)
             case str():
                 if _encodable(value):
                     return str(value)

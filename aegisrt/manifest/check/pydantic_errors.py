@@ -25,6 +25,7 @@ from aegisrt.manifest.check.links import is_reference
 from aegisrt.manifest.check.locate import Locator, dotted, title
 from aegisrt.manifest.check.schema_walk import Model, SchemaPlace, fields, follow, members, tags
 from aegisrt.manifest.diagnostics.wording import described, shown
+from aegisrt.manifest.hidden import HIDDEN
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.lookalikes import lookalike
 
@@ -53,6 +54,8 @@ def explain_errors(
     located: dict[tuple[KeyPath, bool], _Located] = {}
     for details in error.errors(include_url=False):
         place = follow(root, details["loc"])
+        if locator.origins.of(place.path).from_env:
+            details = {**details, "input": HIDDEN}
         if not any(place.path[: len(path)] == path for path in emptied):
             located.setdefault((place.path, place.on_key), (place, []))[1].append(details)
     explainer = _Explainer(kinds, locator, list(located.values()))
@@ -77,7 +80,9 @@ class _Explainer:
                 self.missing_key(place)
             case "union_tag_invalid":
                 key = _discriminator(error)
-                explain_unknown_kind(place.path, key, error["input"].get(key), tags(place.expected), self.locator)
+                explain_unknown_kind(
+                    place.path, key, self.tag(place.path, key, error["input"]), tags(place.expected), self.locator
+                )
             case "union_tag_not_found":
                 explain_missing_kind(place.path, _discriminator(error), tags(place.expected), self.locator)
             case "string_pattern_mismatch":
@@ -86,6 +91,10 @@ class _Explainer:
                 self.out_of_range(place, error)
             case _:
                 self.wrong_type(place, errors)
+
+    def tag(self, path: KeyPath, key: str, found: Any) -> Any:
+        """Return the value under the key `kind`, or HIDDEN."""
+        return HIDDEN if self.locator.origins.of((*path, key)).from_env else found.get(key)
 
     def unknown_field(self, place: SchemaPlace) -> None:
         known = fields(place.model) if place.model else {}

@@ -18,8 +18,9 @@ from aegisrt.manifest.check.links import check_links
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.check.pydantic_errors import explain_errors
 from aegisrt.manifest.check.schema_walk import ByKind
-from aegisrt.manifest.composition import Composition
+from aegisrt.manifest.composition import Composition, hidden_values
 from aegisrt.manifest.errors import manifest_error
+from aegisrt.manifest.hidden import hide
 from aegisrt.manifest.read.source import MAPPING_NAME
 from aegisrt.manifest.schema import Manifest
 
@@ -68,7 +69,7 @@ def validate(
     reported = {_place(one) for one in composition.diagnostics}
     diagnostics = [*composition.diagnostics, *(one for one in locator.diagnostics if _place(one) not in reported)]
     if manifest is None or diagnostics:
-        return Err(manifest_error(diagnostics, composition.name))
+        return Err(manifest_error(hide(diagnostics, hidden_values(composition)), composition.name))
     return Ok(manifest)
 
 

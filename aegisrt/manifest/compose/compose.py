@@ -28,6 +28,7 @@ from aegisrt.manifest.compose.parse_override import read_override
 from aegisrt.manifest.compose.paths import resolve_paths
 from aegisrt.manifest.composition import Composition, TreeOrigins
 from aegisrt.manifest.errors import manifest_error
+from aegisrt.manifest.origin import Environment
 from aegisrt.manifest.read.limits import MOST_LEVELS, too_deep
 from aegisrt.manifest.read.tree import Layer, Tree, merge
 
@@ -40,6 +41,7 @@ def compose(
     kinds: Mapping[str, type[BackendOptions]],
     groups: Sequence[str] = (),
     partly: bool = False,
+    environment: Environment = "hidden",
 ) -> Result[Composition]:
     """Compose a manifest, or return an error whose `diagnostics` are all of its errors.
 
@@ -47,7 +49,7 @@ def compose(
     groups that a command reads, chosen like `env`: `conformance=NAME`. Relative paths in overrides, and in a manifest
     that is a mapping, start from the current folder. Values of a mapping have no place; their errors are located at
     `<mapping>`. With `partly`, wrong overrides and interpolations are left out of the composition and are in its
-    `diagnostics`, so that the caller can go on and report more. Thread-safe.
+    `diagnostics`, so that the caller can go on and report more. `environment` is about variables. Thread-safe.
 
     NOT_FOUND: if the only errors are files that do not exist.
     PERMISSION_DENIED: if the only errors are files that cannot be read.
@@ -66,22 +68,21 @@ def compose(
         parsed = [override for text in overrides if (override := read_override(text, unread)) is not None]
         choices = [override for override in parsed if override.is_choice(library.is_group)]
         values = [override for override in parsed if override not in choices]
-        right = _right(choices, library, groups, diagnostics)
-        tree = _merged(HydraRepository(library, base, ("env", *groups)), right, diagnostics)
+        repository = HydraRepository(library, base, ("env", *groups))
+        tree = _merged(repository, _right(choices, library, groups, diagnostics), diagnostics)
     diagnostics += [one for one in library.diagnostics() if one.severity == "error"]
     warnings = tuple(one for one in library.diagnostics() if one.severity == "warning")
     whole = library.local() >= set(diagnostics)
     offered = [group for group in library.groups() if group in groups or group not in COMMAND_GROUPS]
     tree, refused = apply_all(values, tree, TOP, offered, names=whole)
-    tree, unresolved = resolve(tree) if whole else (tree, [])
+    tree, unresolved, hidden = resolve(tree, environment) if whole else (tree, [], frozenset())
     diagnostics += [*unread, *refused, *unresolved]
     if diagnostics and not (partly and whole):
         return Err(manifest_error(diagnostics, source.name))
-    fields = Fields(kinds)
-    tree = resolve_paths(drop_unfit(tree, fields), fields)
+    tree = resolve_paths(drop_unfit(tree, Fields(kinds)), Fields(kinds))
     without_base = not source.has_base or any(override.action == "delete" for override in values)
-    origins = TreeOrigins(tree)
-    return Ok(Composition(tree.plain(), origins, source.name, TOP, tuple(diagnostics), without_base, warnings))
+    found, origins = tuple(diagnostics), TreeOrigins(tree)
+    return Ok(Composition(tree.plain(), origins, source.name, TOP, found, without_base, warnings, hidden))
 
 
 def _right(

@@ -55,6 +55,10 @@ class _Reader:
 
     def entry(self, item: Tree) -> DefaultsEntry | None:
         """Return one entry, or None if it is wrong."""
+        if any(_calls_resolver(text) for _, node in item.walk() for text in (node.value, *_keys(node))):
+            hint = "write the name itself; `${GROUP}` is the choice of another group"
+            self._bad("defaults-syntax", "a defaults list calls no resolver", item.at, hint=hint)
+            return None
         if isinstance(item.value, str):
             return self._path(item, item.value)
         if isinstance(item.value, dict) and len(item.value) == 1:
@@ -151,6 +155,15 @@ class _Reader:
 
     def _bad(self, id: str, message: str, place: Location | None, **rest: Any) -> None:  # noqa: A002
         self.diagnostics.append(Diagnostic(id, message, place or NOWHERE, path="defaults", **rest))
+
+
+def _calls_resolver(text: object) -> bool:
+    """Return True for text such as `${oc.env:NAME}`: Hydra would call any resolver that the program has registered."""
+    return isinstance(text, str) and "${" in text and ":" in text
+
+
+def _keys(node: Tree) -> list[str]:
+    return list(node.value) if isinstance(node.value, dict) else []
 
 
 def read_defaults(

@@ -16,12 +16,12 @@ from typing import Any, cast
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.suggest import did_you_mean, listed, quoted
 from aegisrt.manifest.compose.hydra import GrammarError, evaluate_interpolation, split_key
+from aegisrt.manifest.compose.override_values import grammar_fault
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
-from aegisrt.manifest.origin import KeyPath
+from aegisrt.manifest.origin import Environment, KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
 from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, deep_bracket
 from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
-from aegisrt.manifest.read.yaml_causes import placeholder
 
 _MOST_SHOWN = 60
 _PLAIN = "write the value itself"
@@ -29,25 +29,36 @@ _GRAMMAR = "write `${section.name.key}`, or `\\${` for a text that contains `${`
 
 
 class _UnresolvedError(Exception):
-    """An interpolation that cannot be resolved; the message and the hint are for the user."""
+    """An interpolation that cannot be resolved; the message and the hint are for the user.
 
-    def __init__(self, message: str, hint: str) -> None:
+    `is_safe` if they contain nothing of an environment variable's value.
+    """
+
+    def __init__(self, message: str, hint: str, *, is_safe: bool = False) -> None:
         super().__init__(message)
         self.hint = hint
+        self.is_safe = is_safe
 
 
-def resolve(root: Tree) -> tuple[Tree, list[Diagnostic]]:
-    """Return `root` with every interpolation resolved, and a diagnostic for each that cannot be.
+class _RefusedError(Exception):
+    """An interpolation that reads the environment, which `--no-env` refuses; `oc.select` has no default for it."""
+
+
+def resolve(root: Tree, environment: Environment = "hidden") -> tuple[Tree, list[Diagnostic], frozenset[str]]:
+    """Return `root` resolved, a diagnostic for each interpolation that cannot be, and the variables' hidden values.
 
     The values of an interpolation have its place.
     """
-    resolver = _Resolver(root)
-    return resolver.tree(root, ()), resolver.diagnostics
+    resolver = _Resolver(root, environment)
+    tree = resolver.tree(root, ())
+    hidden = frozenset(resolver.variables) if environment == "hidden" else frozenset()
+    return tree, resolver.diagnostics, hidden
 
 
 @dataclass(slots=True)
 class _Resolver:
     root: Tree
+    environment: Environment
     diagnostics: list[Diagnostic] = field(default_factory=list)
     done: dict[KeyPath, Tree] = field(default_factory=dict)
     open: list[KeyPath] = field(default_factory=list)
@@ -55,11 +66,18 @@ class _Resolver:
     """How many values the interpolations have made so far."""
     variables: dict[str, str] = field(default_factory=dict)
     """The environment variables read so far, by their values."""
+    reads: bool = False
+    """True once the interpolation at hand has read a variable, itself or through another one, that is hidden."""
 
     def tree(self, tree: Tree, path: KeyPath) -> Tree:
         """Return the value at `path` resolved; report one that cannot be, and return None for it."""
         try:
             return self.value(tree, path)
+        except _RefusedError:
+            place = (tree.beneath or tree).at or NOWHERE
+            message, hint = "this value reads the environment, which `--no-env` refuses", _PLAIN
+            self.diagnostics.append(Diagnostic("reads-environment", message, place, path=_dotted(path), hint=hint))
+            return replace(tree, value=None)
         except _UnresolvedError as error:
             self._report(str(error), tree, path, error.hint)
             return replace(tree, value=None)
@@ -90,9 +108,18 @@ class _Resolver:
         return self._evaluated(tree, path) if is_interpolation(tree.value) else tree
 
     def _evaluated(self, tree: Tree, path: KeyPath) -> Tree:
-        value = self._evaluate(str(tree.value), path[:-1])
-        self._check_size(value, len(path))
-        return from_plain(value, replace(tree, written=str(tree.value)))
+        before, self.reads = self.reads, False
+        try:
+            value = self._evaluate(str(tree.value), path[:-1])
+            self._check_size(value, len(path))
+            return from_plain(value, replace(tree, written=str(tree.value), from_env=self.reads))
+        except _UnresolvedError as error:
+            if self.reads and not error.is_safe:
+                message = "it cannot be resolved with the values of the environment"
+                raise _UnresolvedError(message, "`aegisrt validate --show-env` shows why", is_safe=True) from None
+            raise
+        finally:
+            self.reads = before
 
     def _check_size(self, value: Any, level: int) -> None:
         """Raise _UnresolvedError if a value makes the manifest too deep or too large: each may contain the one before.
@@ -104,7 +131,7 @@ class _Resolver:
             one, level = pending.pop()
             self.values += 1
             if self.values > MOST_VALUES or (isinstance(one, str) and len(one) > MOST_BYTES):
-                raise _UnresolvedError("interpolations make the manifest too large", _PLAIN)
+                raise _UnresolvedError("interpolations make the manifest too large", _PLAIN, is_safe=True)
             if isinstance(one, Mapping | list | tuple):
                 if level >= MOST_LEVELS:
                     raise _UnresolvedError(TOO_DEEP, "write it with fewer levels")
@@ -124,7 +151,7 @@ class _Resolver:
         try:
             return evaluate_interpolation(text, select, call, **rule)
         except GrammarError as error:
-            reason = _first_line(error) or _grammar_fault(text)
+            reason = _first_line(error) or grammar_fault(text)
             clipped = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
             raise _UnresolvedError(f"{quoted(clipped)} is not {what}: {reason}", _GRAMMAR) from error
         except RecursionError as error:
@@ -149,7 +176,9 @@ class _Resolver:
             raise _UnresolvedError(f"`{key}` leads out of the manifest", "use fewer leading dots")
         base = parent[: len(parent) - up + 1] if up else ()
         path: KeyPath = (*base, *split_key(name))
-        return self._at(path).plain()
+        found = self._at(path)
+        self.reads = self.reads or any(node.from_env for _, node in found.walk())
+        return found.plain()
 
     def _at(self, path: KeyPath) -> Tree:
         tree, here = self.root, cast(KeyPath, ())
@@ -182,12 +211,16 @@ class _Resolver:
 
 
 def _env(resolver: _Resolver, __: KeyPath, name: Any, *default: Any) -> Any:
+    if resolver.environment == "refused":
+        raise _RefusedError
     value = os.environ.get(str(name))
     if value is None and not default:
         hint = f"set it, or give a default: `${{oc.env:{name},VALUE}}`"
-        raise _UnresolvedError(f"the environment variable `{name}` is not set", hint)
+        is_safe = not any(str(name) in known for known in resolver.variables)
+        raise _UnresolvedError(f"the environment variable `{name}` is not set", hint, is_safe=is_safe)
     if value is not None:
         resolver.variables[value] = str(name)
+        resolver.reads = resolver.environment == "hidden"
         return value
     return None if default[0] is None else str(default[0])
 
@@ -198,11 +231,16 @@ def _decode(resolver: _Resolver, parent: KeyPath, text: Any) -> Any:
     variable = resolver.variables.get(text)
     what = f"the environment variable `{variable}`" if variable else "the text to decode"
     if not text.strip():
-        raise _UnresolvedError(f"{what} is empty", "give it a value, or unset it to use the default of `oc.env`")
+        raise _UnresolvedError(
+            f"{what} is empty", "give it a value, or unset it to use the default of `oc.env`", is_safe=True
+        )
     try:
         return resolver._evaluate(text, parent, "a value", parser_rule="singleElement", lexer_mode="VALUE_MODE")
     except _UnresolvedError as error:
-        raise _UnresolvedError(f"{what} cannot be decoded: {error}", error.hint) from error
+        if not resolver.reads:
+            raise _UnresolvedError(f"{what} cannot be decoded: {error}", error.hint) from error
+        message, hint = f"{what} cannot be decoded: its value is hidden", "`aegisrt validate --show-env` shows why"
+        raise _UnresolvedError(message, hint, is_safe=True) from None
 
 
 def _select_or(resolver: _Resolver, parent: KeyPath, key: Any, *default: Any) -> Any:
@@ -251,30 +289,3 @@ def _dotted(path: KeyPath) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0]
-
-
-def _grammar_fault(text: str) -> str:
-    """Return why OmegaConf's grammar refuses a text."""
-    if not text.strip():
-        return "it is empty"
-    if template := placeholder(text):
-        return f"{quoted(template)} is a template's placeholder"
-    if re.search(r"\$\{\s*\}", text):
-        return "`${}` names nothing"
-    if deep_bracket(text) is None and _unclosed(text):
-        return f"`{_unclosed(text)}` is never closed"
-    if text.count("'") % 2 or text.count('"') % 2:
-        return "a quote is not closed"
-    return "OmegaConf's grammar does not have this form"
-
-
-def _unclosed(text: str) -> str | None:
-    """Return the innermost bracket that is still open at the end of a text, or None."""
-    opened: list[str] = []
-    for found in re.finditer(r"\$\{|[\[{(]|[\]})]", text):
-        if found[0] in ")]}":
-            if opened:
-                opened.pop()
-        else:
-            opened.append(found[0])
-    return opened[-1] if opened else None

@@ -1,9 +1,13 @@
-"""`value_error`: why Hydra's grammar refuses the value of an override, in the terms of its text."""
+"""`value_error` and `grammar_fault`: why a grammar refuses the value of an override, or an interpolation."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+
+from aegisrt.core.suggest import quoted
+from aegisrt.manifest.read.limits import deep_bracket
+from aegisrt.manifest.read.yaml_causes import placeholder
 
 _OPENING = {"]": "[", "}": "{", ")": "("}
 _QUOTED_KEY = re.compile(r"""\s*((['"])(?:\\.|(?!\2).)*\2)\s*:""")
@@ -139,3 +143,30 @@ def value_error(text: str, start: int, column: int, message: str) -> ValueFault:
         hint = f"close the `{opened.char}` of column {opened.index + 1}" if opened else None
         return ValueFault(column, column, "the value ends too early", hint)
     return ValueFault(column, column + 1, f"`{text[column]}` cannot be here")
+
+
+def grammar_fault(text: str) -> str:
+    """Return why OmegaConf's grammar refuses a text with interpolations."""
+    if not text.strip():
+        return "it is empty"
+    if template := placeholder(text):
+        return f"{quoted(template)} is a template's placeholder"
+    if re.search(r"\$\{\s*\}", text):
+        return "`${}` names nothing"
+    if deep_bracket(text) is None and _unclosed(text):
+        return f"`{_unclosed(text)}` is never closed"
+    if text.count("'") % 2 or text.count('"') % 2:
+        return "a quote is not closed"
+    return "OmegaConf's grammar does not have this form"
+
+
+def _unclosed(text: str) -> str | None:
+    """Return the innermost bracket that is still open at the end of a text, or None."""
+    opened: list[str] = []
+    for found in re.finditer(r"\$\{|[\[{(]|[\]})]", text):
+        if found[0] in ")]}":
+            if opened:
+                opened.pop()
+        else:
+            opened.append(found[0])
+    return opened[-1] if opened else None

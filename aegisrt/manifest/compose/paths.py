@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.manifest.compose.fields import MANIFEST, Fields
+from aegisrt.manifest.hidden import HIDDEN_TEXT
 from aegisrt.manifest.read.paths import is_address
 from aegisrt.manifest.read.tree import MISSING, Tree
 
@@ -30,7 +31,12 @@ def _resolved(tree: Tree, expected: Any, fields: Fields) -> Tree:
     if isinstance(tree.value, list):
         items = [_resolved(child, fields.inside(expected, at, tree), fields) for at, child in enumerate(tree.value)]
         return replace(tree, value=items)
-    if isinstance(tree.value, str) and tree.value != MISSING and tree.layer is not None and fields.is_path(expected):
+    if (
+        isinstance(tree.value, str)
+        and tree.value not in (MISSING, HIDDEN_TEXT)
+        and tree.layer is not None
+        and fields.is_path(expected)
+    ):
         return replace(tree, value=str(absolute(tree.value, tree.layer.folder)))
     return tree
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from aegisrt.core.suggest import escaped
+from aegisrt.manifest.hidden import Hidden
 
 _HUGE_BITS = 512
 
@@ -13,6 +14,8 @@ _HUGE_BITS = 512
 def shown(value: Any, limit: int = 60) -> str:
     """Return a value for a message in YAML's notation: on one line, clipped, without control characters."""
     match value:
+        case Hidden():
+            text = str(value)
         case None | bool() | str():
             text = escaped(json.dumps(value, ensure_ascii=False))
         case dict():
@@ -31,7 +34,7 @@ def described(value: Any) -> str:
     match value:
         case str():
             return f"the text {shown(value)}"
-        case None | bool() | dict() | list() | tuple():
+        case Hidden() | None | bool() | dict() | list() | tuple():
             return shown(value)
         case int() | float():
             return f"the number {shown(value)}"

@@ -40,6 +40,8 @@ class Tree:
     """Of a mapping: the interpolation of another mapping that this one is merged over."""
     written: str | None = None
     """Of the value of an interpolation: its text, such as `${oc.env:NAME}`."""
+    from_env: bool = False
+    """True if an environment variable is in it, also in a part or through other interpolations; it is not shown."""
 
     @property
     def is_packaged(self) -> bool:
@@ -135,7 +137,8 @@ def merge(below: Tree | None, above: Tree) -> Tree:
     keeps = below.layer is not None and (
         below.layer.is_manifest or (above.layer is not None and above.layer.source == "override")
     )
-    return replace(below if keeps else above, value=children, beneath=below.beneath)
+    from_env = below.from_env or above.from_env
+    return replace(below if keeps else above, value=children, beneath=below.beneath, from_env=from_env)
 
 
 def is_interpolation(value: Value) -> bool:
@@ -149,4 +152,4 @@ def from_plain(value: Any, like: Tree) -> Tree:
         value = {str(key): from_plain(child, replace(like, key=like.at)) for key, child in value.items()}
     elif isinstance(value, list | tuple):
         value = [from_plain(child, replace(like, key=None)) for child in value]
-    return Tree(value, like.key, like.at, like.layer, written=like.written)
+    return Tree(value, like.key, like.at, like.layer, written=like.written, from_env=like.from_env)

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from aegisrt import deploy
 from aegisrt.cli.main import main
+from aegisrt.deployment import resolve
 
 DECODED = "${oc.decode:${oc.env:AEGISRT_TEST_N,2}}"
 
 
-def found(instances):
+def found(instances, environment="hidden"):
     manifest = {"models": {"digits": {"path": "digits.onnx", "backend": "mock", "instances": instances}}}
-    diagnostics = deploy(manifest).unwrap_err().diagnostics
+    diagnostics = resolve(manifest, environment=environment).unwrap_err().diagnostics
     return next(one for one in diagnostics if one.path == "models.digits.instances")
 
 
@@ -23,7 +23,9 @@ def test_a_variable_that_is_not_a_number(monkeypatch, value):
     monkeypatch.setenv("AEGISRT_TEST_N", value)
     one = found(DECODED)
     assert one.id == "wrong-type"
-    assert one.hint == f"the environment variable `AEGISRT_TEST_N` is {json.dumps(value)}, and must be a whole number"
+    name = "the environment variable `AEGISRT_TEST_N`"
+    assert one.hint == f"{name} must be a whole number; `--show-env` shows its value"
+    assert found(DECODED, "shown").hint == f"{name} is {json.dumps(value)}, and must be a whole number"
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t"])
