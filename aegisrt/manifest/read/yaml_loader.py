@@ -62,9 +62,10 @@ class ManifestLoader(yaml.SafeLoader):
         """Read the bracket that opens a mapping or a list, as PyYAML's own method does.
 
         Raises TooDeepError: the time of PyYAML's scanner grows with the square of the brackets that are open, and it
-        also runs alone, to find the cause of an error.
+        also runs alone, to find the cause of an error. It reads ahead of `compose_node`, so levels by indentation count
+        here too: both report the same bracket.
         """
-        if self.flow_level == MOST_LEVELS:
+        if len(self.indents) + self.flow_level == MOST_LEVELS:
             raise TooDeepError(problem=TOO_DEEP, problem_mark=self.get_mark())
         super().fetch_flow_collection_start(token)
 
