@@ -90,15 +90,17 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
     from aegisrt.core.result import Err, ResultError
 
     model = context.models[0]
+    options = None if arguments.input else resolved.manifest.models[model].sample
+    made_up = options is not None and options.inputs.name.endswith(GENERATED)
     try:
         sample = _inputs(resolved, context, model, arguments.input)
         signature = context.signature(model)
         if arguments.output:
             check_output(Path(arguments.output), len(signature.outputs) if signature else 0)
     except ResultError as failure:
+        if made_up:
+            return print_error(_with_made_up_hint(failure.error), arguments.format)
         return max(2, print_error(failure.error, arguments.format))
-    options = None if arguments.input else resolved.manifest.models[model].sample
-    made_up = options is not None and options.inputs.name.endswith(GENERATED)
     with engine_output():
         result = context.execute(ExecutionRequest(model=model, inputs=sample.inputs))
     if isinstance(result, Err):
