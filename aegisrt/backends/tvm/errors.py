@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from aegisrt.core.result import Error, ErrorCode
 
+_SIZES = re.compile(r"\((-?\d+) vs\. (-?\d+)\)")
 _NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY")
 
 
@@ -21,6 +24,17 @@ def classify(error: Exception) -> ErrorCode | Error | None:
         return Error(ErrorCode.FAILED_PRECONDITION, f"TVM cannot load the library: {text.splitlines()[0]}", hint)
     if "Failed to load dynamic shared library" in text:
         return ErrorCode.FAILED_PRECONDITION
+    if "ErrorContext(match_cast" in text:
+        return _wrong_sizes(text)
     if "ErrorContext(fn=" in text or text.startswith("Mismatched"):
         return ErrorCode.INVALID_ARGUMENT
     return None
+
+
+def _wrong_sizes(text: str) -> Error:
+    """Return the error of a check that the build put before an operator (build/sizes.py)."""
+    sizes = _SIZES.search(text)
+    found = f": {sizes[1]} where it needs {sizes[2]}" if sizes else ""
+    message = f"an operator of the model does not take inputs of these shapes{found}"
+    hint = "TVM does not broadcast a dynamic dimension of size 1; if that is meant, declare the sizes with `shapes`"
+    return Error(ErrorCode.INVALID_ARGUMENT, message, hint, cause=text[:500])

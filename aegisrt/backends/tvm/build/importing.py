@@ -17,6 +17,7 @@ from aegisrt.backends.process.child import is_out_of_memory
 from aegisrt.backends.tvm.build.corrections import corrected
 from aegisrt.backends.tvm.build.indices import bounded
 from aegisrt.backends.tvm.build.refusals import refuse_wrong
+from aegisrt.backends.tvm.build.sizes import operands_of
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import shape_text
@@ -179,6 +180,7 @@ def imported(model: Any, function: str, into: Any | None = None, *, unnamed_are_
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             refuse_wrong(op_name, inputs, attrs)
             try:
+                inputs = operands_of(self.bb, op_name, inputs, attrs)
                 result, converted = None, super()._convert_operator
                 for step in corrected(op_name, inputs):
                     inputs = step if result is None else type(step)([result, *step[1:]])

@@ -32,6 +32,7 @@ from aegisrt.backends.tvm.build.importing import (
 from aegisrt.backends.tvm.build.indices import index_bounds
 from aegisrt.backends.tvm.build.reductions import with_infinite_identities, with_separate_starts
 from aegisrt.backends.tvm.build.refusals import ELSEWHERE
+from aegisrt.backends.tvm.build.sizes import with_size_checks
 from aegisrt.backends.tvm.build.tune import refuse_dynamic, tuned
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.system_error import is_exhausted
@@ -160,6 +161,7 @@ def _executable(module: Any, target: Any, job: dict[str, Any]) -> tuple[Any, dic
     import tvm
 
     try:
+        module = with_size_checks(module)
         if job["target"]["kind"] == "llvm":
             module = with_infinite_identities(module)
         if job["tuning"] is not None:
