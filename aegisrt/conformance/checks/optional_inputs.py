@@ -16,7 +16,7 @@ from aegisrt.core.result import ErrorCode
     why="An exporter gives a threshold or a state a default value. A value that a request gives and the engine drops "
     "is a wrong answer without an error.",
     fix="Declare the input with `optional=True` in `_signature` and feed it if `_execute` receives it; or compile the "
-    "default in, and leave the input out of `_signature`.",
+    "default in, leave the input out of `_signature`, and name it in the signature's `defaults_fixed`.",
 )
 def optional(subject: Subject) -> None:
     """Without an optional input its default is used; a value is used too, or refused if the signature lacks it."""
@@ -30,9 +30,9 @@ def optional(subject: Subject) -> None:
         doing = f"execute without `offset`, call {turn}"
         subject.matches("default", left_out, subject.call(backend, left_out, doing).outputs, doing)
         if spec is None:
-            error = verdict.refused(
-                backend.execute(ExecutionRequest(inputs=given)), ErrorCode.INVALID_ARGUMENT, "execute with `offset`"
-            )
+            compiled_in = signature is not None and "offset" in signature.defaults_fixed
+            code = ErrorCode.UNIMPLEMENTED if compiled_in else ErrorCode.INVALID_ARGUMENT
+            error = verdict.refused(backend.execute(ExecutionRequest(inputs=given)), code, "execute with `offset`")
             verdict.that("`offset`" in str(error), f"execute with `offset`: the error does not name it: {error}")
         else:
             doing = f"execute with `offset`, call {turn}"
