@@ -30,7 +30,7 @@ class CompilesDefaultsIn(SoundBackend):
         return engine.signature.with_defaults_fixed()
 
 
-@defect("inputs.optional", "execute with `offset`: wanted INVALID_ARGUMENT, got Ok")
+@defect("inputs.optional", "execute with `offset`: wanted UNIMPLEMENTED, got Ok")
 class IgnoresAValueForWhatItCompiledIn(CompilesDefaultsIn):
     def execute(self, request):
         inputs = {name: value for name, value in dict(request.inputs).items() if name != "offset"}
