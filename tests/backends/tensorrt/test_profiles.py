@@ -101,7 +101,7 @@ def test_more_profiles_name_the_same_inputs():
     one = {"min": [1], "opt": [1], "max": [2]}
     with pytest.raises(ValidationError, match="must name the inputs"):
         TensorRTOptions.parse({"profiles": {"x": one}, "more_profiles": {"large": {"y": one}}})
-    with pytest.raises(ValidationError, match="left out"):
+    with pytest.raises(ValidationError, match="which is missing"):
         TensorRTOptions.parse({"more_profiles": {"large": {"y": one}}})
     assert (
         len(TensorRTOptions.parse({"profiles": {"x": one}, "more_profiles": {"l": {"x": one}}}).declared_profiles) == 2
