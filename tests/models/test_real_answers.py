@@ -44,7 +44,7 @@ def files(tmp_path) -> dict[Path, str]:
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(ROOT / "pyproject.toml", "pyproject.toml")
     contents = {
-        "python": (ROOT / "aegisrt" / "backends" / "base.py").read_bytes(),
+        "python": (ROOT / "aegisrt" / "backends" / "base" / "backend.py").read_bytes(),
         "toml": (ROOT / "pyproject.toml").read_bytes(),
         "txt": (ROOT / "LICENSE").read_bytes(),
         "npy": (ROOT / "configs" / "model" / "digits.images.npy").read_bytes(),

@@ -51,7 +51,7 @@ def test_a_session_that_is_there_does_not_wake_the_logger_while_another_is_made(
 def test_it_is_only_touched_for_a_session_on_a_gpu(provider, set_to):
     logger = Logger()
     logger.InferenceSession = lambda *_, **__: list(logger.set)
-    seen = onnx._open(logger, DIGITS, {provider: {}}, SimpleNamespace(log_severity_level=4))
+    seen = onnx._open(logger, DIGITS, {provider: {}}, SimpleNamespace(log_severity_level=4), None)
     assert (seen, logger.set) == (set_to[:1], set_to)
 
 
@@ -100,7 +100,7 @@ def test_fallback_allowed_runs_on_the_cpu():
 def test_only_the_first_session_falls_back_and_not_before_it_was_tried_without_a_recording(
     starts, fake_cuda, monkeypatch
 ):
-    def on_cpu(ort, path, providers, options):
+    def on_cpu(ort, path, providers, options, optimized):
         if starts and CUDA in providers:
             raise RuntimeError("out of memory")
         return SimpleNamespace(get_providers=lambda: [CPU])
