@@ -10,6 +10,7 @@ from pathlib import Path
 from aegisrt.backends.registry import backend_class, entries
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.result import Err, ResultError
 from aegisrt.core.suggest import did_you_mean, listed, quoted
 from aegisrt.deployment import resolve
@@ -101,13 +102,13 @@ def _check_backend(options: CellOptions, locator: Locator) -> None:
 
 
 def _check_extras(extras: Sequence[str], locator: Locator) -> None:
-    known = sorted(importlib.metadata.metadata("aegisrt").get_all("Provides-Extra") or ())
+    known = sorted(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or ())
     for index, extra in enumerate(extras):
         if extra not in known:
             locator.at_value(
                 (_AT, "extras", index),
                 "unknown-extra",
-                f"{quoted(extra)} is not an extra of `aegisrt`",
+                f"{quoted(extra)} is not an extra of `{DISTRIBUTION}`",
                 label=did_you_mean(extra, known) or "no such extra",
                 hint=f"extras are {listed(known)}",
             )

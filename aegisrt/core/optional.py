@@ -13,6 +13,9 @@ from types import ModuleType
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import is_exhausted, system_error
 
+DISTRIBUTION = "aegisrt-runtime"
+"""The name of this project on a package index; `aegisrt` is another project's there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -24,7 +27,7 @@ class Requirement:
     """Distributions that provide it; the first one that is installed gives the version."""
     extra: str
     """The extra that installs it; for a third party's package, the requirement to install."""
-    of: str = "aegisrt"
+    of: str = DISTRIBUTION
     """The distribution that declares the extra."""
     minimum: tuple[int, ...] = ()
     """The oldest supported version; empty if any is."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aegisrt.artifacts.location import VARIABLE
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.doctor.check import DoctorCheck, Status
-from aegisrt.doctor.environment import MachineFacts
+from aegisrt.doctor.environment import FOREIGN, MachineFacts
 
 _WANTED = {
     "hydra-core": ((1, 3), (1, 4), "hydra-core>=1.3.2,<1.4"),
@@ -18,7 +19,7 @@ _LITTLE_BYTES = 2**30
 
 
 def packages(env: MachineFacts) -> Iterator[DoctorCheck]:
-    """Yield packages of a wrong version, which pip leaves behind after a forced install."""
+    """Yield packages of a wrong version, which a forced install leaves behind, and another project's `aegisrt`."""
     wrong = False
     for name, (low, high, wanted) in _WANTED.items():
         version = env.packages.get(name)
@@ -28,8 +29,15 @@ def packages(env: MachineFacts) -> Iterator[DoctorCheck]:
                 "packages", "fail", f"{name} is {version or 'missing'}, not {wanted}", f"pip install '{wanted}'"
             )
     if not wrong:
+        detail = f"{DISTRIBUTION} {env.packages.get(DISTRIBUTION, '?')} and the packages that it needs"
+        yield DoctorCheck("packages", "ok", detail)
+    if FOREIGN in env.packages:
         yield DoctorCheck(
-            "packages", "ok", f"aegisrt {env.packages.get('aegisrt', '?')} and the packages that it needs"
+            "distribution",
+            "fail",
+            f"the distribution {FOREIGN} {env.packages[FOREIGN]} is installed beside {DISTRIBUTION}; it is another "
+            f"project's, and the two overwrite each other's files",
+            f"pip uninstall -y {FOREIGN} && pip install --force-reinstall --no-deps {DISTRIBUTION}",
         )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from aegisrt.doctor.check import DoctorCheck, Status
 from aegisrt.doctor.environment import MachineFacts
 
-_ORT_CPU = "pip install 'aegisrt[onnx]'"
-_ORT_GPU = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-cache-dir 'aegisrt[onnx-gpu]'"
+_ORT_CPU = "pip install 'aegisrt-runtime[onnx]'"
+_ORT_GPU = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-cache-dir 'aegisrt-runtime[onnx-gpu]'"
 _ORT_OLDEST = (1, 26)
 _TVM_FFI = "0.1.14.post0"
 _TRT_OLDEST = (8, 6)
@@ -82,7 +82,7 @@ def tvm(env: MachineFacts) -> Iterator[DoctorCheck]:
         yield DoctorCheck("tvm", "fail", detail, f"pip install 'apache-tvm-ffi=={_TVM_FFI}'")
     elif "tvm" in env.broken:
         detail = f"apache-tvm {version} does not import: {env.broken['tvm']}"
-        yield DoctorCheck("tvm", "fail", detail, "pip install --force-reinstall --no-cache-dir 'aegisrt[tvm]'")
+        yield DoctorCheck("tvm", "fail", detail, "pip install --force-reinstall --no-cache-dir 'aegisrt-runtime[tvm]'")
     else:
         yield DoctorCheck("tvm", "ok", f"apache-tvm {version}, apache-tvm-ffi {ffi}")
     if "c++" not in env.tools:
@@ -120,7 +120,7 @@ def tensorrt(env: MachineFacts) -> Iterator[DoctorCheck]:
             )
     found = [f"{name} {env.packages[name]}" for name in env.packages if _is_distribution(name)]
     if "tensorrt" in env.broken:
-        fix = env.repairs.get("tensorrt", "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'")
+        fix = env.repairs.get("tensorrt", "pip install --force-reinstall --no-cache-dir 'aegisrt-runtime[tensorrt]'")
         yield DoctorCheck("tensorrt", "fail", f"TensorRT does not import: {env.broken['tensorrt']}", fix)
     elif found:
         yield from _distributions(env, found)
@@ -129,14 +129,14 @@ def tensorrt(env: MachineFacts) -> Iterator[DoctorCheck]:
 def _distributions(env: MachineFacts, found: list[str]) -> Iterator[DoctorCheck]:
     full = env.packages.get("tensorrt") or env.packages.get("tensorrt_cu13_bindings")
     if full is not None and _numbers(full) < _TRT_OLDEST:
-        fix = "pip install --upgrade 'aegisrt[tensorrt]'"
+        fix = "pip install --upgrade 'aegisrt-runtime[tensorrt]'"
         yield DoctorCheck("tensorrt", "fail", f"tensorrt {full} is older than 8.6", fix)
         return
     yield DoctorCheck("tensorrt", "ok", ", ".join(found))
     strange = [gpu.compute_capability for gpu in env.gpus if gpu.compute_capability not in _RTX_CAPABILITIES]
     if full is None and any("rtx" in name for name in found) and strange:
         detail = f"TensorRT for RTX does not run on compute capability {strange[0]}"
-        yield DoctorCheck("tensorrt-gpu", "fail", detail, "pip install 'aegisrt[tensorrt]'")
+        yield DoctorCheck("tensorrt-gpu", "fail", detail, "pip install 'aegisrt-runtime[tensorrt]'")
 
 
 def _is_distribution(name: str) -> bool:

@@ -12,16 +12,18 @@ from aegisrt.artifacts.location import cache_root, check_root
 from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
 from aegisrt.backends.registry import backend_class, entries
-from aegisrt.core.optional import Requirement, require
+from aegisrt.core.optional import DISTRIBUTION, Requirement, require
 from aegisrt.core.result import Error, Ok, ResultError
 from aegisrt.devices.cuda.driver import cuda_driver, installed_driver
 from aegisrt.devices.discover import DiscoveredDevice, discover
 from aegisrt.doctor.libraries import missing_libraries
 
+FOREIGN = "aegisrt"
+"""The name of another project's distribution, which installs a package `aegisrt` too."""
 PACKAGES = (
-    "aegisrt", "numpy", "pydantic", "hydra-core", "omegaconf", "onnx", "ml_dtypes", "onnxruntime", "onnxruntime-gpu",
-    "apache-tvm", "apache-tvm-ffi", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "tensorrt_dispatch",
-    "tensorrt_cu13_bindings", "tensorrt_cu13_libs", "tensorrt_cu12_bindings", "tensorrt_cu12_libs",
+    DISTRIBUTION, FOREIGN, "numpy", "pydantic", "hydra-core", "omegaconf", "onnx", "ml_dtypes",
+    "onnxruntime", "onnxruntime-gpu", "apache-tvm", "apache-tvm-ffi", "tensorrt", "tensorrt_rtx", "tensorrt_lean",
+    "tensorrt_dispatch", "tensorrt_cu13_bindings", "tensorrt_cu13_libs", "tensorrt_cu12_bindings", "tensorrt_cu12_libs",
     "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu12_bindings", "tensorrt_rtx_cu12_libs",
     "pycuda", "cuda-bindings",
 )  # fmt: skip

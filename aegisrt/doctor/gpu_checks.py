@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from aegisrt.doctor.check import DoctorCheck
 from aegisrt.doctor.environment import MachineFacts
 
-_PYCUDA = "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt[cuda]'"
+_PYCUDA = "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt-runtime[cuda]'"
 _NEEDS_CUDA = 13
 """The major CUDA version that the engines' current packages are built for."""
 

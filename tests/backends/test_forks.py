@@ -140,7 +140,7 @@ def wait_for_socket(path, server):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_gunicorn_with_preload(engine, tmp_path):
     """Each worker ends after one request (`--max-requests`), and another takes its place: none may hang or crash."""
-    pytest.importorskip("gunicorn", reason="gunicorn is not installed; run: pip install 'aegisrt[test]'")
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed; run: pip install 'aegisrt-runtime[test]'")
     (tmp_path / "application.py").write_text(APPLICATION.format(common=COMMON))
     listens, log = tmp_path / "s", tmp_path / "log"
     arguments = ["--preload", "--workers", "1", "--max-requests", "1", "--bind", f"unix:{listens}"]

@@ -11,6 +11,7 @@ from aegisrt.backends import registry
 from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.mock import MockBackend, MockOptions
 from aegisrt.backends.registry import BackendEntry, backend_class, collect, entries, options_by_kind
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ErrorCode
 
@@ -40,7 +41,7 @@ def test_ours_are_known_and_sorted():
 
 def test_every_one_of_ours_imports_without_its_engine():
     for kind, entry in entries().unwrap().items():
-        if entry.distribution == "aegisrt":
+        if entry.distribution == DISTRIBUTION:
             assert backend_class(kind).unwrap().kind == kind
 
 

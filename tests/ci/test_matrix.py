@@ -11,6 +11,7 @@ from aegisrt.backends.registry import backend_class
 from aegisrt.ci.matrix import EVENTS, make_matrix
 from aegisrt.ci.schemas import ci_schemas
 from aegisrt.cli.main import main
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.resources import configs_dir, schemas_dir
 
 HOSTED = {"runs_on": ["ubuntu-24.04"], "when": "always", "device": "cpu", "demo": "run", "conformance": "ci"}
@@ -265,7 +266,7 @@ def test_a_mistake_is_exit_code_2(capsys, words, said, json_):
 
 
 def test_the_versions_of_python_are_those_of_the_package(capsys):
-    said = importlib.metadata.metadata("aegisrt").get_all("Classifier")
+    said = importlib.metadata.metadata(DISTRIBUTION).get_all("Classifier")
     prefix = "Programming Language :: Python :: "
     supported = [text.removeprefix(prefix) for text in said if text.startswith(prefix)]
     assert [cell["python"] for cell in cells(capsys, "ci=unit-tests")] == supported

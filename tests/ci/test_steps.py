@@ -122,7 +122,7 @@ def short_profile(runner, check):
 @pytest.mark.parametrize("cell", [marked(cell) for cell in HOSTED])
 def test_a_hosted_cell_is_green(runner, planned, cell):
     if cell == "cpu-tensorrt-build" and not importlib.util.find_spec("tensorrt_rtx_bindings"):
-        pytest.skip("tensorrt_rtx is not installed; run: pip install 'aegisrt[tensorrt-rtx]'")
+        pytest.skip("tensorrt_rtx is not installed; run: pip install 'aegisrt-runtime[tensorrt-rtx]'")
     ran = []
     with short_profile(runner, SHORT.get(cell)):
         for step in cell_steps(planned, cell):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not FILE.exists(), reason="the workflow is no pa
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 needs_lint = pytest.mark.skipif(
     not ((SCRIPTS / "zizmor").exists() and (SCRIPTS / "check-jsonschema").exists()),
-    reason="check-jsonschema and zizmor come with the extra lint; run: pip install 'aegisrt[lint]'",
+    reason="check-jsonschema and zizmor come with the extra lint; run: pip install 'aegisrt-runtime[lint]'",
 )
 
 

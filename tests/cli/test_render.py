@@ -11,7 +11,7 @@ from aegisrt.cli import render
 
 COLUMNS = ("kind", "available", "version", "runs on", "reason", "install")
 ROWS = [
-    ("tensorrt", "no", "", "cuda", "no TensorRT is installed", "pip install 'aegisrt[tensorrt]'"),
+    ("tensorrt", "no", "", "cuda", "no TensorRT is installed", "pip install 'aegisrt-runtime[tensorrt]'"),
     ("tvm", "yes", "0.27.0.post1", "cpu, cuda", "", ""),
 ]
 
@@ -31,7 +31,7 @@ def test_on_80_columns_words_stay_whole(lines):
     shown = lines(80)
     assert all(len(line) <= 80 for line in shown)
     words = " ".join(shown).split()
-    assert {"tensorrt", "0.27.0.post1", "'aegisrt[tensorrt]'"} <= set(words)
+    assert {"tensorrt", "0.27.0.post1", "'aegisrt-runtime[tensorrt]'"} <= set(words)
 
 
 def test_on_wide_ones_each_row_is_a_line(lines):
@@ -41,4 +41,4 @@ def test_on_wide_ones_each_row_is_a_line(lines):
 def test_on_ones_too_narrow_for_the_words_nothing_is_cut_off(lines):
     shown = lines(40)
     assert all(len(line) <= 40 for line in shown)
-    assert "".join("".join(line[-5:] for line in shown).split()).endswith("pipinstall'aegisrt[tensorrt]'")
+    assert "".join("".join(line[-5:] for line in shown).split()).endswith("pipinstall'aegisrt-runtime[tensorrt]'")

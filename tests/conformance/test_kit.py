@@ -120,7 +120,7 @@ def test_a_device_that_is_not_declared_is_skipped():
 def test_an_engine_that_is_not_installed_never_passes():
     report = run(backends.NotInstalled)
     assert report.counts.not_installed == len(report.results) > 100
-    reason = "Python module `no_such_engine` is not installed; run: pip install 'aegisrt[mock]'"
+    reason = "Python module `no_such_engine` is not installed; run: pip install 'aegisrt-runtime[mock]'"
     assert {result.reason for result in report.results} == {reason}
 
 

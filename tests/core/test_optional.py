@@ -23,7 +23,7 @@ def test_what_is_not_there():
         require(ABSENT)
     error = caught.value.error
     assert error.code is ErrorCode.UNAVAILABLE
-    assert error.hint == "run: pip install 'aegisrt[absent]'"
+    assert error.hint == "run: pip install 'aegisrt-runtime[absent]'"
 
 
 def test_a_parent_that_is_not_there():

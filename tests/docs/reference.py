@@ -19,6 +19,7 @@ from aegisrt.backends.registry import backend_class, entries
 from aegisrt.ci.options import CellOptions
 from aegisrt.cli.main import usage
 from aegisrt.conformance.options import ConformanceOptions
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
@@ -51,7 +52,7 @@ Schema = dict[str, Any]
 
 def own_backends() -> dict[str, type[RuntimeBackend[Any]]]:
     """Return this distribution's own backends by kind."""
-    own = [kind for kind, entry in entries().unwrap().items() if entry.distribution == "aegisrt"]
+    own = [kind for kind, entry in entries().unwrap().items() if entry.distribution == DISTRIBUTION]
     return {kind: backend_class(kind).unwrap() for kind in own}
 
 

@@ -11,7 +11,7 @@ PAGES = [read_page(path) for path in [ROOT / "README.md", *sorted((ROOT / "docs"
 NOT_RUN = {
     ("README.md", "make demo"): "makes a virtual environment of its own",
     ("README.md", "make test"): "runs these tests",
-    ("docs/tutorial.md", "pip install 'aegisrt[onnx]'"): "installs; tests/release does it",
+    ("docs/tutorial.md", "pip install 'aegisrt-runtime[onnx]'"): "installs; tests/release does it",
     ("docs/tutorial.md", "aegisrt run deploy.yaml models.digits.backend=trt --output trt.npz"): "needs a GPU",
 }
 """Commands that a page shows and that are not run here, and why."""

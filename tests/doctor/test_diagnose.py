@@ -11,7 +11,7 @@ from aegisrt.doctor.diagnose import diagnose
 from aegisrt.doctor.environment import CacheFacts, MachineFacts
 
 BASE = {
-    "aegisrt": "0.1.0", "numpy": "2.4.6", "pydantic": "2.14.3", "hydra-core": "1.3.8", "omegaconf": "2.3.1",
+    "aegisrt-runtime": "0.1.0", "numpy": "2.4.6", "pydantic": "2.14.3", "hydra-core": "1.3.8", "omegaconf": "2.3.1",
     "onnx": "1.23.2", "ml_dtypes": "0.6.0",
 }  # fmt: skip
 ENGINES = {
@@ -88,7 +88,9 @@ BROKEN = {
         replace(GPU, refused_devices=("/dev/nvidia0", "/dev/nvidiactl")), "device-files",
         "chmod a+rw /dev/nvidia0 /dev/nvidiactl",
     ),
-    "pycuda missing": (with_packages(GPU, "pycuda"), "pycuda", "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt[cuda]'"),
+    "pycuda missing": (
+        with_packages(GPU, "pycuda"), "pycuda", "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt-runtime[cuda]'",
+    ),
     "pycuda missing, and no toolkit to build it with": (
         replace(with_packages(GPU, "pycuda"), tools={"c++": "/usr/bin/g++"}), "pycuda", "apt-get install -y cuda",
     ),
@@ -98,11 +100,11 @@ BROKEN = {
     "tvm with an ffi that crashes": (
         with_packages(GPU, **{"apache-tvm-ffi": "0.1.15.post2"}), "tvm", "apache-tvm-ffi==0.1.14.post0",
     ),
-    "tvm that does not import": (replace(GPU, broken={"tvm": "libtvm.so"}), "tvm", "'aegisrt[tvm]'"),
+    "tvm that does not import": (replace(GPU, broken={"tvm": "libtvm.so"}), "tvm", "'aegisrt-runtime[tvm]'"),
     "no compiler": (replace(GPU, tools={"nvcc": "/usr/local/cuda/bin/nvcc"}), "compiler", "apt-get install -y g++"),
     "onnx missing": (with_packages(GPU, "onnx"), "onnx-package", "pip install onnx"),
     "tensorrt that does not import": (
-        replace(GPU, broken={"tensorrt": "libnvinfer.so.11: cannot open"}), "tensorrt", "'aegisrt[tensorrt]'",
+        replace(GPU, broken={"tensorrt": "libnvinfer.so.11: cannot open"}), "tensorrt", "'aegisrt-runtime[tensorrt]'",
     ),
     "tensorrt without cuDNN, which its backend names": (
         replace(
@@ -130,7 +132,11 @@ BROKEN = {
             GPU, "tensorrt", "tensorrt_cu13_bindings", "tensorrt_cu13_libs",
             tensorrt_rtx_cu13_bindings="1.7.1.116", tensorrt_rtx_cu13_libs="1.7.1.116",
         ),
-        "tensorrt-gpu", "pip install 'aegisrt[tensorrt]'",
+        "tensorrt-gpu", "pip install 'aegisrt-runtime[tensorrt]'",
+    ),
+    "another project's `aegisrt`": (
+        with_packages(CPU, aegisrt="0.1.0"), "distribution",
+        "pip uninstall -y aegisrt && pip install --force-reinstall --no-deps aegisrt-runtime",
     ),
     "hydra too new": (with_packages(CPU, **{"hydra-core": "1.4.0"}), "packages", "hydra-core>=1.3.2,<1.4"),
     "omegaconf missing": (with_packages(CPU, "omegaconf"), "packages", "omegaconf>=2.3,<2.4"),

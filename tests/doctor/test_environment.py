@@ -13,7 +13,7 @@ from aegisrt.doctor.libraries import missing_libraries, needed_libraries
 
 def test_this_machine_is_examined_without_an_error():
     env = examine()
-    assert env.packages["aegisrt"]
+    assert env.packages["aegisrt-runtime"]
     assert env.packages["numpy"]
     assert env.cache.free_bytes > 0
     assert (env.driver_error is None) == (env.driver_cuda is not None)

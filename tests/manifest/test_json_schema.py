@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from aegisrt.backends.registry import entries, options_by_kind
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.resources import configs_dir, schemas_dir
 from aegisrt.manifest.json_schema import all_schemas
 
@@ -19,7 +20,7 @@ MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 
 @pytest.fixture(scope="module")
 def ours():
-    own = {kind for kind, entry in entries().unwrap().items() if entry.distribution == "aegisrt"}
+    own = {kind for kind, entry in entries().unwrap().items() if entry.distribution == DISTRIBUTION}
     return all_schemas({kind: options for kind, options in options_by_kind().unwrap().items() if kind in own})
 
 

@@ -16,7 +16,7 @@ from aegisrt.core.sidecar import read_sidecar
 
 pytestmark = pytest.mark.skipif(
     "tensorrt_rtx" not in tensorrt_library.installed(),
-    reason="tensorrt_rtx is not installed; run: pip install 'aegisrt[tensorrt-rtx]'",
+    reason="tensorrt_rtx is not installed; run: pip install 'aegisrt-runtime[tensorrt-rtx]'",
 )
 KIT = Path(aegisrt.conformance.__file__).parent / "models"
 OPTIONS = {"distribution": "tensorrt_rtx", "compute_capabilities": ["8.9"]}

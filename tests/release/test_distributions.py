@@ -11,6 +11,7 @@ import pytest
 
 import aegisrt
 from aegisrt.backends.registry import entries
+from aegisrt.core.optional import DISTRIBUTION
 from tests.docs.pages import ROOT
 
 pytestmark = pytest.mark.slow
@@ -85,7 +86,7 @@ def test_the_sdist_holds_what_the_tests_need(distributions):
 
 def test_the_metadata(distributions):
     found = metadata(distributions.wheel)
-    assert (found["Name"], found["Version"]) == ("aegisrt", aegisrt.__version__)
+    assert (found["Name"], found["Version"]) == (DISTRIBUTION, aegisrt.__version__)
     assert (found["License-Expression"], found["License-File"]) == ("Apache-2.0", "LICENSE")
     assert found["Requires-Python"] == ">=3.11"
     backends = [backend for backend in entries().unwrap() if backend != "mock"]

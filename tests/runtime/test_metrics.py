@@ -74,7 +74,7 @@ def test_metrics_are_plain_json(context):
 
 
 def test_a_scrape_shows_what_metrics_shows(context):
-    client = pytest.importorskip("prometheus_client", reason="run: pip install 'aegisrt[metrics]'")
+    client = pytest.importorskip("prometheus_client", reason="run: pip install 'aegisrt-runtime[metrics]'")
     for _ in range(3):
         context.submit(ExecutionRequest(inputs={"x": X})).result(5).unwrap()
     context.execute(ExecutionRequest(inputs={})).unwrap_err()
@@ -98,4 +98,4 @@ def test_without_prometheus_client_the_error_says_what_to_install(context, monke
     with pytest.raises(ResultError) as raised:
         prometheus.prometheus_registry(context)
     assert raised.value.error.code is ErrorCode.UNAVAILABLE
-    assert raised.value.error.hint == "run: pip install 'aegisrt[metrics]'"
+    assert raised.value.error.hint == "run: pip install 'aegisrt-runtime[metrics]'"

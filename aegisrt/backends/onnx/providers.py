@@ -19,7 +19,7 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _ON_DEVICE = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
 """On a GPU, ONNX Runtime puts nodes that only compute shapes on the CPU; results name them."""
-_GPU_INSTALL = "pip uninstall -y onnxruntime && pip install 'aegisrt[onnx-gpu]'"
+_GPU_INSTALL = "pip uninstall -y onnxruntime && pip install 'aegisrt-runtime[onnx-gpu]'"
 _INSTALL = {
     CUDA: _GPU_INSTALL,
     "TensorrtExecutionProvider": _GPU_INSTALL,

@@ -28,8 +28,8 @@ BUILDERS: tuple[Distribution, ...] = ("tensorrt", "tensorrt_rtx")
 OLDEST = (8, 6)
 """The oldest version with the calls that AegisRT makes; 8.6 has no progress monitor in Python."""
 INSTALL = {
-    "tensorrt": "pip install 'aegisrt[tensorrt]'",
-    "tensorrt_rtx": "pip install 'aegisrt[tensorrt-rtx]'",
+    "tensorrt": "pip install 'aegisrt-runtime[tensorrt]'",
+    "tensorrt_rtx": "pip install 'aegisrt-runtime[tensorrt-rtx]'",
     "tensorrt_lean": "pip install tensorrt_lean_cu13",
     "tensorrt_dispatch": "pip install tensorrt_dispatch_cu13",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.manifest.check.locate import Locator, dotted, title
 from aegisrt.manifest.diagnostics.wording import described
@@ -29,7 +30,8 @@ def explain_unknown_kind(path: KeyPath, key: str, found: Any, known: Collection[
     label = f"did you mean {quoted(near)}?" if near and near != found else f"no such {key}"
     hint = f"{key}s are {listed(known)}" if known else f"no {_noun(path)} {key}s are registered"
     if path[0] == "backends" and near in _EXTRAS and near not in known:
-        hint = f"this installation has no kind {quoted(near)}; run: pip install --upgrade 'aegisrt[{_EXTRAS[near]}]'"
+        install = f"pip install --upgrade '{DISTRIBUTION}[{_EXTRAS[near]}]'"
+        hint = f"this installation has no kind {quoted(near)}; run: {install}"
     what = quoted(found) if isinstance(found, str) else described(found)
     message = f"{what} is not a {_noun(path)} {key}"
     locator.at_value((*path, key), "unknown-kind", message, label=label, hint=hint)

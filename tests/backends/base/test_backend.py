@@ -210,7 +210,7 @@ class TestConstruction:
         state = Absent.availability()
         assert not state.available
         assert state.reason == "Python module `no_such_module` is not installed"
-        assert state.install == "pip install 'aegisrt[absent]'"
+        assert state.install == "pip install 'aegisrt-runtime[absent]'"
         assert Probe.availability().available
 
 

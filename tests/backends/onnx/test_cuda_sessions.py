@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt[onnx]'")
+ort = pytest.importorskip(
+    "onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt-runtime[onnx]'"
+)
 
 from aegisrt import ExecutionRequest, ONNXBackend  # noqa: E402
 from aegisrt.backends.onnx import backend as onnx  # noqa: E402
@@ -84,7 +86,7 @@ def test_without_a_gpu_build_of_onnx_runtime_a_gpu_is_unavailable():
         pytest.skip("this onnxruntime has the CUDA provider")
     error = ONNXBackend(device="cuda").load(DIGITS).unwrap_err()
     assert error.code is ErrorCode.UNAVAILABLE
-    assert "aegisrt[onnx-gpu]" in error.hint
+    assert "aegisrt-runtime[onnx-gpu]" in error.hint
 
 
 def test_fallback_allowed_runs_on_the_cpu():

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt[onnx]'")
+ort = pytest.importorskip(
+    "onnxruntime", reason="onnxruntime is not installed; run: pip install 'aegisrt-runtime[onnx]'"
+)
 onnx = pytest.importorskip("onnx", reason="the models of this test are made with the package onnx")
 
 from aegisrt.backends.onnx import cuda_binding_cache, cuda_slot  # noqa: E402

@@ -49,7 +49,7 @@ class TestChoose:
         error = caught.value.error
         assert error.code is ErrorCode.UNAVAILABLE
         assert error.message == f"`{CUDA}` is requested, but onnxruntime 1.31.1 here has only `{CPU}`"
-        assert "pip install 'aegisrt[onnx-gpu]'" in error.hint
+        assert "pip install 'aegisrt-runtime[onnx-gpu]'" in error.hint
         assert "fallback: allow" in error.hint
 
     def test_one_without_a_known_package_is_unavailable_too(self):

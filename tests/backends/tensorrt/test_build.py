@@ -22,7 +22,9 @@ from tests.fakes.cuda import FakeCuda
 from tests.fakes.tensorrt import API, FakeTensorRT
 
 RTX = tensorrt_library.installed().get("tensorrt_rtx")
-rtx = pytest.mark.skipif(RTX is None, reason="tensorrt_rtx is not installed; run: pip install 'aegisrt[tensorrt-rtx]'")
+rtx = pytest.mark.skipif(
+    RTX is None, reason="tensorrt_rtx is not installed; run: pip install 'aegisrt-runtime[tensorrt-rtx]'"
+)
 MODELS = Path(aegisrt.conformance.__file__).parent / "models"
 DIGITS = configs_dir() / "model" / "digits.onnx"
 

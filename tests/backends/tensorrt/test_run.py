@@ -679,7 +679,7 @@ def test_shapes_that_tensorrt_cannot_infer_from_are_an_invalid_argument(graph, t
     [
         ("libcudnn.so.8", "cudnn-cu12<9", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"),
         ("libcublasLt.so.12", "cublas-cu12", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'"),
-        ("libnvinfer.so.8", "doctor", "pip install --force-reinstall --no-cache-dir 'aegisrt[tensorrt]'"),
+        ("libnvinfer.so.8", "doctor", "pip install --force-reinstall --no-cache-dir 'aegisrt-runtime[tensorrt]'"),
     ],
 )
 def test_libraries_that_are_missing_are_named_with_their_remedy(missing, remedy, command, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def test_the_table_has_a_row_for_each_call_of_each_group(capsys):
 def test_without_polygraphy_the_row_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(dispatch, "_POLYGRAPHY", dispatch.Requirement("no_such_module", (), "bench"))
     dispatch.main(["--rounds", "5"])
-    assert "not installed; run: pip install 'aegisrt[bench]'" in capsys.readouterr().out
+    assert "not installed; run: pip install 'aegisrt-runtime[bench]'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("context_ns", "code"), [(14_000, 0), (14_001, 1)])

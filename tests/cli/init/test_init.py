@@ -295,11 +295,13 @@ def test_a_backend_without_the_cpu_gets_its_device_and_its_limit(backend, folder
 
 
 def test_an_engine_that_is_not_installed_is_told_with_its_command(folder, capsys, monkeypatch):
-    state = Availability(False, None, "Python module `onnxruntime` is not installed", "pip install 'aegisrt[onnx]'")
+    state = Availability(
+        False, None, "Python module `onnxruntime` is not installed", "pip install 'aegisrt-runtime[onnx]'"
+    )
     monkeypatch.setattr(ONNXBackend, "availability", classmethod(lambda cls, **_: state))
     shutil.copy(DIGITS, "m.onnx")
     assert main(["init"]) == 0
-    assert "    pip install 'aegisrt[onnx]'\n" in capsys.readouterr().out
+    assert "    pip install 'aegisrt-runtime[onnx]'\n" in capsys.readouterr().out
     assert main(["validate", "aegisrt.yaml"]) == 0
 
 

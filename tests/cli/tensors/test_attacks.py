@@ -246,7 +246,7 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [9_000, 60_000])
 @pytest.mark.parametrize("shape", [["n", 3, "h", "w"], ["n", 3, 8, 8]])
 def test_a_picture_is_as_large_as_its_header_before_it_is_decoded(tmp_path, side, shape):
-    pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt[images]'")
+    pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt-runtime[images]'")
     manifest = deploy(tmp_path, "FP32", [None if isinstance(dim, str) else dim for dim in shape])
     (tmp_path / "x.png").write_bytes(png(side, side))
     error = refused(tmp_path, "run", manifest.name, "--input", "x.png")
@@ -258,7 +258,9 @@ def test_a_picture_is_as_large_as_its_header_before_it_is_decoded(tmp_path, side
 
 @pytest.mark.parametrize(("suffix", "kind"), [("png", "postscript"), ("jpg", "postscript"), ("png", "tiff")])
 def test_a_picture_is_a_png_or_a_jpeg_whatever_its_name_is(tmp_path, suffix, kind):
-    image = pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt[images]'")
+    image = pytest.importorskip(
+        "PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt-runtime[images]'"
+    )
     manifest = deploy(tmp_path, "FP32", [None, 3, 8, 8])
     path, ran = tmp_path / f"x.{suffix}", tmp_path / "ran"
     if kind == "postscript":

@@ -12,7 +12,7 @@ from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import DataType, TensorSpec
 from aegisrt.runtime.building.input_budget import InputBudget
 
-image = pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt[images]'")
+image = pytest.importorskip("PIL.Image", reason="pillow is not installed; run: pip install 'aegisrt-runtime[images]'")
 GREY = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
 
 

@@ -102,4 +102,4 @@ def test_build_tells_what_is_not_installed(file, capsys):
     assert main(["build", "models.digits.backend=tvm", "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)["files"]
     assert row["error"]["code"] == "UNAVAILABLE"
-    assert "aegisrt[tvm]" in row["error"]["hint"]
+    assert "aegisrt-runtime[tvm]" in row["error"]["hint"]

@@ -154,7 +154,7 @@ def test_a_list_where_names_are_expected_says_how_to_write_it():
 def test_a_kind_that_is_not_registered_here_says_what_to_install():
     found = only(backend("", "tvm"))
     assert found.id == "unknown-kind"
-    assert found.hint == "this installation has no kind `tvm`; run: pip install --upgrade 'aegisrt[tvm]'"
+    assert found.hint == "this installation has no kind `tvm`; run: pip install --upgrade 'aegisrt-runtime[tvm]'"
 
 
 def test_the_hint_lists_the_fields_of_that_kind():

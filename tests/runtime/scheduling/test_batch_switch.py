@@ -159,7 +159,7 @@ def test_the_graph_and_the_metrics_show_it(context, monkeypatch):
 
 
 def test_a_scrape_shows_it(context):
-    pytest.importorskip("prometheus_client", reason="run: pip install 'aegisrt[metrics]'")
+    pytest.importorskip("prometheus_client", reason="run: pip install 'aegisrt-runtime[metrics]'")
     value = prometheus.prometheus_registry(context).get_sample_value
     assert value("aegisrt_batching", {"model": "m"}) == 1
     assert value("aegisrt_batching", {"model": "plain"}) is None
