@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from weakref import WeakValueDictionary
 
 from aegisrt.core.deadline import left_s
-from aegisrt.devices.options import StreamOptions
 
 
 class Turns:
     """Lets one call run at a time, in order of arrival. Thread-safe."""
 
-    def __init__(self, declared: StreamOptions) -> None:
-        self.declared = declared
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False
@@ -52,19 +49,3 @@ class Turns:
                 self._waiting.remove(mine)
                 return
         self.give()
-
-
-def turns_of(declared: object) -> Turns | None:
-    """Return the turns of a shared stream, the same for the same declaration; None if the stream is not shared."""
-    if not isinstance(declared, StreamOptions) or not declared.shared:
-        return None
-    with _lock:
-        turns = _turns.get(id(declared))
-        if turns is None:
-            turns = _turns[id(declared)] = Turns(declared)
-        return turns
-
-
-_turns: WeakValueDictionary[int, Turns] = WeakValueDictionary()
-"""By the identity of the declaration: `Turns` holds it, so the key stays valid."""
-_lock = threading.Lock()

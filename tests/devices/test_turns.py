@@ -1,33 +1,15 @@
 """Turns on a shared stream of a CPU: one at a time, first come first served, and a way out."""
 
-import gc
 import threading
 import time
 from time import perf_counter_ns
 
-from aegisrt.devices.options import StreamOptions
-from aegisrt.devices.turns import Turns, turns_of
+from aegisrt.devices.turns import Turns
 from tests.runtime.serving import until
-
-SHARED = StreamOptions(device="cpu", shared=True)
-
-
-def test_who_names_the_same_shared_stream_has_the_same_turns():
-    same, other = SHARED, StreamOptions(device="cpu", shared=True)
-    assert turns_of(same) is not None
-    held = turns_of(same), turns_of(other)
-    assert turns_of(same) is held[0]
-    assert turns_of(other) is held[1]
-    assert held[0] is not held[1]
-    assert turns_of(StreamOptions(device="cpu")) is None
-    assert turns_of(None) is None
-    del held
-    gc.collect()
-    assert turns_of(same).take(None)
 
 
 def test_turns_are_taken_in_the_order_of_asking():
-    turns, order, threads = Turns(SHARED), [], []
+    turns, order, threads = Turns(), [], []
     assert turns.take(None)
 
     def wait(number):
@@ -47,7 +29,7 @@ def test_turns_are_taken_in_the_order_of_asking():
 
 
 def test_a_deadline_ends_the_wait_and_leaves_the_turn_to_others():
-    turns = Turns(SHARED)
+    turns = Turns()
     assert turns.take(None)
     started = time.monotonic()
     assert not turns.take(perf_counter_ns() + 20_000_000)
@@ -60,7 +42,7 @@ def test_a_deadline_ends_the_wait_and_leaves_the_turn_to_others():
 
 
 def test_no_turn_is_lost_when_deadlines_meet_their_turns():
-    turns, inside, most, taken = Turns(SHARED), [0], [0], [0] * 8
+    turns, inside, most, taken = Turns(), [0], [0], [0] * 8
 
     def work(number):
         for index in range(300):

@@ -6,9 +6,10 @@ from time import perf_counter_ns
 
 import pytest
 
-from aegisrt import ErrorCode
+from aegisrt import ErrorCode, deploy
+from aegisrt.core.resources import configs_dir
 from aegisrt.devices.options import StreamOptions
-from aegisrt.devices.turns import turns_of
+from aegisrt.devices.shared_stream import SharedStream
 from tests.backends.probe import Probe
 from tests.runtime.serving import request, until
 
@@ -53,10 +54,10 @@ def running(probes):
 
 
 def test_models_on_a_shared_stream_take_turns(pair):
-    stream = StreamOptions(device="cpu", shared=True)
+    stream = SharedStream(StreamOptions(device="cpu", shared=True))
     probes = pair(stream)
     with two_calls_each(probes):
-        until(lambda: len(turns_of(stream)._waiting) == 3)
+        until(lambda: len(stream.turns._waiting) == 3)
         until(lambda: running(probes) == 1)
     assert running(probes) == 4
 
@@ -68,7 +69,7 @@ def test_models_on_a_stream_that_is_not_shared_do_not_wait_for_each_other(pair):
 
 
 def test_the_wait_is_time_in_the_queue_and_ends_at_the_deadline(pair):
-    first, second = pair(StreamOptions(device="cpu", shared=True))
+    first, second = pair(SharedStream(StreamOptions(device="cpu", shared=True)))
     first.gate.clear()
     thread = threading.Thread(target=first.execute, args=(request(1),))
     thread.start()
@@ -82,3 +83,16 @@ def test_the_wait_is_time_in_the_queue_and_ends_at_the_deadline(pair):
     assert second.execute(request(1)).unwrap().timings.queue > 30e6
     thread.join(5)
     assert all(second.execute(request(1)).is_ok() for _ in range(3))
+
+
+def test_a_deployment_owns_its_shared_streams():
+    manifest = {
+        "streams": {"turns": {"device": "cpu", "shared": True}},
+        "backends": {"mock": {"kind": "mock", "stream": "turns"}},
+        "models": {name: {"path": str(configs_dir() / "model/digits.onnx"), "backend": "mock"} for name in ("a", "b")},
+    }
+    with deploy(manifest).unwrap() as first, deploy(manifest).unwrap() as second:
+        streams = [context.backend(name).stream for context in (first, second) for name in ("a", "b")]
+    assert streams[0] is streams[1]
+    assert streams[2] is streams[3]
+    assert streams[0] is not streams[2]

@@ -26,6 +26,7 @@ class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
     options: OptionsT
     device: Device
     stream: Any
+    """A `StreamOptions`; a `SharedStream` if it is shared; a `CudaStream`; or None."""
     instances: int
     _progress: Callable[[str], None] | None = None
     """While `_build` runs: called with a text for each step."""

@@ -26,7 +26,7 @@ from aegisrt.core.immortal import immortalize
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
-from aegisrt.devices.turns import turns_of
+from aegisrt.devices.shared_stream import SharedStream, owned
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"names is {names!r}, not Names")
         self.options: OptionsT = options
         self.device = device if isinstance(device, Device) else Device.parse(device or "cpu")
-        self.stream = stream
+        self.stream = owned(stream)
         self.instances = instances
         self._model = names.model if names else None
         self._backend = (names.backend if names else None) or self.kind
@@ -144,7 +144,7 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             for _ in range(self.instances):
                 slots.append(self._open(engine, self.stream))
             view = self._device_view(engine)
-            turns = turns_of(self.stream) if self.device.kind == "cpu" else None
+            turns = self.stream.turns if isinstance(self.stream, SharedStream) and self.device.kind == "cpu" else None
             files.refuse_change("loaded")
             metadata, own = self._metadata(engine), self._model_metadata(engine)
             return Loaded(engine, signature, slots, metadata, self.capabilities, files, own, view, turns)
@@ -163,6 +163,8 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
     def _become_copy(self) -> None:
         loaded, self._loaded = self._loaded, None
         self._new_locks()  # a thread that is not in this process may hold the old ones
+        if isinstance(self.stream, SharedStream):
+            self.stream.renew()
         if loaded is not None:
             self._is_copy = True
             immortalize(loaded)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from ctypes import byref, c_float, c_int, c_void_p
 from types import TracebackType
 from typing import Any, Literal, TypeVar
-from weakref import WeakValueDictionary
 
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.context import CudaContext, cuda_context
 from aegisrt.devices.options import StreamOptions
+from aegisrt.devices.shared_stream import SharedStream
 
 T = TypeVar("T")
 Priority = Literal["low", "normal", "high"]
@@ -223,43 +223,22 @@ def stream_priority(priority: Priority, least: int, greatest: int) -> int:
     return {"low": least, "normal": min(max(0, greatest), least), "high": greatest}[priority]
 
 
-def open_stream(declared: StreamOptions | CudaStream | None, device: Device) -> tuple[CudaStream, bool]:
+def open_stream(declared: StreamOptions | SharedStream | CudaStream | None, device: Device) -> tuple[CudaStream, bool]:
     """Return the stream that an instance works on, and whether the instance has to close it.
 
-    A `CudaStream` is used as it is. For a declared stream a new one is opened, unless it is `shared`: all instances
-    with the same declaration, on the same GPU, get the same one. Without a declaration the instance gets a stream of
-    its own.
+    A `CudaStream` is used as it is, and a `SharedStream` has one on each GPU. Otherwise the instance gets a stream of
+    its own, as declared.
 
     INVALID_ARGUMENT: if a `CudaStream` is on another GPU.
     """
+    if isinstance(declared, SharedStream):
+        return declared.opened(device.ordinal, lambda: CudaStream(device, priority=declared.options.priority)), False
     if isinstance(declared, CudaStream):
         if declared.device.ordinal != device.ordinal:
             message = f"the stream is on GPU {declared.device.ordinal}, the model on GPU {device.ordinal}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message, f'open it there: `CudaStream("cuda:{device.ordinal}")`')
         return declared, False
-    if declared is None:
-        return CudaStream(device), True
-    if not declared.shared:
-        return CudaStream(device, priority=declared.priority), True
-    with _shared_lock:
-        key = id(declared), device.ordinal
-        entry = _shared.get(key)
-        if entry is None:
-            entry = _SharedStream(device, declared)
-            _shared[key] = entry
-        return entry, False
-
-
-class _SharedStream(CudaStream):
-    """Lives while an instance holds it. It holds its declaration, so that the key, its identity, stays valid."""
-
-    def __init__(self, device: Device, declared: StreamOptions) -> None:
-        self.declared = declared
-        super().__init__(device, priority=declared.priority)
-
-
-_shared: WeakValueDictionary[tuple[int, int], _SharedStream] = WeakValueDictionary()
-_shared_lock = threading.Lock()
+    return CudaStream(device, priority=declared.priority if declared else "normal"), True
 
 
 def _is_done(context: CudaContext, name: str, code: int) -> bool:

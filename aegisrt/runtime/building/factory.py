@@ -57,7 +57,7 @@ def _build(
     def at(*path: str) -> Location | None:
         return origins.of(("models", node.name, *path)).value
 
-    created = make_backend(graph, node)
+    created = make_backend(graph, node, built)
     if isinstance(created, Err):
         return Err(of_model(created.error, node).at(at("backend")))
     backend = created.value
@@ -82,8 +82,8 @@ def _build(
     return Ok(backend)
 
 
-def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
-    """Return a model's backend with nothing loaded.
+def make_backend(graph: Graph, node: Node, built: BuiltBackends) -> Result[RuntimeBackend[Any]]:
+    """Return a model's backend with nothing loaded, on a stream of the deployment `built`.
 
     UNAVAILABLE: if its engine is not installed.
     """
@@ -98,7 +98,7 @@ def make_backend(graph: Graph, node: Node) -> Result[RuntimeBackend[Any]]:
         return Err(Error(ErrorCode.UNAVAILABLE, message, availability.install and f"run: {availability.install}"))
     name = node.device or options.device
     device = Device.declared(name, manifest.devices[name])
-    stream = manifest.streams[options.stream] if options.stream else None
+    stream = built.stream(manifest, options.stream) if options.stream else None
     names = Names(node.name, node.backend)
     try:
         chosen = isolated(found.value) if options.isolation == "process" else found.value

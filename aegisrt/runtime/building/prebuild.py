@@ -10,6 +10,7 @@ from aegisrt.core.result import Err, Result
 from aegisrt.graph.build import needs_build
 from aegisrt.graph.nodes import Graph
 from aegisrt.manifest.origin import Origins
+from aegisrt.runtime.building.built import BuiltBackends
 from aegisrt.runtime.building.factory import make_backend, of_model
 
 ReportProgress = Callable[[str, str], None]
@@ -33,7 +34,7 @@ def build_engine_files(
     have the location of the manifest's line.
     """
     for node in graph.models:
-        created = make_backend(graph, node)
+        created = make_backend(graph, node, BuiltBackends())
         if isinstance(created, Err):
             where = origins.of(("models", node.name, "backend")).value
             yield Prebuilt(node.name, Err(of_model(created.error, node).at(where)))

@@ -29,6 +29,7 @@ from aegisrt.devices.cuda.driver import CAPTURE_HINT  # noqa: E402
 from aegisrt.devices.cuda.memory import DeviceBuffer  # noqa: E402
 from aegisrt.devices.cuda.stream import CudaStream  # noqa: E402
 from aegisrt.devices.options import StreamOptions  # noqa: E402
+from aegisrt.devices.shared_stream import SharedStream  # noqa: E402
 from tests.backends.onnx_graphs import FLOAT, TensorProto, node, save  # noqa: E402
 from tests.fakes.cuda import context_handle, fake_cuda  # noqa: E402
 
@@ -209,7 +210,7 @@ def test_each_recording_has_an_id_of_its_own_and_the_first_call_none(opened):
 
 
 def test_instances_that_share_a_session_do_not_replay_each_other_s_recordings(opened):
-    slots, _ = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True), slots=2, cuda_graph=True)
+    slots, _ = opened(DIGITS, stream=SharedStream(StreamOptions(device="gpu0", shared=True)), slots=2, cuda_graph=True)
     for slot in slots:
         for _ in range(3):
             slot.call({"image": images(2)}, ("probabilities",))
@@ -578,7 +579,7 @@ def test_onnx_runtime_ends_each_call_itself_except_one_that_is_replayed(graph, o
 def test_each_instance_has_a_stream_of_its_own_unless_it_is_shared(opened, fake_cuda):
     slots, _ = opened(DIGITS, slots=3)
     assert len({slot._stream.handle for slot in slots}) == 3
-    slots, _ = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True), slots=3)
+    slots, _ = opened(DIGITS, stream=SharedStream(StreamOptions(device="gpu0", shared=True)), slots=3)
     assert len({slot._stream.handle for slot in slots}) == 1
     assert len({id(slot._session) for slot in slots}) == 1
     (got,) = slots[1].call({"image": images(2)}, ("probabilities",))
@@ -586,7 +587,7 @@ def test_each_instance_has_a_stream_of_its_own_unless_it_is_shared(opened, fake_
 
 
 def test_a_shared_stream_outlives_its_session(opened, fake_cuda):
-    slots, sessions = opened(DIGITS, stream=StreamOptions(device="gpu0", shared=True))
+    slots, sessions = opened(DIGITS, stream=SharedStream(StreamOptions(device="gpu0", shared=True)))
     seen = []
     weakref.finalize(slots[0]._session, lambda: seen.append(len(fake_cuda.streams)))
     slots.pop().close()

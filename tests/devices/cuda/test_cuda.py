@@ -26,6 +26,7 @@ from aegisrt.devices.cuda.memory import (
 from aegisrt.devices.cuda.staged import StagedTensor
 from aegisrt.devices.cuda.stream import open_stream, stream_priority
 from aegisrt.devices.options import StreamOptions
+from aegisrt.devices.shared_stream import SharedStream
 
 
 def error_of(call, *arguments, **options):
@@ -113,11 +114,11 @@ def test_declared_streams(fake_cuda):
     two, _ = open_stream(template, device)
     assert owned
     assert one is not two
-    shared = StreamOptions(device="gpu0", shared=True)
+    shared = SharedStream(StreamOptions(device="gpu0", shared=True))
     three, owned = open_stream(shared, device)
     assert not owned
     assert open_stream(shared, device)[0] is three
-    assert open_stream(StreamOptions(device="gpu0", shared=True), device)[0] is not three
+    assert open_stream(SharedStream(shared.options), device)[0] is not three
     assert open_stream(one, device) == (one, False)
     assert open_stream(None, device)[1]
 
@@ -129,13 +130,13 @@ def test_a_model_runs_on_no_stream_of_another_gpu(fake_cuda):
         error = error_of(open_stream, stream, devices[1])
         assert error.code is ErrorCode.INVALID_ARGUMENT
         assert error.message == "the stream is on GPU 0, the model on GPU 1"
-    shared = StreamOptions(device="gpu0", shared=True)
+    shared = SharedStream(StreamOptions(device="gpu0", shared=True))
     opened = [open_stream(shared, device)[0] for device in devices]
     assert [stream.device.ordinal for stream in opened] == [0, 1]
 
 
 def test_a_shared_stream_ends_with_its_last_user(fake_cuda):
-    shared = StreamOptions(device="gpu0", shared=True)
+    shared = SharedStream(StreamOptions(device="gpu0", shared=True))
     stream, _ = open_stream(shared, Device.parse("cuda:0"))
     assert len(fake_cuda.streams) == 1
     del stream
