@@ -16,8 +16,8 @@ from aegisrt.cli.output import shown, wants_color
 
 _UNBOUNDED = 100_000
 """Width in columns if stdout is not a terminal, so that no cell is wrapped."""
-_GAP = 3
-"""Blanks between two columns of a table."""
+_PADDING = 1
+"""Blanks on each side of a cell, beside the one that rich puts between two columns."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
@@ -26,13 +26,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     Cells are escaped (`output.shown`).
 
     On a narrow terminal, cells wrap between words as long as each column has room for its longest word: a key, or
-    the name of a package in a command, is useless in two pieces.
+    the name of a package in a command, is useless in two pieces. Columns stand closer together where that helps.
     """
     terminal = console()
     rows = [[shown(cell) for cell in row] for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     texts = list(zip(columns, *rows, strict=True))
-    for column, width in zip(columns, _widths(texts, terminal.width), strict=True):
+    room = terminal.width - (len(columns) - 1)
+    padding = _PADDING if sum(map(_longest_word, texts)) + 2 * _PADDING * (len(columns) - 1) <= room else 0
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False, padding=(0, padding)
+    )
+    for column, width in zip(columns, _widths(texts, room - 2 * padding * (len(columns) - 1)), strict=True):
         table.add_column(column, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
@@ -42,8 +46,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | list[None]:
     """Return column widths that keep words whole; None for each if all cells fit, or if no widths can do so."""
     whole = [max(map(cell_len, cells)) for cells in columns]
-    least = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
-    room -= _GAP * (len(columns) - 1)
+    least = list(map(_longest_word, columns))
     if sum(whole) <= room or sum(least) > room:
         return [None] * len(columns)
     widths, spare = list(least), room - sum(least)
@@ -53,6 +56,10 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | list[Non
         widths[index] += more
         spare -= more
     return widths
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 def console() -> Console:
