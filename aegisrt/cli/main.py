@@ -27,6 +27,7 @@ VERBS = {
     "doctor": "diagnose this machine: each problem with the command that fixes it",
     "schema": "write the JSON Schemas for editors and checkers",
     "conformance": "check that a backend meets the contract",
+    "compare": "run a model on several backends, and compare their outputs and times",
     "bench": "measure a model, and compare it with the bare engine",
     "ci-matrix": "print the CI matrix that the files of configs/ci/ describe",
     "completion": "print the completion script for bash, zsh or fish",

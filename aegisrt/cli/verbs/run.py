@@ -93,7 +93,7 @@ def _call(resolved: Resolved, context: ExecutionContext, arguments: Arguments) -
     options = None if arguments.input else resolved.manifest.models[model].sample
     made_up = options is not None and options.inputs.name.endswith(GENERATED)
     try:
-        sample = _inputs(resolved, context, model, arguments.input)
+        sample = inputs_of(resolved, context, model, arguments.input)
         signature = context.signature(model)
         if arguments.output:
             check_output(Path(arguments.output), len(signature.outputs) if signature else 0)
@@ -124,7 +124,8 @@ def _with_made_up_hint(error: Error) -> Error:
     return replace(error, hint=f"{_MADE_UP} ({error.hint})")
 
 
-def _inputs(resolved: Resolved, context: ExecutionContext, model: str, files: Sequence[str]) -> Sample:
+def inputs_of(resolved: Resolved, context: ExecutionContext, model: str, files: Sequence[str]) -> Sample:
+    """Return the inputs from `files`, or else the model's sample; raise a ResultError that names the file."""
     from aegisrt.cli.tensors.inputs import read_inputs
     from aegisrt.core.result import ErrorCode, fail
     from aegisrt.runtime.building.input_budget import InputBudget

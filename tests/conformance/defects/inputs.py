@@ -222,13 +222,13 @@ class DividesByTheSize(MockBackend):
         return super()._execute(slot, inputs, outputs)
 
 
-@defect("inputs.zero-size", "wanted shape (0, 3), got (1, 3)")
+@defect("inputs.zero-size", "wanted shape [0,3], got [1,3]")
 class AnswersOneRowForNone(Altering):
     def alter(self, value):
         return value if value.size else np.zeros((1, *value.shape[1:]), value.dtype)
 
 
-@defect("inputs.scalars", "wanted shape (), got (1,)")
+@defect("inputs.scalars", "wanted shape [], got [1]")
 class MakesScalarsRankOne(Altering):
     def alter(self, value):
         return np.ascontiguousarray(value)

@@ -10,8 +10,8 @@ ONE = np.asarray([[1.0, 2.0]], np.float32)
     ("got", "words"),
     [
         ([[1.0, 2.0]], "wanted a numpy array, got a list"),
-        (ONE.astype(np.float64), "wanted dtype float32, got float64"),
-        (ONE[0], "wanted shape (1, 2), got (2,)"),
+        (ONE.astype(np.float64), "wanted dtype FP32, got FP64"),
+        (ONE[0], "wanted shape [1,2], got [2]"),
         (np.asarray([[1.0, 2.5]], np.float32), "wanted 2.0, got 2.5 (tolerance 0.002) at [0,1]; 1 of 2 elements"),
         (np.asarray([[np.nan, 2.0]], np.float32), "wanted 1.0, got nan"),
         (np.asarray([[np.inf, 2.0]], np.float32), "wanted 1.0, got inf"),

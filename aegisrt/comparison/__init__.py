@@ -1,0 +1,1 @@
+"""One comparison of tensors and of answers: for `aegisrt compare`, and for the references of the conformance kit."""
