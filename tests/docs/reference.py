@@ -1,8 +1,8 @@
 """The reference tables of the documentation, made from the code; `python -m tests.docs.reference` writes them again.
 
 A table stands on its page between `<!-- generated: NAME -->` and `<!-- end -->`. Types, ranges, defaults and meanings
-come from the JSON Schemas of the options, and so from the docstrings of their fields. A backend that has no section yet
-gets one, with its docstring and its options.
+come from the JSON Schemas of the options, and so from the docstrings of their fields. A backend that has no page yet in
+docs/engines/ gets one, with its docstring and its options.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
@@ -28,8 +29,11 @@ from aegisrt.manifest.schema import LimitOptions, Manifest, ModelOptions, Sample
 from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
 
-PAGES = tuple(ROOT / "docs" / name for name in ("MANIFEST.md", "BACKENDS.md", "CONFORMANCE.md", "CI.md"))
-_AFTER_BACKENDS = "## A backend of your own\n"
+ENGINES = ROOT / "docs" / "engines"
+PAGES = (
+    *(ROOT / "docs" / name for name in ("MANIFEST.md", "BACKENDS.md", "CONFORMANCE.md", "CI.md")),
+    *sorted(ENGINES.glob("*.md")),
+)
 _REGION = re.compile(r"<!-- generated: (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 _SECTIONS = {
     "ModelOptions": "[models](#models) by name",
@@ -87,18 +91,27 @@ def regions() -> dict[str, Callable[[], str]]:
     }
 
 
-def render(text: str) -> str:
-    """Return a page with its tables made anew."""
+def render(text: str, page: Path) -> str:
+    """Return the text of a page, with new tables; their links are relative to docs/, and are made so to the page."""
     made = regions()
-    for kind, backend in own_backends().items():
-        if _AFTER_BACKENDS in text and f"<!-- generated: backend {kind} -->" not in text:
-            section = f"### {kind}\n\n{inspect.getdoc(backend)}\n\n<!-- generated: backend {kind} -->\n<!-- end -->\n\n"
-            text = text.replace(_AFTER_BACKENDS, section + _AFTER_BACKENDS)
+    up = "../" * (len(page.relative_to(ROOT / "docs").parts) - 1)
 
     def region(match: re.Match[str]) -> str:
-        return f"<!-- generated: {match[1]} -->\n{made[match[1]]()}\n<!-- end -->"
+        table = re.sub(r"\]\((?=[\w/]+\.md)", f"]({up}", made[match[1]]())
+        return f"<!-- generated: {match[1]} -->\n{table}\n<!-- end -->"
 
     return _REGION.sub(region, text)
+
+
+def new_pages() -> dict[Path, str]:
+    """Return the first text of the page of each backend that does not have one, by the page's path."""
+    own = {ENGINES / f"{kind}.md": (kind, backend) for kind, backend in own_backends().items()}
+    return {
+        page: f"# The backend `{kind}`\n\n{inspect.getdoc(backend)}\n\n"
+        f"<!-- generated: backend {kind} -->\n<!-- end -->\n"
+        for page, (kind, backend) in own.items()
+        if not page.exists()
+    }
 
 
 def fields_table(model: type[StrictModel], leave_out: Iterable[str] = ()) -> str:
@@ -123,7 +136,7 @@ def backends_table() -> str:
         engine = f"`{need.module}`" if need else "none"
         rows.append(
             (
-                f"[`{kind}`](#{kind})",
+                f"[`{kind}`](engines/{kind}.md)",
                 f"`{backend.__name__}`",
                 engine,
                 f"`{need.install}`" if need else "",
@@ -244,8 +257,8 @@ def _dtypes(found: frozenset[DataType]) -> str:
 
 def main() -> int:
     """Write the pages again; return 0."""
-    for page in PAGES:
-        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, text in (new_pages() | {page: page.read_text(encoding="utf-8") for page in PAGES}).items():
+        page.write_text(render(text, page), encoding="utf-8")
         print(page.relative_to(ROOT))
     return 0
 

@@ -7,7 +7,7 @@ import pytest
 from tests.docs.examples import differs, examples, run
 from tests.docs.pages import ROOT, parse, read_page
 
-PAGES = [read_page(path) for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]]
+PAGES = [read_page(path) for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]]
 NOT_RUN = {
     ("README.md", "make demo"): "makes a virtual environment of its own",
     ("README.md", "make test"): "runs these tests",

@@ -4,7 +4,7 @@ import pytest
 
 from tests.docs.pages import ROOT, Page, parse, read_page
 
-PAGES = [read_page(path) for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")),
+PAGES = [read_page(path) for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")),
                                       *sorted((ROOT / "configs").rglob("*.md"))]]  # fmt: skip
 
 

@@ -7,9 +7,10 @@ import pytest
 
 import aegisrt
 from aegisrt.core.result import ErrorCode
+from tests.docs import reference
 from tests.docs.diagnostic_ids import diagnostic_ids
 from tests.docs.pages import ROOT
-from tests.docs.reference import PAGES, own_backends, regions, render
+from tests.docs.reference import ENGINES, PAGES, new_pages, own_backends, regions, render
 
 PACKAGE = Path(aegisrt.__file__).parent
 ERRORS = (ROOT / "docs" / "ERRORS.md").read_text(encoding="utf-8")
@@ -19,7 +20,7 @@ SECTIONS = dict(re.findall(r"^### `([a-z0-9-]+)`\n(.*?)(?=^##|\Z)", ERRORS, re.M
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_are_what_the_code_makes(page):
     text = page.read_text(encoding="utf-8")
-    assert render(text) == text, "write them again: python -m tests.docs.reference"
+    assert render(text, page) == text, "write them again: python -m tests.docs.reference"
 
 
 def test_every_table_stands_on_a_page():
@@ -29,30 +30,38 @@ def test_every_table_stands_on_a_page():
 
 def test_a_page_that_has_drifted_is_found():
     text = PAGES[0].read_text(encoding="utf-8")
-    assert render(text.replace("| `instances` |", "| `instance` |")) == text
+    assert render(text.replace("| `instances` |", "| `instance` |"), PAGES[0]) == text
 
 
-def test_every_backend_has_a_section():
-    headings = re.findall(r"^### `?([a-z0-9_-]+)`?$", PAGES[1].read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(own_backends()) <= set(headings)
+def test_every_backend_has_a_page():
+    assert {page.stem for page in ENGINES.glob("*.md")} == set(own_backends())
+    assert new_pages() == {}
 
 
 @pytest.mark.parametrize("kind", ["mock", "onnx", "tvm", "tensorrt"])
-def test_the_section_of_a_backend_says_all_that_a_user_asks(kind):
-    text = PAGES[1].read_text(encoding="utf-8")
-    section = re.search(rf"^### {kind}\n.*?(?=^###? )", text, re.MULTILINE | re.DOTALL)[0]
+def test_the_page_of_a_backend_says_all_that_a_user_asks(kind):
+    section = (ENGINES / f"{kind}.md").read_text(encoding="utf-8")
     for point in ("- Install: ", "- Loads: ", "- Devices: ", "- Builds and caches: ", "- Versions: ", "Limits:"):
         assert point in section, point
     assert "| symptom | cause | what to do |" in section
     assert f"<!-- generated: backend {kind} -->" in section
 
 
-def test_a_backend_without_a_section_gets_one():
-    text = PAGES[1].read_text(encoding="utf-8")
-    section = re.search(r"^### mock\n.*?(?=^### )", text, re.MULTILINE | re.DOTALL)
-    made = render(text.replace(section[0], ""))
-    assert "### mock\n\nLoads a mock model's JSON" in made
+def test_a_backend_without_a_page_gets_one(monkeypatch, tmp_path):
+    folder = tmp_path / "docs" / "engines"
+    monkeypatch.setattr(reference, "ENGINES", folder)
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    pages = reference.new_pages()
+    assert set(pages) == {folder / f"{kind}.md" for kind in own_backends()}
+    made = render(pages[folder / "mock.md"], folder / "mock.md")
+    assert "# The backend `mock`\n\nLoads a mock model's JSON" in made
     assert "| `fail_every` |" in made
+
+
+def test_links_of_a_table_are_relative_to_its_page():
+    text = "<!-- generated: tensor -->\n<!-- end -->\n"
+    assert "[data type](MANIFEST.md#data-types)" in render(text, ROOT / "docs" / "x.md")
+    assert "[data type](../MANIFEST.md#data-types)" in render(text, ROOT / "docs" / "engines" / "x.md")
 
 
 def test_every_id_of_a_diagnostic_has_a_section():

@@ -1,7 +1,7 @@
 """The table of errors that ONNX Runtime raises while a model runs: caused by the request's data, or by the engine.
 
 A kernel checks its inputs as it computes. ONNX Runtime reports most of its findings as plain FAIL, or as the text of a
-C++ exception, like failures of its own; so the text decides. docs/BACKENDS.md shows this table.
+C++ exception, like failures of its own; so the text decides. docs/engines/onnx.md shows this table.
 """
 
 from __future__ import annotations
