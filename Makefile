@@ -28,7 +28,7 @@ check: lint .venv-unit/installed  ## lint, and the tests of what changed since t
 # Everything that runs on a CPU.
 .venv-cpu/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,test,models,lint,release]'
+	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,lint,release]'
 	@touch $@
 
 # No engine at all.

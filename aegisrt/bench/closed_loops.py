@@ -17,7 +17,7 @@ def single_stream(run: ScenarioRun) -> None:
     next_request, next_bare = run.workload.in_turn()
     execute, order = run.workload.context.execute, random.Random(0)  # noqa: S311  (an order, not a secret)
     end = perf_counter_ns() + int(run.seconds * 1e9)
-    while (now := perf_counter_ns()) < end:
+    while perf_counter_ns() < end:
         bare_first = run.against_bare and order.random() < 0.5
         if bare_first:
             time_bare((next_bare(),), run.bare)
@@ -27,8 +27,6 @@ def single_stream(run: ScenarioRun) -> None:
         record(run.ours, result, started, perf_counter_ns())
         if run.against_bare and not bare_first:
             time_bare((next_bare(),), run.bare)
-        if not run.ours.samples % 1000:
-            run.progress(int(run.seconds * 1e9) - (end - now), int(run.seconds * 1e9), "single-stream")
     # The two kinds alternate call by call, so that each kind's own time is the sum of its calls.
     for times in (run.ours, run.bare):
         times.elapsed_ns = sum(times.latencies_ns)

@@ -23,9 +23,7 @@ _OUTSTANDING = 256
 def offline(run: ScenarioRun, turn: int) -> None:  # noqa: ARG001
     """Keep as many requests in flight as the queue takes, up to 256, for one turn."""
     next_request, _ = run.workload.in_turn()
-    model = run.workload.requests[0].model
-    assert model is not None
-    queue = run.workload.context.graph.manifest.models[model].queue
+    queue = run.workload.context.graph.manifest.models[run.workload.model].queue
     flight = _Flight(run.ours, min(_OUTSTANDING, queue.max_queue_size))
     began = perf_counter_ns()
     while perf_counter_ns() < began + run.turn_ns:

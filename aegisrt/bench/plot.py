@@ -1,71 +1,112 @@
-"""`latency_plot`: latency against load, as one SVG that needs no package."""
+"""`write_plot`: latency against load as a picture, drawn by matplotlib."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 420, 70, 150, 40, 50
-_COLORS = ("#0b6e99", "#d9730d", "#6b7280", "#a3a3a3")
+from aegisrt.bench.report import BenchReport
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.suggest import escaped
+from aegisrt.core.system_error import system_error
+
+MATPLOTLIB = Requirement("matplotlib", ("matplotlib",), "plot")
+SUFFIXES = (".svg", ".png")
+_STYLES = {"aegisrt": ("#0b6e99", "o"), "bare": ("#d9730d", "s")}
+_DASHES = {"p50": "solid", "p99": "dashed"}
+_UNITS = ((1e6, "s"), (1e3, "ms"), (1.0, "µs"))
+
+_CHARACTERS, _MOST_LINES = 160, 3
+"""The longest line below the picture, and the most lines that one fact may take there."""
 
 Points = Sequence[tuple[float, float]]
 
 
-def latency_plot(title: str, lines: Mapping[str, Points]) -> str:
-    """Return an SVG of lines by name, each of points (requests a second, microseconds); the latency axis is log 10."""
-    points = [point for line in lines.values() for point in line]
-    most_x = max(x for x, _ in points) * 1.05
-    low = 10 ** math.floor(math.log10(min(y for _, y in points)))
-    high = 10 ** math.ceil(math.log10(max(y for _, y in points) * 1.0001))
+def write_plot(path: Path, report: BenchReport, sweep: Sequence[BenchReport]) -> None:
+    """Draw p50 and p99 of a sweep over its rates to a .svg or .png; `report` has the environment that is printed below.
 
-    def at(x: float, y: float) -> tuple[float, float]:
-        share = math.log10(y / low) / math.log10(high / low)
-        return (
-            _LEFT + x / most_x * (_WIDTH - _LEFT - _RIGHT),
-            _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM),
-        )
+    The latency axis is logarithmic. Raise ResultError:
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        'font-size="12">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{_LEFT}" y="22" font-size="14">{escape(title)}</text>',
-    ]
-    parts += _axes(low, high, most_x, at)
-    for index, (name, line) in enumerate(lines.items()):
-        parts += _line(name, [at(x, y) for x, y in sorted(line)], _COLORS[index % len(_COLORS)], index)
-    return "\n".join([*parts, "</svg>\n"])
+    FAILED_PRECONDITION: if no request of the sweep succeeded.
+    UNAVAILABLE: if matplotlib is not installed.
+    Codes of the operating system, if the file cannot be written.
+    """
+    lines = _lines(sweep)
+    if not lines:
+        message = "no request of the sweep succeeded, so there is nothing to plot"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, "run without --plot to see the errors")
+    require(MATPLOTLIB)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure  # pyplot would choose a window system
 
-
-def _axes(low: float, high: float, most_x: float, at: Callable[[float, float], tuple[float, float]]) -> list[str]:
-    parts = []
-    for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
-        left, y = at(0, 10**power)
-        parts.append(f'<line x1="{left:.1f}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e5e7eb"/>')
-        parts.append(f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{_time(10**power)}</text>')
-    for step in range(6):
-        x, y = at(most_x * step / 5, low)
-        parts.append(f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{most_x * step / 5:.0f}</text>')
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle">requests a second</text>')
-    return parts
+    # Texts stay texts in an SVG: they can be searched and read aloud.
+    with mpl.rc_context({"svg.fonttype": "none", "text.parse_math": False}):
+        figure = Figure(figsize=(9, 5.4), layout="constrained")
+        axes = figure.add_subplot()
+        for (kind, name), points in lines.items():
+            color, marker = _STYLES[kind]
+            x, y = zip(*sorted(points), strict=True)
+            axes.plot(x, y, color=color, marker=marker, linestyle=_DASHES[name], label=f"{kind} {name}")
+        _label(axes, report, max(y for points in lines.values() for _, y in points))
+        figure.supxlabel(_below(report), fontsize=7, color="#555555", x=0.01, ha="left")
+        try:
+            figure.savefig(path, dpi=150, format=path.suffix[1:])
+        except OSError as error:
+            raise system_error(error, f"{path} cannot be written") from None
 
 
-def _line(name: str, points: Sequence[tuple[float, float]], color: str, index: int) -> list[str]:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in points]
-    y = _TOP + 20 * index + 10
-    left = _WIDTH - _RIGHT + 15
-    return [
-        f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>',
-        *dots,
-        f'<line x1="{left}" x2="{left + 20}" y1="{y}" y2="{y}" stroke="{color}" stroke-width="2"/>',
-        f'<text x="{left + 26}" y="{y + 4}">{escape(name)}</text>',
-    ]
+def _lines(sweep: Sequence[BenchReport]) -> dict[tuple[str, str], Points]:
+    """Return the points (requests per second, microseconds) of each line that has any."""
+    sides: Mapping[str, list[Any]] = {
+        "aegisrt": [(report.load.qps, report.ours) for report in sweep],
+        "bare": [(report.load.qps, report.bare) for report in sweep if report.bare is not None],
+    }
+    lines = {
+        (kind, name): [(qps, us) for qps, summary in side if (us := summary.latency_us[name]) is not None]
+        for kind, side in sides.items()
+        for name in _DASHES
+    }
+    return {key: points for key, points in lines.items() if points}
 
 
-def _time(microseconds: float) -> str:
-    if microseconds >= 1e6:
-        return f"{microseconds / 1e6:g} s"
-    return f"{microseconds / 1e3:g} ms" if microseconds >= 1e3 else f"{microseconds:g} us"
+def _label(axes: Any, report: BenchReport, slowest_us: float) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    unit_us, unit = next((one for one in _UNITS if slowest_us >= one[0]), _UNITS[-1])
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(_round_down(low), _round_up(high))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda us, _: f"{us / unit_us:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    axes.set_xlabel("load (requests per second)")
+    axes.set_ylabel(f"latency ({unit})")
+    axes.grid(which="major", color="#e5e7eb")
+    axes.legend()
+    title = escaped(f"{report.model} on {report.backend}: latency against load")
+    axes.set_title(f"{title}\nserver scenario, Poisson arrivals, {report.load.seconds:g} s per point")
+
+
+def _round_down(value: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is at most `value`."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return max(step * power for step in (1, 2, 5) if step * power <= value * 1.0001)
+
+
+def _round_up(value: float) -> float:
+    """Return the smallest of 1, 2, 5, 10 times a power of ten that is at least `value`."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return min(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.9999)
+
+
+def _below(report: BenchReport) -> str:
+    """Return the lines below the picture: what was sent to which engine, and on which machine."""
+    lines = (escaped(line) for line in (report.sent, report.served_by, report.measured_on))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, _CHARACTERS)[:_MOST_LINES])

@@ -14,11 +14,11 @@ from aegisrt.core.result import Error, ErrorCode, Ok, Result
 
 TURNS = 5
 
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""Takes how much is done, how much there is to do, and what runs now."""
+Progress: TypeAlias = Callable[[str], None]
+"""Takes what runs from now on; how many seconds all of it takes is known before (`planned_s`)."""
 
 
-def silent(done: int, total: int, now: str) -> None:
+def silent(now: str) -> None:
     """Show no progress."""
 
 

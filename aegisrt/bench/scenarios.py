@@ -34,21 +34,33 @@ _TURNS_OF: dict[Scenario, tuple[Turn, Turn]] = {
 
 def measure(run: ScenarioRun, scenario: Scenario) -> None:
     """Warm up, then run a scenario for about the run's seconds of each kind."""
+    run.progress("warm-up")
     _warm_up(run)
+    run.progress(scenario if run.qps is None else f"{scenario}, {run.qps:.0f} requests per second")
     if scenario == "single-stream":
         single_stream(run)
         return
     ours, bare = _TURNS_OF[scenario]
     for turn in range(TURNS):
-        run.progress(turn, TURNS, scenario)
         if run.against_bare:
             bare(run, turn)
         ours(run, turn)
 
 
+def scenario_s(scenario: Scenario, seconds: float, *, against_bare: bool) -> float:
+    """Return how long `measure` takes with its warm-up; `single-stream` shares its seconds with the bare calls."""
+    sides = 2 if against_bare and scenario != "single-stream" else 1
+    return warm_up_s(seconds) + sides * seconds
+
+
+def warm_up_s(seconds: float) -> float:
+    """Return how long the warm-up of a scenario of these seconds takes, unless its first calls take longer."""
+    return min(0.5, seconds / 4)
+
+
 def _warm_up(run: ScenarioRun) -> None:
     next_request, next_bare = run.workload.in_turn()
-    end = perf_counter_ns() + int(min(0.5, run.seconds / 4) * 1e9)
+    end = perf_counter_ns() + int(warm_up_s(run.seconds) * 1e9)
     for count in range(1000):
         run.workload.context.execute(next_request())
         run.workload.context.submit(next_request()).result()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any, Literal
 
+from aegisrt.bench.shapes import Shapes, has_free_rows, zeros_shapes
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Array, Signature
+from aegisrt.core.tensor import Array, DataType, Signature
 from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.sample import read_sample, zeros
 from aegisrt.runtime.context import ExecutionContext
@@ -27,11 +29,15 @@ class Workload:
     bare: tuple[Callable[[], object], ...]
     """The engine's own call of each request."""
 
-    @staticmethod
-    def of(context: ExecutionContext, model: str, rows: int = 1) -> Workload:
-        """Return requests of `rows` rows, cut from the model's sample if it has one, else of zeros.
+    source: Literal["sample", "zeros"]
+    """Where the inputs are from."""
 
-        INVALID_ARGUMENT: if the model's first dimension is fixed and `rows` is not 1.
+    @staticmethod
+    def of(context: ExecutionContext, model: str, rows: int = 1, shapes: Shapes | None = None) -> Workload:
+        """Return requests of `rows` rows, cut from the model's sample; zeros of `shapes`, or if it has no sample.
+
+        INVALID_ARGUMENT: if the model's first dimension is fixed and `rows` is not 1; or if the model has no sample,
+        and a dimension of unknown size.
         RESOURCE_EXHAUSTED: if a request needs more memory than `limits.input_bytes`.
         Other codes: the backend's error, if it has no bare call of such a request.
         """
@@ -40,10 +46,31 @@ class Workload:
         assert signature is not None
         options = context.graph.manifest.models[model].sample
         budget = InputBudget(context.graph.manifest.limits.input_bytes)
-        sample = read_sample(options, signature, budget).inputs if options is not None else zeros(signature, budget)
-        inputs = _cut(sample, signature, rows, budget)
+        if options is not None and not shapes:
+            inputs = _cut(read_sample(options, signature, budget).inputs, signature, rows, budget)
+        else:
+            if rows != 1 and not (signature.required and has_free_rows(signature)):
+                raise _no_rows(rows)
+            sizes = zeros_shapes(model, signature, shapes or {}, rows)
+            inputs = [zeros(signature, budget, sizes)]
         requests = tuple(ExecutionRequest(model=model, inputs=part) for part in inputs)
-        return Workload(context, requests, tuple(backend.bare(request).unwrap() for request in requests))
+        bare = tuple(backend.bare(request).unwrap() for request in requests)
+        return Workload(context, requests, bare, "zeros" if shapes or options is None else "sample")
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        model = self.requests[0].model
+        assert model is not None
+        return model
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """Return name, dtype and shape of each input that is sent; all requests have the same shapes."""
+        return [
+            {"name": name, "dtype": str(DataType.of(value.dtype) or value.dtype), "shape": list(value.shape)}
+            for name, value in self.requests[0].inputs.items()
+        ]
 
     def in_turn(self) -> tuple[Callable[[], ExecutionRequest], Callable[[], Callable[[], object]]]:
         """Return functions that return the next request, and the next bare call, in an endless cycle."""
@@ -51,12 +78,10 @@ class Workload:
 
 
 def _cut(sample: dict[str, Array], signature: Signature, rows: int, budget: InputBudget) -> Sequence[dict[str, Array]]:
-    dynamic = all(spec.shape and not isinstance(spec.shape[0], int) for spec in signature.required)
     found = count_rows(sample)
-    if not dynamic or not found:
+    if not has_free_rows(signature) or not found:
         if rows != 1:
-            message = f"requests of {rows} rows need a model whose inputs have a dynamic first dimension"
-            raise fail(ErrorCode.INVALID_ARGUMENT, message, "leave --rows out")
+            raise _no_rows(rows)
         return [sample]
     if rows > found:
         repeats = -(-rows // found)
@@ -65,3 +90,8 @@ def _cut(sample: dict[str, Array], signature: Signature, rows: int, budget: Inpu
         found = rows
     starts = range(0, found - rows + 1, rows)[:_MOST]
     return [{name: value[start : start + rows].copy() for name, value in sample.items()} for start in starts]
+
+
+def _no_rows(rows: int) -> Exception:
+    message = f"requests of {rows} rows need a model whose inputs have a dynamic first dimension"
+    return fail(ErrorCode.INVALID_ARGUMENT, message, "leave --rows out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
@@ -13,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aegisrt.cli.output import shown, wants_color
+
+if TYPE_CHECKING:
+    from rich.progress_bar import ProgressBar
 
 _UNBOUNDED = 100_000
 """Width in columns if stdout is not a terminal, so that no cell is wrapped."""
@@ -109,3 +113,30 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, now, console=Console(file=sys.stderr, no_color=not color), transient=True) as bar:
         task = bar.add_task(title, total=None, now="")
         yield lambda done, total, text: bar.update(task, completed=done, total=total, now=text)
+
+
+@contextmanager
+def seconds_bar(title: str, total_s: float) -> Iterator[Callable[[str], None]]:
+    """Yield a function of what runs now, beside a bar of the seconds of `total_s` on stderr, on a terminal only.
+
+    It moves by the clock, so that the work that is measured does not report its progress.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+
+    class ClockBar(BarColumn):
+        def render(self, task: Task) -> ProgressBar:
+            task.completed = min(task.elapsed or 0.0, total_s)
+            return super().render(task)
+
+    class Seconds(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{min(task.elapsed or 0.0, total_s):.0f} of {total_s:.0f} s")
+
+    columns = (TextColumn("{task.description}"), ClockBar(), Seconds(), TextColumn("{task.fields[now]}", markup=False))
+    color = wants_color(sys.stderr)
+    with Progress(*columns, console=Console(file=sys.stderr, no_color=not color), transient=True) as bar:
+        task = bar.add_task(title, total=total_s, now="")
+        yield lambda text: bar.update(task, now=text)

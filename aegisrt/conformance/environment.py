@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 import numpy as np
 
 import aegisrt
 from aegisrt.conformance.report import Environment
 from aegisrt.devices.base import Device
-from aegisrt.devices.discover import discover
+from aegisrt.devices.discover import discover, processor
 
 
 def environment(kind: str, engine_version: str | None, device: Device) -> Environment:
@@ -21,26 +20,17 @@ def environment(kind: str, engine_version: str | None, device: Device) -> Enviro
         python=platform.python_version(),
         numpy=np.__version__,
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu=_cpu(),
+        cpu=processor(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         engines={kind: engine_version},
         devices={device.name: _device(device)},
     )
 
 
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
 def _device(device: Device) -> str:
     """Return the device's name and driver, or why it is not available."""
     if device.kind == "cpu":
-        return _cpu()
+        return processor()
     found = [one for one in discover() if one.kind == device.kind]
     one = next((one for one in found if one.id == f"{device.kind}:{device.ordinal}"), found[0] if found else None)
     if one is None or not one.available:

@@ -77,11 +77,12 @@ def _driver_text(cuda: str | None) -> str | None:
 
 def _cpu() -> DiscoveredDevice:
     return DiscoveredDevice(
-        "cpu", "cpu", _processor(), memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        "cpu", "cpu", processor(), memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the product name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,5 +1,6 @@
 """Every command and every example of the documentation runs, and prints what its page says."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,17 @@ NOT_RUN = {
     ("docs/tutorial.md", "aegisrt run deploy.yaml models.digits.backend=trt --output trt.npz"): "needs a GPU",
 }
 """Commands that a page shows and that are not run here, and why."""
+NEEDS = {
+    "gpu": pytest.mark.gpu,
+    "matplotlib": pytest.mark.skipif(
+        importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed: the extra `plot`"
+    ),
+}
+"""What an example may need besides engines."""
 
 
 def parameter(example):
-    marks = [pytest.mark.gpu if need == "gpu" else pytest.mark.engine(need) for need in example.needs]
+    marks = [NEEDS.get(need) or pytest.mark.engine(need) for need in example.needs]
     return pytest.param(example, id=str(example), marks=marks)
 
 

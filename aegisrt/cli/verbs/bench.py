@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json, print_text
+from aegisrt.cli.output import engine_output, error_json, finite, print_error, print_json
 
 if TYPE_CHECKING:
     from aegisrt.bench.report import BenchReport, Load
+    from aegisrt.bench.workload import Workload
+    from aegisrt.core.result import Error
+    from aegisrt.deployment import Resolved
     from aegisrt.runtime.context import ExecutionContext
 
 SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
-DESCRIPTION = """Measure a model of a manifest on the rows of its sample, or on zeros if it has no sample.
+DESCRIPTION = """Measure a model of a manifest on the rows of its sample. Without a sample it is sent zeros; sizes of
+dynamic dimensions, except that of the rows, must then be given: --shape image=1x3x224x224.
 
 scenarios, named as in MLPerf:
   single-stream  one request after the other
@@ -41,12 +45,21 @@ def _parser() -> UsageParser:
     parser.add_argument(
         "--seconds", type=_positive, metavar="S", default=5.0, help="duration of each measurement (default: 5)"
     )
-    parser.add_argument("--rows", type=_count, metavar="N", default=1, help="rows per request (default: 1)")
+    parser.add_argument("--rows", type=_count, metavar="N", help="rows per request (default: 1)")
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=SIZES",
+        action="append",
+        default=[],
+        help="send zeros of this shape, such as 1x3x224x224, instead of the sample; may be repeated",
+    )
     parser.add_argument(
         "--against", choices=("bare",), help="also measure the engine's own call, interleaved in the same run"
     )
     parser.add_argument("--report", metavar="FILE", help="write the results to a .json, or as JUnit XML to an .xml")
-    parser.add_argument("--plot", metavar="FILE", help="also measure `server` at five loads, and plot them to an .svg")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="also measure `server` at five loads, and plot them to an .svg or a .png"
+    )
     return parser
 
 
@@ -73,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     _check_usage(parser, arguments)
     from aegisrt.cli.render import status
     from aegisrt.cli.verbs.run import choose
-    from aegisrt.core.result import Err
+    from aegisrt.core.result import Err, ResultError
     from aegisrt.deployment import resolve, run
 
     with engine_output():
@@ -81,12 +94,16 @@ def main(argv: Sequence[str]) -> int:
     if isinstance(resolved, Err):
         return print_error(resolved.error, arguments.format)
     chosen = choose(resolved.value, arguments.model, parser)
+    try:
+        _check_files(arguments)
+    except ResultError as failure:
+        return max(2, print_error(failure.error, arguments.format))
     with status("loading"), engine_output():
         started = run(chosen)
     if isinstance(started, Err):
         return print_error(started.error, arguments.format)
     try:
-        return _measure(started.value, arguments)
+        return _bench(started.value, chosen, arguments)
     finally:
         with engine_output():
             started.value.close()
@@ -95,7 +112,9 @@ def main(argv: Sequence[str]) -> int:
 def _check_usage(parser: UsageParser, arguments: Arguments) -> None:
     if arguments.qps is not None and arguments.scenario != "server":
         parser.error("--qps is for --scenario server")
-    for option, suffixes in (("report", (".json", ".xml")), ("plot", (".svg",))):
+    if arguments.rows is not None and arguments.shape:
+        parser.error("--rows and --shape: the first size of --shape is the number of rows; leave --rows out")
+    for option, suffixes in (("report", (".json", ".xml")), ("plot", (".svg", ".png"))):
         value = getattr(arguments, option)
         if value is not None and Path(value).suffix not in suffixes:
             parser.error(f"--{option} {value}: name a {' or a '.join(suffixes)} file")
@@ -103,96 +122,95 @@ def _check_usage(parser: UsageParser, arguments: Arguments) -> None:
             parser.error(f"--{option} {value}: the folder {Path(value).parent} does not exist")
 
 
-def _measure(context: ExecutionContext, arguments: Arguments) -> int:
-    from aegisrt.bench.report import Load, benchmark
-    from aegisrt.cli.render import progress_bar
+def _check_files(arguments: Arguments) -> None:
+    """Check that the report and the plot can be written, before minutes of measuring are lost."""
+    from aegisrt.bench.files import check_writable
+
+    if arguments.report:
+        check_writable(Path(arguments.report))
+    if arguments.plot:
+        from aegisrt.bench.plot import MATPLOTLIB
+        from aegisrt.core.optional import require
+
+        require(MATPLOTLIB)
+        check_writable(Path(arguments.plot))
+
+
+def _bench(context: ExecutionContext, resolved: Resolved, arguments: Arguments) -> int:
+    from aegisrt.bench.report import Load, benchmark, planned_s
+    from aegisrt.bench.workload import Workload
+    from aegisrt.cli.init.inputs import read_shapes
+    from aegisrt.cli.render import seconds_bar
     from aegisrt.core.result import ResultError
 
-    load = Load(arguments.seconds, arguments.rows, arguments.qps, arguments.against == "bare")
     model = context.models[0]
+    signature = context.signature(model)
+    assert signature is not None
     try:
-        with progress_bar("bench") as progress, engine_output():
-            report = benchmark(context, model, arguments.scenario, load, progress)
-        document = report.to_json()
-        if arguments.plot:
-            document["sweep"] = _plot(context, model, load, Path(arguments.plot))
-        if arguments.report:
-            _report(Path(arguments.report), report, document)
+        shapes = read_shapes(arguments.shape, signature)
+        load = Load(arguments.seconds, arguments.rows or 1, arguments.qps, arguments.against == "bare", shapes)
+        workload = Workload.of(context, model, load.rows, shapes)
+    except ResultError as failure:
+        return max(2, print_error(failure.error, arguments.format))
+    try:
+        with seconds_bar("bench", planned_s(arguments.scenario, load)) as progress, engine_output():
+            report = benchmark(workload, arguments.scenario, load, progress, _declared(resolved, model))
     except ResultError as failure:
         return print_error(failure.error, arguments.format)
+    return _publish(workload, load, report, arguments)
+
+
+def _declared(resolved: Resolved, model: str) -> dict[str, Any]:
+    """Return what the manifest declares of the model and its backend, without values of the environment."""
+    shown = resolved.composition.shown()
+    backend = resolved.manifest.models[model].backend
+    return {"model": shown["models"][model], "backend": shown["backends"][backend]}
+
+
+def _publish(workload: Workload, load: Load, report: BenchReport, arguments: Arguments) -> int:
+    """Print the table first: a plot or a report that fails afterwards loses no measurement."""
+    from aegisrt.cli.bench_table import print_bench
+    from aegisrt.core.result import ResultError
+
+    document = report.to_json()
+    errors: list[Error] = []
+    if arguments.format != "json":
+        print_bench(report)
+    if arguments.plot:
+        try:
+            document["sweep"] = _plot(workload, load, report, Path(arguments.plot))
+        except ResultError as failure:
+            errors.append(failure.error)
+    if arguments.report:
+        try:
+            _report(Path(arguments.report), report, document)
+        except ResultError as failure:
+            errors.append(failure.error)
     if arguments.format == "json":
-        print_json(document)
+        print_json({**document, "error": error_json(errors[0])} if errors else document)
     else:
-        _print(report)
-    return 1 if report.failures else 0
+        for error in errors:
+            print_error(error, arguments.format)
+    return 1 if report.failures or errors else 0
 
 
 def _report(path: Path, report: BenchReport, document: dict[str, Any]) -> None:
-    text = json.dumps(document, indent=2) + "\n"
-    _write(path, report.to_junit() if path.suffix == ".xml" else text.encode())
+    from aegisrt.bench.files import write
+
+    text = json.dumps(finite(document), indent=2, default=str) + "\n"
+    write(path, report.to_junit() if path.suffix == ".xml" else text.encode())
 
 
-def _write(path: Path, content: bytes) -> None:
-    from aegisrt.core.system_error import system_error
+def _plot(workload: Workload, load: Load, report: BenchReport, path: Path) -> list[dict[str, Any]]:
+    from aegisrt.bench.plot import write_plot
+    from aegisrt.bench.report import sweep, sweep_s
+    from aegisrt.cli.render import seconds_bar
 
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise system_error(error, f"{path} cannot be written") from None
-
-
-def _plot(context: ExecutionContext, model: str, load: Load, path: Path) -> list[dict[str, Any]]:
-    from aegisrt.bench.plot import latency_plot
-    from aegisrt.bench.report import sweep
-    from aegisrt.cli.render import progress_bar
-    from aegisrt.core.result import ErrorCode, fail
-
-    with progress_bar("sweep") as progress, engine_output():
-        reports = sweep(context, model, load, progress)
-    lines = {
-        f"{kind} {name}": [
-            (report.load.qps or 0.0, latency)
-            for report, summary in pairs
-            if (latency := summary.latency_us[name]) is not None
-        ]
-        for kind, pairs in (
-            ("aegisrt", [(report, report.ours) for report in reports]),
-            ("bare", [(report, report.bare) for report in reports if report.bare is not None]),
-        )
-        for name in ("p50", "p99")
-    }
-    if not any(lines.values()):
-        message = "no request of the sweep succeeded, so there is nothing to plot"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, "run without --plot to see the errors")
-    title = f"{model} on {reports[0].backend}: latency against load (server scenario)"
-    _write(path, latency_plot(title, {name: line for name, line in lines.items() if line}).encode())
-    return [{"qps": round(report.load.qps or 0.0, 3), **report.ours.to_json()} for report in reports]
-
-
-def _print(report: BenchReport) -> None:
-    from aegisrt.cli.render import print_table
-
-    names = ("p50", "p90", "p99", "mean")
-    rows = [("aegisrt", report.ours), *([("bare", report.bare)] if report.bare is not None else [])]
-    cells = [
-        (
-            kind,
-            *(_shown(summary.latency_us[name], 1) for name in names),
-            f"{summary.throughput_per_s:.0f}",
-            str(summary.count),
-        )
-        for kind, summary in rows
-    ]
-    if report.bare is not None and report.ours.count:
-        ratio = report.ours.over(report.bare)
-        cells.append(("ratio", *(_shown(ratio[name], 3) for name in (*names, "throughput")), ""))
-    rate = f" at {report.load.qps:.0f} requests per second" if report.load.qps is not None else ""
-    title = f"{report.scenario}{rate}, model {report.model} on {report.backend}, {report.load.seconds:g} s"
-    print_table(("", *(f"{name} us" for name in names), "per second", "count"), cells, title=title)
-    for failure in report.failures:
-        count, _, error = failure.partition(" ")
-        print_text(f"{count} requests failed with {error}")
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    with seconds_bar("sweep", sweep_s(load)) as progress, engine_output():
+        reports = sweep(workload, load, progress)
+        write_plot(path, report, reports)
+    points = []
+    for one in reports:
+        bare = {"bare": one.bare.to_json()} if one.bare is not None else {}
+        points.append({"qps": round(one.load.qps or 0.0, 3), **one.ours.to_json(), **bare})
+    return points

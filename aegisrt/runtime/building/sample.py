@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,12 +72,17 @@ def _check_labels(options: SampleOptions, labels: Array, inputs: dict[str, Array
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "give one label per row")
 
 
-def zeros(signature: Signature, budget: InputBudget) -> dict[str, Array]:
-    """Return the required inputs as zeros (empty strings) of the declared shapes, 1 for each dynamic dimension.
+def zeros(
+    signature: Signature, budget: InputBudget, sizes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Array]:
+    """Return the required inputs as zeros (empty strings) of `sizes`, else of the declared shapes with 1 for dynamic.
 
-    RESOURCE_EXHAUSTED: if the budget is too small for the declared shapes.
+    RESOURCE_EXHAUSTED: if the budget is too small for the shapes.
     """
-    shapes = [tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ()) for spec in signature.required]
+    declared = {
+        spec.name: tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ()) for spec in signature.required
+    }
+    shapes = list({**declared, **(sizes or {})}.values())
     budget.take_made_up(signature, shapes)
     return {
         spec.name: np.full(shape, "" if spec.dtype is DataType.BYTES else 0, spec.dtype.numpy)

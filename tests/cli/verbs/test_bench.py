@@ -1,29 +1,22 @@
-"""`aegisrt bench`: every scenario on the mock, the JSON of the contract, the report, and the plot."""
+"""`aegisrt bench`: every scenario on the mock, and the JSON of the contract."""
 
-import json
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
+import os
+import re
+import sys
 
 import numpy as np
 import pytest
 
 from aegisrt.cli.main import main
-from tests.runtime.models import affine
+from tests.cli.verbs.benching import bench, write_manifest
+from tests.terminal import shown
 
 SCENARIOS = ("single-stream", "multi-stream", "offline", "server")
 
 
 @pytest.fixture
 def manifest(tmp_path):
-    path = tmp_path / "m.yaml"
-    model = affine(tmp_path)
-    path.write_text(f"models:\n  m: {{path: {model.name}, backend: mock, batching: {{max_batch_size: 8}}}}\n")
-    return str(path)
-
-
-def bench(capsys, *words):
-    code = main(["bench", *words, "--json"])
-    return code, json.loads(capsys.readouterr().out)
+    return write_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -115,36 +108,6 @@ def test_some_requests_that_fail_leave_the_latencies_of_the_others(capsys, manif
     assert found["latency_us"]["p50"] > 0
 
 
-def test_the_report_and_the_plot_are_written(capsys, manifest, tmp_path):
-    report, plot = tmp_path / "r.json", tmp_path / "p.svg"
-    words = [manifest, "--seconds", "0.2", "--against", "bare", "--report", str(report), "--plot", str(plot)]
-    code, found = bench(capsys, *words)
-    assert code == 0
-    assert json.loads(report.read_text()) == found
-    assert [point["qps"] for point in found["sweep"]] == sorted(point["qps"] for point in found["sweep"])
-    drawn = ElementTree.parse(plot).getroot()
-    lines = [element for element in drawn.iter() if element.tag.endswith("polyline")]
-    assert len(lines) == 4
-    assert all(len(line.get("points").split()) == len(found["sweep"]) for line in lines)
-
-
-def test_a_report_in_junit_xml_has_the_numbers_and_the_failures(capsys, manifest, tmp_path):
-    report = tmp_path / "r.xml"
-    _, found = bench(capsys, manifest, "--seconds", "0.2", "--against", "bare", "--report", str(report))
-    suite = ElementTree.parse(report).getroot().find("testsuite")
-    values = {item.get("name"): item.get("value") for item in suite.iter("property")}
-    assert values["latency_us.p50"] == str(found["latency_us"]["p50"])
-    assert values["ratio.p50"] == str(found["ratio"]["p50"])
-    assert suite.find("testcase").get("name") == "single-stream"
-    assert (suite.get("failures"), suite.find("testcase/failure")) == ("0", None)
-    code, found = bench(
-        capsys, manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2", "--report", str(report)
-    )
-    assert code == 1
-    failure = ElementTree.parse(report).getroot().find("testsuite/testcase/failure")
-    assert failure.text == f"{found['errors']['DATA_LOSS']} DATA_LOSS: the mock is set to fail"
-
-
 def test_a_rate_that_nobody_can_send_is_given_up(capsys, manifest, monkeypatch):
     monkeypatch.setattr("aegisrt.bench.open_loops._BEHIND_NS", 50_000_000)
     for bare in ([], ["--against", "bare"]):
@@ -158,14 +121,6 @@ def test_a_rate_at_which_nothing_comes_is_said(capsys, manifest):
     code, found = bench(capsys, manifest, "--scenario", "server", "--qps", "0.001", "--seconds", "0.2")
     assert (code, found["error"]["code"]) == (1, "INVALID_ARGUMENT")
     assert "no request was due within 0.2 s" in found["error"]["message"]
-
-
-def test_a_plot_of_a_model_that_fails_is_refused(capsys, manifest, tmp_path):
-    plot = tmp_path / "p.svg"
-    words = [manifest, "backends.mock.fail_execute=DATA_LOSS", "--seconds", "0.2", "--plot", str(plot)]
-    code, found = bench(capsys, *words)
-    assert (code, found["error"]["code"]) == (1, "FAILED_PRECONDITION")
-    assert not plot.exists()
 
 
 def test_a_model_that_fails_is_shown_with_what_it_says_and_no_latencies(capsys, manifest):
@@ -195,6 +150,7 @@ def test_text_is_a_table_with_the_ratio(capsys, manifest):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--rows", "2", "--shape", "x=2x4"], "the first size of --shape is the number of rows"),
         (["--qps", "5"], "--qps is for --scenario server"),
         (["--qps", "-1", "--scenario", "server"], "--qps"),
         (["--seconds", "nan"], "--seconds"),
@@ -204,6 +160,7 @@ def test_text_is_a_table_with_the_ratio(capsys, manifest):
         (["--report", "x.txt"], "name a .json or a .xml file"),
         (["--model", "n"], "`n` is not a model of the manifest"),
         (["--plot", "missing/x.svg"], "does not exist"),
+        (["--plot", "x.pdf"], "name a .svg or a .png file"),
         (["--scenario", "streams"], "--scenario"),
     ],
 )
@@ -220,22 +177,8 @@ def test_rows_that_the_model_cannot_have_are_refused(capsys, manifest):
     assert set(found["errors"]) == {"INVALID_ARGUMENT"}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is always full, is Linux's")
-@pytest.mark.parametrize(("option", "name"), [("--report", "r.json"), ("--report", "r.xml"), ("--plot", "p.svg")])
-def test_a_report_on_a_full_disk_is_an_error(capsys, manifest, tmp_path, option, name):
-    (tmp_path / name).symlink_to("/dev/full")
-    words = ["bench", str(manifest), "--seconds", "0.05", option, str(tmp_path / name), "--json"]
-    assert main(words) == 1
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert error["code"] == "RESOURCE_EXHAUSTED"
-    assert f"{tmp_path / name} cannot be written" in error["message"]
-
-
-@pytest.mark.parametrize("option", ["--report=out.json", "--report=out.xml", "--plot=out.svg"])
-def test_a_file_that_cannot_be_written_is_an_error_and_not_a_traceback(option, manifest, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    name = option.partition("=")[2]
-    (tmp_path / name).mkdir()
-    assert main(["bench", manifest, "--seconds", "0.05", option, "--json"]) == 1
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert (error["code"], error["message"]) == ("INVALID_ARGUMENT", f"{name} cannot be written: Is a directory")
+def test_progress_is_in_seconds(manifest):
+    program = [sys.executable, "-m", "aegisrt", "bench", manifest, "--seconds", "1.5", "--scenario", "offline"]
+    text = shown(program, {**os.environ, "TERM": "xterm"})
+    assert re.search(r"[012] of 2 s", text), text
+    assert "offline" in text
