@@ -1,6 +1,10 @@
 """`Sidecar`: the description of an engine file, in a JSON file beside it: `model.so` has `model.so.json`.
 
 It is written once, in one canonical form and with its own digest in it, so that any changed byte is noticed.
+
+An engine file may end with a trailer: the digest of its sidecar's checks, in the last `TRAILER_BYTES`. So the sha256 of
+the file covers these checks too, and it is refused without them. A linker ignores bytes behind a library; an engine
+that reads a file whole gets its first `bare_size` bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +23,12 @@ from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 
 FORMAT = "aegisrt-artifact/v1"
+_TRAILER = b"\naegisrt-trailer/v1 sidecar-sha256="
+_DIGITS = 64
+TRAILER_BYTES = len(_TRAILER) + _DIGITS + 1
+"""Size of a trailer: 100, for `head -c -100`."""
+_LARGEST = 16 * 2**20
+"""In bytes; of a sidecar."""
 _AGAIN = "delete it and build it again: `aegisrt build`"
 _KINDS = {"source": dict, "recipe": dict, "metadata": dict, "size_bytes": int, "sha256": str, "created": str}
 _SOURCE_KINDS = {"name": str, "sha256": str, "external": dict}
@@ -47,6 +57,12 @@ class Sidecar:
         """Return the digest of source and recipe: files with equal keys are interchangeable."""
         return artifact_key(self.source, self.recipe)
 
+    @property
+    def checks_sha256(self) -> str:
+        """Return the digest of all that a backend uses of it: the signature, the metadata and the recipe."""
+        used = {"signature": signature_json(self.signature), "metadata": self.metadata, "recipe": self.recipe}
+        return _digest({"format": FORMAT, **used})
+
 
 def artifact_key(source: dict[str, Any], recipe: dict[str, Any]) -> str:
     """Return 64 hexadecimal digits, from the bytes of the source and its weights; the source's name does not count."""
@@ -66,10 +82,7 @@ def file_sha256(path: Path) -> str:
 
 
 def sidecar_sha256(file: Path) -> str | None:
-    """Return the digest of an engine file's sidecar; None if it has none, or none that can be read.
-
-    It pins both files, because a sidecar has the digest of its engine file.
-    """
+    """Return the digest of an engine file's sidecar; None if it has none, or none that can be read."""
     sidecar = sidecar_path(file)
     try:
         return file_sha256(sidecar) if sidecar.is_file() else None
@@ -77,11 +90,30 @@ def sidecar_sha256(file: Path) -> str | None:
         return None
 
 
-def write_sidecar(file: Path, sidecar: Sidecar) -> Sidecar:
-    """Write the sidecar beside `file`; return it with the file's size and digest filled in."""
+def pin_of(file: Path) -> str:
+    """Return the digest that pins an engine file together with its sidecar, if it has one.
+
+    That is its own if it has a trailer, else the sidecar's, which contains the digest of the engine file.
+    """
+    described = sidecar_sha256(file) if read_trailer(file) is None else None
+    return described or file_sha256(file)
+
+
+def write_sidecar(file: Path, sidecar: Sidecar, *, trailer: bool = False) -> Sidecar:
+    """Write the sidecar beside `file`; return it with the file's size and digest filled in.
+
+    With `trailer`, a trailer is written behind the file first. Its engine has to ignore it, or not to get it.
+    RESOURCE_EXHAUSTED: if it is larger than the 16 MiB that are read.
+    """
+    if trailer:
+        _write_trailer(file, sidecar.checks_sha256)
     complete = replace(sidecar, size_bytes=file.stat().st_size, sha256=file_sha256(file))
+    text = _text(complete)
+    if len(text) > _LARGEST:
+        message = f"the description of {file} has {len(text)} bytes, and at most {_LARGEST} are read"
+        raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, "remove texts from the metadata of the model")
     with fresh_file(sidecar_path(file)) as fresh, fresh.open("w", encoding="utf-8") as stream:
-        stream.write(_text(complete))
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     return complete
@@ -91,12 +123,18 @@ def read_sidecar(file: Path) -> Sidecar | None:
     """Return the sidecar of an engine file, or None if it has none.
 
     DATA_LOSS: if the sidecar is damaged.
+    FAILED_PRECONDITION: if it is missing, and the file has a trailer.
     """
     path = sidecar_path(file)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            raw = stream.read(_LARGEST + 1)
     except FileNotFoundError:
-        return None
+        if read_trailer(file) is None:
+            return None
+        message = f"{file} was built with a sidecar, {path.name}, which is missing: its checks keep answers correct"
+        hint = f"copy {path.name} with it, or build it again: `aegisrt build`"
+        raise fail(ErrorCode.FAILED_PRECONDITION, message, hint) from None
     try:
         sidecar = _parse(raw)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -105,10 +143,28 @@ def read_sidecar(file: Path) -> Sidecar | None:
     return sidecar
 
 
+def read_trailer(file: Path) -> str | None:
+    """Return the digest in a file's trailer, or None if it has none, or does not exist."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TRAILER_BYTES))
+            end = stream.read(TRAILER_BYTES)
+    except FileNotFoundError:
+        return None
+    if len(end) != TRAILER_BYTES or not end.startswith(_TRAILER):
+        return None
+    return end[len(_TRAILER) : -1].decode("ascii", "replace")
+
+
+def bare_size(file: Path) -> int:
+    """Return the size of a file without its trailer, in bytes."""
+    return file.stat().st_size - (0 if read_trailer(file) is None else TRAILER_BYTES)
+
+
 def check_file(file: Path, sidecar: Sidecar) -> None:
     """Check that the engine file is the one that its sidecar describes.
 
-    DATA_LOSS: if its size or its digest differs.
+    DATA_LOSS: if its size or its digest differs, or if it has the trailer of another sidecar.
     """
     size = file.stat().st_size
     if size != sidecar.size_bytes:
@@ -122,6 +178,9 @@ def check_file(file: Path, sidecar: Sidecar) -> None:
             f"{file} is damaged: its sha256 differs from the one recorded when it was built",
             _AGAIN,
         )
+    if read_trailer(file) not in (None, sidecar.checks_sha256):
+        message = f"{sidecar_path(file)} was changed: {file} was built with another sidecar"
+        raise fail(ErrorCode.DATA_LOSS, message, "restore the sidecar, or build both again: `aegisrt build`")
 
 
 def signature_json(signature: Signature) -> dict[str, Any]:
@@ -138,6 +197,15 @@ def signature_of(plain: dict[str, Any]) -> Signature:
     """Return the signature that `signature_json` wrote; KeyError, TypeError or ValueError for anything else."""
     fixed = tuple(map(str, plain.get("defaults_fixed", ())))
     return Signature(tuple(map(_tensor, plain["inputs"])), tuple(map(_tensor, plain["outputs"])), defaults_fixed=fixed)
+
+
+def _write_trailer(file: Path, digest: str) -> None:
+    size = bare_size(file)
+    with file.open("r+b") as stream:
+        stream.seek(size)
+        stream.write(_TRAILER + digest.encode("ascii") + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:
@@ -173,6 +241,8 @@ def _text(sidecar: Sidecar) -> str:
 
 
 def _parse(raw: bytes) -> Sidecar:
+    if len(raw) > _LARGEST:
+        raise ValueError(f"it has more than {_LARGEST} bytes")
     plain = json.loads(raw)
     if plain.pop("format") != FORMAT:
         raise ValueError("another format")

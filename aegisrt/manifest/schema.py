@@ -52,8 +52,8 @@ class ModelOptions(StrictModel):
     backend: Name
     """The name of an option set under `backends`."""
     sha256: str | None = None
-    """The expected digest of the model's file, 64 hexadecimal digits; another file is refused. Of an engine file with
-    a sidecar: the digest of the sidecar."""
+    """The expected digest of the model's file, 64 hexadecimal digits; another file is refused. That of an engine file
+    that AegisRT built covers its sidecar too."""
     on_damage: Literal["rebuild", "fail"] = "rebuild"
     """If the cached engine file of this model is damaged: build it again, or fail with DATA_LOSS."""
     instances: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -26,6 +26,7 @@ class FakeOptions(BackendOptions):
     target: str = "here"
     version: str = "1.0"
     fails: bool = False
+    trailer: bool = False
 
 
 class FakeBackend(RuntimeBackend[FakeOptions]):
@@ -65,7 +66,8 @@ class FakeBackend(RuntimeBackend[FakeOptions]):
                 time.sleep(self.options.step_ms / 1e3)
         if self.options.fails:
             raise RuntimeError(f"it failed; see {target.name}.log")
-        write_sidecar(target, Sidecar(source=described, recipe=self._recipe(), signature=SIGNATURE))
+        sidecar = Sidecar(source=described, recipe=self._recipe(), signature=SIGNATURE, metadata={"bounds": [0, 4]})
+        write_sidecar(target, sidecar, trailer=self.options.trailer)
         count = Path(source).with_suffix(".count")
         with count.open("a") as stream:
             stream.write(f"{os.getpid()}\n")

@@ -19,6 +19,7 @@ import numpy as np
 from aegisrt import CudaStream, ExecutionRequest, TensorRTBackend
 from aegisrt.backends.tensorrt.distribution import load_tensorrt
 from aegisrt.backends.tensorrt.plan import read_header
+from aegisrt.core.sidecar import bare_size
 from aegisrt.devices.cuda.graph import CudaGraph
 from aegisrt.devices.cuda.memory import DeviceBuffer, PinnedBuffer
 from tests.measuring.bare_onnx import Case, Steps, interleaved
@@ -35,7 +36,7 @@ class BareReplay:
         context = self.stream.context
         with context:
             self.runtime = self.library.create("Runtime")
-            self.engine = self.runtime.deserialize_cuda_engine(plan.read_bytes())
+            self.engine = self.runtime.deserialize_cuda_engine(plan.read_bytes()[: bare_size(plan)])
             self.execution = self.engine.create_execution_context()
             names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
             for name, value in inputs.items():

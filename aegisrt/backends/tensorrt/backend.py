@@ -192,7 +192,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
         now = datetime.now(UTC).isoformat(timespec="seconds")
         metadata = {**metadata, MODEL_METADATA: file.metadata}
         built = Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now)
-        write_sidecar(target, built)
+        write_sidecar(target, built, trailer=True)
 
 
 def _is_compatible(sidecar: Sidecar | None) -> bool:

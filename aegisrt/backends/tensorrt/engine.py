@@ -16,6 +16,7 @@ from aegisrt.backends.tensorrt.log import is_out_of_memory, is_recording, no_gpu
 from aegisrt.backends.tensorrt.options import InputRange
 from aegisrt.backends.tensorrt.plan import PlanHeader
 from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.sidecar import bare_size
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 from aegisrt.devices.cuda.context import CudaContext
 from aegisrt.devices.cuda.memory import DeviceBuffer
@@ -166,7 +167,8 @@ def open_engine(
 
     Errors as in `_refused`: if TensorRT does not load the file.
     """
-    content = path.read_bytes()
+    with path.open("rb") as stream:
+        content = stream.read(bare_size(path))  # without the trailer: TensorRT gets the plan alone
     with context, trt.lifecycle, trt.log.errors() as lines:
         _check_allocation(context, path)
         runtime = trt.create("Runtime")

@@ -16,8 +16,8 @@ Size: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 TargetValue: TypeAlias = str | int | bool | tuple[str, ...]
 
 _GIB = 2**30
-_PASSES = 5
-"""Raised whenever this package generates other code for a model than before, so that cached libraries are rebuilt."""
+_PASSES = 6
+"""Raised whenever this package builds another library for a model than before, so that cached ones are rebuilt."""
 
 
 class BuildLimits(StrictModel):

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from aegisrt.core.sidecar import file_sha256, sidecar_path, sidecar_sha256
+from aegisrt.core.sidecar import file_sha256, pin_of, sidecar_path, sidecar_sha256
 from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
@@ -162,14 +162,15 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
     expected = values["models"][model[1]].get("sha256")
     if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
         return
-    got, described = file_sha256(path), _sidecar_digest(path)
-    if expected.lower() in (got, described):
+    got, is_model = file_sha256(path), path.suffix.lower() in _MODELS
+    if expected.lower() in (got, None if is_model else sidecar_sha256(path)):
         return
-    pinned = path if described is None else sidecar_path(path)
+    pin = got if is_model else pin_of(path)
+    pinned = path if pin == got else sidecar_path(path)
     has, hint = "another sha256", f"`sha256sum {quote(str(pinned))}` prints it"
     hides = any(locator.origins.of((*model, key)).from_env for key in ("path", "sha256"))
     if _is_in(path, folders) and _is_in(pinned, folders) and not hides:
-        has, hint = f"the sha256 {got}", f"if this is the right file, write `sha256: {described or got}`"
+        has, hint = f"the sha256 {got}", f"if this is the right file, write `sha256: {pin}`"
     locator.at_value(
         (*model, "sha256"),
         "wrong-sha256",
@@ -177,11 +178,6 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
         label="another file's digest",
         hint=hint,
     )
-
-
-def _sidecar_digest(path: Path) -> str | None:
-    """Return the digest that pins an engine file together with its sidecar, or None if it has none."""
-    return None if path.suffix.lower() in _MODELS else sidecar_sha256(path)
 
 
 def _short(path: Path) -> str:

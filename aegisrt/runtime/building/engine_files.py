@@ -3,8 +3,8 @@
 A manifest may come from elsewhere, and machine code can do anything: it is loaded only if this cache built it, or if
 the manifest pins it by its sha256. A pinned engine file is loaded from a private copy, made while it was hashed.
 
-The sidecar of an engine file has what keeps its answers correct, such as the ranges of its indices. It also has the
-file's own digest. So the pin of an engine file with a sidecar is the digest of the sidecar, which covers both.
+The sidecar of an engine file has what keeps its answers correct, such as the ranges of its indices. So a pin has to
+cover both: the file's own digest does if it has a trailer (core/sidecar.py), and the sidecar's digest always does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
-from aegisrt.core.sidecar import check_file, file_sha256, read_sidecar, sidecar_path, sidecar_sha256
+from aegisrt.core.sidecar import check_file, file_sha256, pin_of, read_sidecar, read_trailer, sidecar_path
 from aegisrt.graph.build import needs_build
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building.private_copy import private_copy
@@ -111,12 +111,13 @@ def _pinned_copy(model: ModelOptions, backend: RuntimeBackend[Any]) -> Path:
     """Return the private copy of an engine file, if the manifest pins it together with its sidecar."""
     path = readable_file(model.path)
     copy = private_copy(path, backend)
-    found, what = copy.sidecar_sha256, f"the sidecar {sidecar_path(path)}, which describes {path},"
-    if found is None:
-        found, what = copy.sha256, str(path)
-    if found != model.sha256:
-        message = f"{what} has the sha256 {found}, and the manifest pins {model.sha256}"
-        hint = f"if this is the right file, write `sha256: {found}`"
+    if model.sha256 not in (copy.sha256, copy.sidecar_sha256):
+        message = f"{path} has the sha256 {copy.sha256}, and the manifest pins {model.sha256}"
+        raise fail(ErrorCode.PERMISSION_DENIED, message, f"if this is the right file, write `sha256: {pin_of(path)}`")
+    is_covered = copy.sidecar_sha256 in (None, model.sha256) or read_trailer(copy.path) is not None
+    if not is_covered:
+        message = f"the manifest pins {path} without {sidecar_path(path).name}, whose checks keep its answers correct"
+        hint = f"build it again, or pin both: `sha256: {copy.sidecar_sha256}`"
         raise fail(ErrorCode.PERMISSION_DENIED, message, hint)
     try:
         sidecar = read_sidecar(copy.path)
@@ -132,5 +133,5 @@ def _check_cached(name: str, model: ModelOptions) -> None:
     if ArtifactCache().contains(path):
         return
     message = f"{path} is machine code, and the manifest does not pin it by its sha256"
-    hint = f"if you trust it, add under `models.{name}`: `sha256: {sidecar_sha256(path) or file_sha256(path)}`"
+    hint = f"if you trust it, add under `models.{name}`: `sha256: {pin_of(path)}`"
     raise fail(ErrorCode.PERMISSION_DENIED, message, hint)

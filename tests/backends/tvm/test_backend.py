@@ -16,6 +16,7 @@ from aegisrt.core.sidecar import read_sidecar, sidecar_path
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 from tests.backends import onnx_models as made
 from tests.backends.onnx_models import FLOAT, INT64, node, tensor, weight
+from tests.backends.tvm.elsewhere import strip
 
 pytestmark = pytest.mark.engine("tvm")
 MODELS = Path(__file__).resolve().parents[3] / "configs" / "model"
@@ -364,11 +365,11 @@ def rewrite(library: Path, name: str, value) -> None:
     from aegisrt.core.sidecar import write_sidecar
 
     sidecar = read_sidecar(library)
-    write_sidecar(library, replace(sidecar, recipe={**sidecar.recipe, name: value}))
+    write_sidecar(library, replace(sidecar, recipe={**sidecar.recipe, name: value}), trailer=True)
 
 
 def test_a_library_without_sidecar_tells_its_inputs_and_has_numbered_outputs(copied):
-    sidecar_path(copied).unlink()
+    strip(copied)
     backend = TVMBackend()
     backend.load(copied).unwrap()
     (taken,), (given,) = backend.signature.inputs, backend.signature.outputs
@@ -380,7 +381,7 @@ def test_a_library_without_sidecar_tells_its_inputs_and_has_numbered_outputs(cop
 
 
 def test_a_library_without_sidecar_has_the_signature_that_the_options_declare(copied):
-    sidecar_path(copied).unlink()
+    strip(copied)
     declared = json.loads(
         '{"inputs": {"image": {"dtype": "FP32", "shape": ["b", 1, 8, 8]}}, "outputs": {"p": {"dtype": "FP32"}}}'
     )
@@ -393,7 +394,7 @@ def test_several_inputs_of_a_library_without_sidecar_are_told(tmp_path):
     nodes = [node("Neg", "a", "x"), node("Neg", "b", "y"), node("Not", "c", "z")]
     outputs = [tensor("x", FLOAT, ("n", 3)), tensor("y", INT64, (2,)), tensor("z", made.BOOL, ())]
     library = build(made.save(tmp_path, made.model(nodes, ends, outputs)))
-    sidecar_path(library).unlink()
+    strip(library)
     backend = TVMBackend()
     backend.load(library).unwrap()
     found = [(spec.dtype, spec.shape and spec.shape[1:]) for spec in backend.signature.inputs]

@@ -12,8 +12,8 @@ import pytest
 from aegisrt import TVMBackend
 from aegisrt.backends.files import elf
 from aegisrt.core.result import ErrorCode
-from aegisrt.core.sidecar import sidecar_path
 from tests.backends import onnx_models as made
+from tests.backends.tvm.elsewhere import strip
 
 pytestmark = [
     pytest.mark.engine("tvm"),
@@ -68,7 +68,7 @@ def test_a_damaged_library_without_sidecar_ends_another_process(tmp_path):
     source = made.save(tmp_path, made.identity())
     library = tmp_path / "identity.so"
     TVMBackend().build(source, library).unwrap()
-    sidecar_path(library).unlink()
+    strip(library)
     assert TVMBackend().load(library).is_ok()
     damaged = tmp_path / "damaged.so"
     shutil.copy(library, damaged)

@@ -1,4 +1,4 @@
-"""The bytes that were hashed are the bytes that are loaded, and a pin covers what the sidecar says."""
+"""The bytes that were hashed are the bytes that are loaded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import pytest
 
 from aegisrt import ExecutionRequest, deploy
 from aegisrt.core.result import ErrorCode
-from aegisrt.core.sidecar import file_sha256, read_sidecar, sidecar_path, write_sidecar
+from aegisrt.core.sidecar import file_sha256, sidecar_path
 from aegisrt.deployment import resolve, run
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building import engine_files, factory
 from aegisrt.runtime.building.engine_files import loadable_file
 from aegisrt.runtime.building.private_copy import private_copy
-from tests.backends.onnx_models import FLOAT, INT64, model, node, save, tensor, weight
 from tests.fakes.builder import FakeBackend
 
 MODELS = Path(__file__).resolve().parents[3] / "configs" / "model"
@@ -97,38 +96,6 @@ def test_a_sidecar_that_others_can_write_to_is_refused(native):
     assert error.code is ErrorCode.PERMISSION_DENIED
 
 
-def built(tmp_path: Path) -> Path:
-    source, path = tmp_path / "m.txt", tmp_path / "built.engine"
-    source.write_text("weights")
-    FakeBackend().build(source, path).unwrap()
-    return path
-
-
-def test_the_pin_of_a_file_with_a_sidecar_is_that_of_the_sidecar(tmp_path):
-    path = built(tmp_path)
-    by_file = loadable_file("m", options(path), FakeBackend()).unwrap_err()
-    digest = file_sha256(sidecar_path(path))
-    assert by_file.code is ErrorCode.PERMISSION_DENIED
-    assert by_file.hint == f"if this is the right file, write `sha256: {digest}`"
-    by_sidecar = ModelOptions(path=path, backend="b", sha256=digest)
-    backend = FakeBackend()
-    copy = loadable_file("m", by_sidecar, backend).unwrap()
-    assert read_sidecar(copy) == read_sidecar(path)
-
-    unpinned = loadable_file("m", ModelOptions(path=path, backend="b"), FakeBackend()).unwrap_err()
-    assert f"sha256: {digest}" in unpinned.hint
-
-    code = path.read_bytes()
-    path.write_bytes(code[:-1] + b"?")
-    damaged = loadable_file("m", by_sidecar, FakeBackend()).unwrap_err()
-    assert (damaged.code, str(path) in damaged.message) == (ErrorCode.DATA_LOSS, True)
-
-    path.write_bytes(code)
-    sidecar_path(path).unlink()
-    gone = loadable_file("m", by_sidecar, FakeBackend()).unwrap_err()
-    assert gone.code is ErrorCode.PERMISSION_DENIED, "without the sidecar its checks would be missing"
-
-
 def test_a_load_that_fails_names_the_file_of_the_manifest(tmp_path):
     path = tmp_path / "m.engine"
     path.write_bytes(b"code")
@@ -203,7 +170,7 @@ def test_the_constructor_of_another_library_never_runs(tmp_path, monkeypatch, is
         return copy
 
     monkeypatch.setattr(engine_files, "private_copy", swapped)
-    pin = file_sha256(sidecar_path(library))
+    pin = file_sha256(library)
     manifest = {
         "models": {"m": {"path": str(library), "backend": "t", "sha256": pin}},
         "backends": {"t": {"kind": "tvm", "isolation": isolation}},
@@ -214,27 +181,3 @@ def test_the_constructor_of_another_library_never_runs(tmp_path, monkeypatch, is
     assert not marker.exists()
     assert deploy(manifest).is_err()
     assert not marker.exists()
-
-
-@pytest.mark.engine("tvm")
-def test_a_sidecar_without_its_bounds_is_refused(tmp_path):
-    from aegisrt import TVMBackend
-
-    library = tmp_path / "gather.so"
-    weights = [weight("w", np.arange(20, dtype=np.float32).reshape(5, 4))]
-    nodes, inputs = [node("Gather", "w i", "y")], [tensor("i", INT64, ("n",))]
-    source = save(tmp_path, model(nodes, inputs, [tensor("y", FLOAT, None)], weights))
-    TVMBackend().build(source, library).unwrap()
-    pin = file_sha256(sidecar_path(library))
-    manifest = {
-        "models": {"m": {"path": str(library), "backend": "tvm", "sha256": pin}},
-    }
-    outside = ExecutionRequest(inputs={"i": np.array([7], np.int64)})
-    with deploy(manifest).unwrap() as context:
-        assert context.execute(outside).unwrap_err().code is ErrorCode.INVALID_ARGUMENT
-    sidecar = read_sidecar(library)
-    del sidecar.metadata["bounds"]
-    write_sidecar(library, sidecar)
-    assert deploy(manifest).is_err()
-    by_file = {"models": {"m": {**manifest["models"]["m"], "sha256": file_sha256(library)}}}
-    assert deploy(by_file).unwrap_err().code is ErrorCode.PERMISSION_DENIED

@@ -17,6 +17,8 @@ from aegisrt.core.tensor import Signature
 from aegisrt.devices.cuda.driver import cuda_driver
 
 _UNLIMITED_BYTES = 2**50
+_FILE_VERSION = 2
+"""Raised whenever this package writes another engine file for a plan than before, so that cached ones are rebuilt."""
 
 
 def load_builder(wanted: Distribution | str) -> TensorRT:
@@ -42,6 +44,7 @@ def build_recipe(kind: str, options: TensorRTOptions, ordinal: int) -> dict[str,
         "engine": f"{trt.distribution} {'.'.join(map(str, trt.version))}",
         "options": options.for_build(),
         "target": _target(trt, options, ordinal),
+        "file_version": _FILE_VERSION,
     }
 
 

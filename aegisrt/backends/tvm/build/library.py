@@ -53,7 +53,8 @@ def build_library(
         library.replace(target)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     metadata = {**answer, MODEL_METADATA: file.metadata}
-    write_sidecar(target, Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now))
+    built = Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now)
+    write_sidecar(target, built, trailer=True)
 
 
 def _limits(options: TVMOptions) -> Limits:
