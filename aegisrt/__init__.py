@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aegisrt.core.capabilities import Capabilities
     from aegisrt.core.options import BackendOptions
     from aegisrt.core.request import ExecutionRequest, ExecutionResult
-    from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError
+    from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, is_ok
     from aegisrt.core.tensor import DataType, Signature, TensorSpec
     from aegisrt.deployment import deploy
     from aegisrt.devices.cuda.stream import CudaStream
@@ -32,6 +32,7 @@ _HOME = {
     "Result": "aegisrt.core.result",
     "Ok": "aegisrt.core.result",
     "Err": "aegisrt.core.result",
+    "is_ok": "aegisrt.core.result",
     "Error": "aegisrt.core.result",
     "ErrorCode": "aegisrt.core.result",
     "ResultError": "aegisrt.core.result",
@@ -48,7 +49,33 @@ _HOME = {
     "TensorSpec": "aegisrt.core.tensor",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "deploy",
+    "Manifest",
+    "ExecutionContext",
+    "ExecutionRequest",
+    "ExecutionResult",
+    "Result",
+    "Ok",
+    "Err",
+    "is_ok",
+    "Error",
+    "ErrorCode",
+    "ResultError",
+    "RuntimeBackend",
+    "Capabilities",
+    "BackendOptions",
+    "MockBackend",
+    "ONNXBackend",
+    "TVMBackend",
+    "TensorRTBackend",
+    "CudaStream",
+    "DataType",
+    "Signature",
+    "TensorSpec",
+    "__version__",
+]
+"""Written out, because type checkers do not run code."""
 
 
 def __getattr__(name: str) -> Any:

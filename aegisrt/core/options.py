@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A name in a manifest: lower-case letters, digits, `_` and `-`, so that it is a plain override key."""
+
+if TYPE_CHECKING:
+    _Kind: TypeAlias = Any
+    """A text. pyright does not know that options are immutable, and would let no subclass narrow it to a Literal."""
+else:
+    _Kind = str
 
 
 class StrictModel(BaseModel):
@@ -28,7 +34,7 @@ class StrictModel(BaseModel):
 class BackendOptions(StrictModel):
     """Options of one named backend in a manifest. A backend's own options subclass it, and pin `kind` to a Literal."""
 
-    kind: str
+    kind: _Kind
     """Which backend: its entry point's name."""
     device: Name = "cpu"
     """The name of a device under `devices`; left out, a kind that does not run on a CPU takes the first that it can."""

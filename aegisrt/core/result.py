@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar, Union
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from aegisrt.core.diagnostic import Diagnostic, Location
 
 T = TypeVar("T", covariant=True)
@@ -113,6 +115,12 @@ class Err:
 
 
 Result: TypeAlias = Union[Ok[T], Err]  # noqa: UP007  (a subscriptable alias: Result[int])
+"""`Ok` or `Err`. `match`, `isinstance` and `is_ok(result)` narrow its type; the methods `is_ok` and `is_err` cannot."""
+
+
+def is_ok(result: Result[T]) -> TypeIs[Ok[T]]:
+    """Return whether a result is `Ok`; a type checker then knows it as `Ok`, and as `Err` otherwise."""
+    return isinstance(result, Ok)
 
 
 def fail(

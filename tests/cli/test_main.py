@@ -126,6 +126,11 @@ def test_import_loads_no_engine_no_hydra_no_rich():
     assert not loaded_after("import aegisrt") & (HEAVY | {"numpy", "pydantic"})
 
 
+def test_the_names_that_type_checkers_read_are_those_that_load():
+    assert aegisrt.__all__ == [*aegisrt._HOME, "__version__"]
+    assert dir(aegisrt) == sorted(aegisrt.__all__)
+
+
 def test_every_public_name_imports_without_an_engine_hydra_or_rich_but_for_deploy():
     names = ", ".join(name for name in aegisrt.__all__ if name not in ("deploy", "__version__"))
     assert not loaded_after(f"from aegisrt import {names}") & HEAVY

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from aegisrt.core.diagnostic import Diagnostic, Location
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, ResultError, fail
+from aegisrt.core.result import Err, Error, ErrorCode, Ok, ResultError, fail, is_ok
 
 HERE, THERE = Location("deploy.yaml", 3, 5, 9), Location("env.yaml", 1, 1, 2)
 
@@ -24,6 +24,11 @@ def test_err():
     with pytest.raises(ResultError) as caught:
         result.unwrap()
     assert caught.value.error is error
+
+
+def test_the_function_is_ok():
+    assert is_ok(Ok(None))
+    assert not is_ok(Err(Error(ErrorCode.INTERNAL, "")))
 
 
 def test_match():
