@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
 from aegisrt.cli.output import engine_output, print_error
@@ -23,6 +23,7 @@ except to try sizes for dimensions without a name: without ONNX Runtime, give th
     aegisrt init --model net.onnx
     aegisrt run aegisrt.yaml
 
+    aegisrt init --example                            a model of handwritten digits, its data and a manifest
     aegisrt init                                      for the only .onnx file in this folder
     aegisrt init --model net.onnx --backend tvm       on another engine; `aegisrt backends` lists them
     aegisrt init --model net.onnx --out net.yaml      under another name
@@ -48,12 +49,18 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(parser, argv, takes_key=True)
     if arguments.key and arguments.model:
         parser.error(f"two models: {arguments.key} and {arguments.model}")
-    target: str = arguments.out
+    if arguments.example:
+        _refuse_with_example(parser, arguments)
+    target: str = arguments.out or ("deploy.yaml" if arguments.example else "aegisrt.yaml")
     if not target.endswith((".yaml", ".yml")):
         parser.error(f"--out {target}: the name of a manifest ends in .yaml or .yml")
     from aegisrt.core.result import ErrorCode, ResultError
 
     try:
+        if arguments.example:
+            from aegisrt.cli.init.example import write_example
+
+            return write_example(Path(target), force=arguments.force, format=arguments.format)
         return _init(Path(target), arguments)
     except ResultError as failure:
         usage = (ErrorCode.INVALID_ARGUMENT, ErrorCode.NOT_FOUND, ErrorCode.ALREADY_EXISTS)
@@ -65,10 +72,12 @@ def _parser() -> UsageParser:
     parser = verb_parser("init", DESCRIPTION, takes="[MODEL.onnx]")
     parser.key_is_file = True
     parser.add_argument("--model", metavar="FILE", help="an ONNX file (default: the only one in this folder)")
-    parser.add_argument("--backend", metavar="KIND", default="onnx", help="the engine (default: %(default)s)")
     parser.add_argument(
-        "--out", metavar="FILE", default="aegisrt.yaml", help="the manifest to write (default: %(default)s)"
+        "--example", action="store_true", help="write the packaged digits model, its data and a manifest"
     )
+    parser.add_argument("--backend", metavar="KIND", help="the engine (default: onnx)")
+    written = "the manifest to write (default: aegisrt.yaml, or deploy.yaml of the example)"
+    parser.add_argument("--out", metavar="FILE", help=written)
     parser.add_argument(
         "--shape",
         metavar="NAME=SIZES",
@@ -80,7 +89,18 @@ def _parser() -> UsageParser:
     return parser
 
 
+def _refuse_with_example(parser: UsageParser, arguments: Arguments) -> None:
+    for given, option in (
+        (arguments.key or arguments.model, "a model"),
+        (arguments.backend, "--backend"),
+        (arguments.shape, "--shape"),
+    ):
+        if given:
+            parser.error(f"--example has a model and a manifest of its own; leave out {option}")
+
+
 def _init(target: Path, arguments: Arguments) -> int:
+    from aegisrt.cli.init.files import check_free, write
     from aegisrt.cli.init.inputs import GENERATED, read_shapes, save, sizes
     from aegisrt.cli.init.manifest import Start, text
     from aegisrt.cli.init.summary import print_summary
@@ -89,7 +109,7 @@ def _init(target: Path, arguments: Arguments) -> int:
     signature = _read(model)
     for path in (model, target):
         _refuse_unencodable(path)
-    backend = _backend(arguments.backend)
+    backend = _backend(arguments.backend or "onnx")
     sample = target.with_suffix(GENERATED)
     given = read_shapes(arguments.shape, signature)
     shapes = sizes(signature, given)
@@ -99,7 +119,7 @@ def _init(target: Path, arguments: Arguments) -> int:
 
         with engine_output():
             check_accepted(model, [spec for spec in signature.required if spec.name not in given], inputs)
-    _check_target(target, sample if inputs else None, force=arguments.force)
+    check_free([target, *([sample] if inputs else [])], force=arguments.force)
     devices = backend.loaded.capabilities.devices
     start = Start(
         model=model,
@@ -114,8 +134,8 @@ def _init(target: Path, arguments: Arguments) -> int:
     )
     content = text(start).encode()
     if inputs:
-        _write(sample, lambda stream: save(inputs, stream))
-    _write(target, lambda stream: stream.write(content))
+        write(sample, lambda stream: save(inputs, stream))
+    write(target, lambda stream: stream.write(content))
     print_summary(start, backend.loaded, why_none, arguments.format)
     return 0
 
@@ -184,21 +204,6 @@ def _inputs(signature: Signature, shapes: Shapes) -> tuple[dict[str, Array] | No
     return inputs, None if inputs else "they would need more than 256 MiB"
 
 
-def _check_target(target: Path, sample: Path | None, *, force: bool) -> None:
-    from aegisrt.core.result import ErrorCode, fail
-
-    if not target.parent.is_dir():
-        raise fail(
-            ErrorCode.NOT_FOUND, f"the folder {target.parent} does not exist", f"mkdir -p {quote(str(target.parent))}"
-        )
-    for file in filter(None, (target, sample)):
-        if file.is_dir():
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"{file} is a folder", "name another file: --out FILE.yaml")
-        if file.exists() and not force:
-            hint = "overwrite it with --force, or name another file: --out FILE.yaml"
-            raise fail(ErrorCode.ALREADY_EXISTS, f"{file} exists already", hint)
-
-
 def _refuse_unencodable(path: Path) -> None:
     """Raise INVALID_ARGUMENT if an absolute path is not UTF-8, since a manifest cannot name it."""
     from aegisrt.core.result import ErrorCode, fail
@@ -209,16 +214,3 @@ def _refuse_unencodable(path: Path) -> None:
     except UnicodeEncodeError:
         message = f"the path {str(whole)!r} is not UTF-8, so a manifest cannot name it"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "rename it, or run in a UTF-8 locale") from None
-
-
-def _write(file: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file completely or not at all."""
-    from aegisrt.core.fresh_file import fresh_file
-    from aegisrt.core.system_error import system_error
-
-    try:
-        with fresh_file(file) as fresh, fresh.open("wb") as stream:
-            write(stream)
-    except OSError as error:
-        hint = "name a file in another folder: --out FILE.yaml"
-        raise system_error(error, f"{file} cannot be written", hint) from None
