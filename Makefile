@@ -1,10 +1,13 @@
 # `make demo` and `make test` need nothing but make and Python >= 3.11; both work in virtual environments of their own.
+# Another Python: `make demo PYTHON=python3.12`.
 PYTHON ?= python3
+# An environment is installed again only if what it is made from has changed by content.
+ENVIRONMENT = $(PYTHON) .ci/environment.py
 PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
 PASSED = .venv-unit/passed.txt
 
-.PHONY: demo test check announce test-unit test-engines test-cpu lint schemas bench clean cell cell-install cell-conformance cell-demo test-cell
+.PHONY: python demo test check announce test-unit test-engines test-cpu lint schemas bench clean cell cell-install cell-conformance cell-demo test-cell
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
@@ -19,29 +22,23 @@ check: lint .venv-unit/installed  ## lint, and the tests of what changed since t
 	files="$$(.venv-unit/bin/python -m tests.structure.changed)"; \
 	test -z "$$files" || .venv-unit/bin/python $(PYTEST) -n 2 -m 'not slow' $$files
 
-.venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("AegisRT needs Python 3.11 or later, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) -e '.[onnx,images]'
-	@touch $@
+python:
+	@$(PYTHON) -c 'import sys; sys.exit("AegisRT needs Python 3.11 or later, this is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+
+.venv/installed: python
+	@$(ENVIRONMENT) .venv onnx,images
 
 # Everything that runs on a CPU.
-.venv-cpu/installed: pyproject.toml
-	$(PYTHON) -m venv .venv-cpu
-	.venv-cpu/bin/python $(PIP) -e '.[onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,lint,release]'
-	@touch $@
+.venv-cpu/installed: python
+	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,lint,release
 
 # No engine at all.
-.venv-unit/installed: pyproject.toml
-	$(PYTHON) -m venv .venv-unit
-	.venv-unit/bin/python $(PIP) -e '.[test]'
-	@touch $@
+.venv-unit/installed: python
+	@$(ENVIRONMENT) .venv-unit test
 
 # The code's checkers, and what mypy reads of pytest and of prometheus-client; no engine.
-.venv-lint/installed: pyproject.toml
-	$(PYTHON) -m venv .venv-lint
-	.venv-lint/bin/python $(PIP) -e '.[lint,test,metrics]'
-	@touch $@
+.venv-lint/installed: python
+	@$(ENVIRONMENT) .venv-lint lint,test,metrics
 
 lint: .venv-lint/installed
 	.venv-lint/bin/ruff check .
@@ -72,7 +69,7 @@ export OVERRIDES ?= models.digits.backend=onnx
 
 cell: cell-install cell-conformance cell-demo test-cell  ## what a cell does, in an environment of its own
 
-cell-install:
+cell-install: python
 	$(PYTHON) -m venv .venv-cell
 	.venv-cell/bin/python $(PIP) -e ".[$$EXTRAS]"
 

@@ -23,7 +23,7 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, float) else value
 
 
-PythonVersion = Annotated[Literal["3.11", "3.12", "3.13"], BeforeValidator(_as_text)]
+PythonVersion = Annotated[Literal["3.11", "3.12", "3.13", "3.14"], BeforeValidator(_as_text)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Word = Annotated[str, Field(pattern=r"^\S+$")]
 """An override without blanks: a cell's steps pass several in one environment variable."""

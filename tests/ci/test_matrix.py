@@ -1,7 +1,7 @@
 """`aegisrt ci-matrix`: cell by cell, by event, swept, and wrong."""
 
-import importlib.metadata
 import json
+import tomllib
 
 import jsonschema
 import pytest
@@ -11,8 +11,8 @@ from aegisrt.backends.registry import backend_class
 from aegisrt.ci.matrix import EVENTS, make_matrix
 from aegisrt.ci.schemas import ci_schemas
 from aegisrt.cli.main import main
-from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.resources import configs_dir, schemas_dir
+from tests.docs.pages import ROOT
 
 HOSTED = {"runs_on": ["ubuntu-24.04"], "when": "always", "device": "cpu", "demo": "run", "conformance": "ci"}
 GPU = {"when": "default-branch-push", "demo": "run", "conformance": "ci", "target": "test-cell", "python": "3.12"}
@@ -41,7 +41,7 @@ ALWAYS = [
             **UNIT, "name": f"unit-tests ({python})", "python": python,
             "overrides": ["models.digits.backend=mock"], "timeout_minutes": 30,
         }
-        for python in ("3.11", "3.12", "3.13")
+        for python in ("3.11", "3.12", "3.13", "3.14")
     ),
 ]  # fmt: skip
 AFTER_A_PUSH = [
@@ -175,7 +175,7 @@ GOOD = {
         ({"backend": "tensorrt"}, 5, 10, "unsupported-device", "write `conformance: null` and `demo: build`"),
         ({"extras": "[test, onxx]"}, 4, 16, "unknown-extra", "did you mean `onnx`?"),
         ({"conformance": "quik"}, 6, 14, "unknown-option", "did you mean `quick`?"),
-        ({"python": '"3.10"'}, 3, 9, "bad-value", "allowed are `3.11`, `3.12`, `3.13`"),
+        ({"python": '"3.10"'}, 3, 9, "bad-value", "allowed are `3.11`, `3.12`, `3.13`, `3.14`"),
         ({"python": '["3.11", "3.11"]'}, 3, 1, "bad-value", "`3.11` is repeated"),
         ({"extras": "[test, test]"}, 4, 1, "bad-value", "`test` is repeated"),
         ({"when": "sometimes"}, 2, 7, "bad-value", "allowed are `always`, `default-branch-push`"),
@@ -266,7 +266,7 @@ def test_a_mistake_is_exit_code_2(capsys, words, said, json_):
 
 
 def test_the_versions_of_python_are_those_of_the_package(capsys):
-    said = importlib.metadata.metadata(DISTRIBUTION).get_all("Classifier")
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
     prefix = "Programming Language :: Python :: "
     supported = [text.removeprefix(prefix) for text in said if text.startswith(prefix)]
     assert [cell["python"] for cell in cells(capsys, "ci=unit-tests")] == supported

@@ -15,6 +15,7 @@ language, or before a block in a comment `<!-- example: NAME=VALUE ... -->`:
     needs=onnx   skipped where that engine is not installed; `onnx,tvm` needs both, `matplotlib` that package
     session=1    goes on in the folder of the page's earlier blocks of that session, which run before it
     swap=OLD:NEW the block is run with this change in the files that the page has shown
+    empty=1      the folder is empty at first, as a new user's is; so it is for later blocks of the same session
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import shutil
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,10 +95,28 @@ def run(example: Example, folder: Path, skip: frozenset[str] = frozenset(), bina
     With `binaries`, the `aegisrt` and the `python` of that folder run; without, this process and its interpreter. Of
     its session, the earlier blocks run that need nothing else than it needs itself.
     """
-    _prepare(folder, example)
     earlier = [one for one in example.before if set(one.needs) <= set(example.needs)]
+    folder.mkdir(exist_ok=True)
+    if not any("empty" in one.block.attributes for one in (*earlier, example)):
+        _prepare(folder)
+    return _run_in_turn((*earlier, example), folder, skip, binaries)
+
+
+def run_page(page: Page, folder: Path, engines: frozenset[str], skip: frozenset[str], binaries: Path) -> list[str]:
+    """Return what is not as the page says for a person who does all of it in one folder, which is empty at first.
+
+    Blocks that need another engine than `engines` are left out, and commands in `skip`.
+    """
+    return _run_in_turn([one for one in examples(page) if engines.issuperset(one.needs)], folder, skip, binaries)
+
+
+def _run_in_turn(chosen: Iterable[Example], folder: Path, skip: frozenset[str], binaries: Path | None) -> list[str]:
+    wrong: list[str] = []
     with contextlib.chdir(folder):
-        return [wrong for one in (*earlier, example) for wrong in _run(one, skip, binaries)]
+        for example in chosen:
+            _show_files(example)
+            wrong += _run(example, skip, binaries)
+    return wrong
 
 
 def _run(example: Example, skip: frozenset[str], binaries: Path | None) -> list[str]:
@@ -130,14 +150,17 @@ def _steps(block: Block) -> list[Step]:
     return [Step(command) for command in commands if command]
 
 
-def _prepare(folder: Path, example: Example) -> None:
-    folder.mkdir(exist_ok=True)
+def _prepare(folder: Path) -> None:
     for name in _DIGITS:
         shutil.copyfile(configs_dir() / "model" / name, folder / name)
     np.save(folder / "digit.npy", np.load(folder / "digits.images.npy")[:1])
+
+
+def _show_files(example: Example) -> None:
+    """Write the files that the page has shown before the example into the current folder."""
     old, _, new = example.block.attributes.get("swap", ":").partition(":")
     for block in example.files:
-        file = folder / str(block.file)
+        file = Path(str(block.file))
         file.parent.mkdir(parents=True, exist_ok=True)
         text = block.text.replace(old, new) if old else block.text
         file.write_text(text + "\n", encoding="utf-8")

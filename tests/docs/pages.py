@@ -12,7 +12,8 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _ATTRIBUTES = re.compile(r"<!-- example: (.*) -->")
 _FILE_NAME = re.compile(r"# ([\w./-]+\.\w+)")
 _HEADING = re.compile(r"#{1,6} (.*)")
-_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)")
+"""A link, or the definition of one that is used by its label."""
 _INDENT = "    "
 
 
@@ -85,7 +86,7 @@ def parse(text: str, path: Path) -> Page:
             at += 1
             continue
         else:
-            links += [(at + 1, target) for target in _LINK.findall(re.sub(r"`[^`]*`", "", line))]
+            links += [(at + 1, found[1] or found[2]) for found in _LINK.finditer(re.sub(r"`[^`]*`", "", line))]
             headings += [heading[1] for heading in [_HEADING.fullmatch(line)] if heading]
         attributes = attributes if not line.strip() else ""
         at += 1

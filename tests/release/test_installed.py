@@ -4,12 +4,11 @@ import json
 
 import pytest
 
-from tests.docs.examples import examples, run
+from tests.docs.examples import run_page
 from tests.docs.pages import ROOT, read_page
 from tests.docs.test_examples import skipped
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
-README = read_page(ROOT / "README.md")
 HERE = "import aegisrt.core.resources as r; print(r.__file__); print(r.configs_dir()); print(r.schemas_dir())"
 
 
@@ -27,9 +26,10 @@ def test_the_demo_runs_in_an_empty_folder(installed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("example", examples(README), ids=str)
-def test_the_readme_runs_from_the_wheel(example, installed, tmp_path):
-    wrong = run(example, tmp_path, skipped("README.md"), installed.binaries)
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+def test_a_person_with_the_wheel_does_all_of_the_page(name, installed, tmp_path):
+    page = read_page(ROOT / name)
+    wrong = run_page(page, tmp_path, frozenset({"onnx"}), skipped(name), installed.binaries)
     assert not wrong, "\n\n".join(wrong)
 
 
