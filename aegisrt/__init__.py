@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from aegisrt.core.request import ExecutionRequest, ExecutionResult
     from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, is_ok
     from aegisrt.core.tensor import DataType, Signature, TensorSpec
-    from aegisrt.deployment import deploy
+    from aegisrt.deployment import deploy, deploy_async
     from aegisrt.devices.cuda.stream import CudaStream
     from aegisrt.manifest.schema import Manifest
     from aegisrt.runtime.context import ExecutionContext
+    from aegisrt.runtime.prometheus import prometheus_registry
 
 _HOME = {
     "deploy": "aegisrt.deployment",
+    "deploy_async": "aegisrt.deployment",
     "Manifest": "aegisrt.manifest.schema",
     "ExecutionContext": "aegisrt.runtime.context",
     "ExecutionRequest": "aegisrt.core.request",
@@ -47,10 +49,12 @@ _HOME = {
     "DataType": "aegisrt.core.tensor",
     "Signature": "aegisrt.core.tensor",
     "TensorSpec": "aegisrt.core.tensor",
+    "prometheus_registry": "aegisrt.runtime.prometheus",
 }
 
 __all__ = [
     "deploy",
+    "deploy_async",
     "Manifest",
     "ExecutionContext",
     "ExecutionRequest",
@@ -73,6 +77,7 @@ __all__ = [
     "DataType",
     "Signature",
     "TensorSpec",
+    "prometheus_registry",
     "__version__",
 ]
 """Written out, because type checkers do not run code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +55,54 @@ def deploy(
     """
     resolved = resolve(manifest, overrides, config_dir=config_dir)
     return run(resolved.value) if isinstance(resolved, Ok) else resolved
+
+
+async def deploy_async(
+    manifest: Path | str | Mapping[str, Any] | Manifest[Any] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: Path | str | None = None,
+) -> Result[ExecutionContext]:
+    """As `deploy`, in a thread, so that the event loop goes on: use the context in an `async with`.
+
+    If the task is canceled, what is deployed by then is closed as soon as it is complete.
+    """
+    import asyncio
+
+    handover = _Handover()
+    work = partial(handover.run, partial(deploy, manifest, overrides, config_dir=config_dir))
+    try:
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))
+    except asyncio.CancelledError:
+        handover.abandon()
+        raise
+
+
+class _Handover:
+    """Passes a deployment from the thread that makes it to its caller; closes it if the caller has gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: Result[ExecutionContext] | None = None
+        self._is_abandoned = False
+
+    def run(self, work: Callable[[], Result[ExecutionContext]]) -> Result[ExecutionContext]:
+        """Return the deployment that `work` makes."""
+        made = work()
+        with self._lock:
+            self._made = made
+            is_abandoned = self._is_abandoned
+        if is_abandoned and isinstance(made, Ok):
+            made.value.close()
+        return made
+
+    def abandon(self) -> None:
+        """Close the deployment, or let it be closed when it is made; do not block."""
+        with self._lock:
+            self._is_abandoned = True
+            made = self._made
+        if isinstance(made, Ok):
+            threading.Thread(target=made.value.close, name="aegisrt-close", daemon=True).start()
 
 
 def resolve(

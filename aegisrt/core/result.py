@@ -37,7 +37,9 @@ class Error:
     """A failure, with what to do about it. Immutable; can be pickled."""
 
     code: ErrorCode
+    """Why it failed, for programs."""
     message: str
+    """What failed, in a sentence."""
     hint: str | None = None
     """What to do about it: a command to run or a line to change."""
     location: Location | None = None
@@ -73,6 +75,7 @@ class Ok(Generic[T]):
     """Success, holding `value`."""
 
     value: T
+    """What the call returns."""
 
     def is_ok(self) -> bool:
         """Return True."""
@@ -96,6 +99,7 @@ class Err:
     """Failure, holding `error`."""
 
     error: Error
+    """Why the call failed, and what to do about it."""
 
     def is_ok(self) -> bool:
         """Return False."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.suggest import escaped
 
 Array: TypeAlias = npt.NDArray[Any]
 Dim: TypeAlias = int | str | None
@@ -72,31 +73,42 @@ def _numpy(dtype: DataType) -> np.dtype[Any]:
     return bfloat16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TensorSpec:
     """Name, dtype and shape of one input or output."""
 
     name: str
+    """The name in the model's file."""
     dtype: DataType
+    """The element type."""
     shape: tuple[Dim, ...] | None
     """One entry for each dimension, () for a scalar, None if the rank is unknown."""
     optional: bool = False
     """Of an input: the model has a default value for it, so that a request may leave it out."""
 
+    def __repr__(self) -> str:
+        return f"<TensorSpec: {escaped(str(self))}>"
+
     def __str__(self) -> str:
         return f"{self.name} {self.dtype}{shape_text(self.shape)}{' (optional)' if self.optional else ''}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Signature:
     """The inputs and outputs of a model, in the model's own order; optional inputs come last."""
 
     inputs: tuple[TensorSpec, ...]
+    """What a request may contain."""
     outputs: tuple[TensorSpec, ...]
+    """What a result may contain."""
     omitted: tuple[tuple[str, str], ...] = ()
     """Outputs that are not served, since they are not tensors of a known element type: the name, and the type."""
     defaults_fixed: tuple[str, ...] = ()
     """Optional inputs of the model that the engine computes as constants: requests cannot give them."""
+
+    def __repr__(self) -> str:
+        inputs, outputs = (", ".join(map(str, specs)) or "none" for specs in (self.inputs, self.outputs))
+        return f"<Signature: {escaped(f'{inputs} -> {outputs}')}>"
 
     @property
     def required(self) -> tuple[TensorSpec, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from aegisrt.graph.picture import PictureNode, graph_svg
 from aegisrt.manifest.schema import Manifest
 
 NodeKind = Literal["model", "backend", "stream", "device"]
@@ -53,7 +54,7 @@ class Edge:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Graph:
     """The models of a manifest and what they run on; anything that no model uses is left out."""
 
@@ -87,7 +88,35 @@ class Graph:
         )
         return replace(self, nodes=nodes)
 
+    def __repr__(self) -> str:
+        return f"<Graph: {'; '.join(map(_placed, self.models)) or 'no models'}>"
+
+    def _repr_html_(self) -> str:
+        """Return a picture of the graph, for a notebook."""
+        return graph_svg(
+            [PictureNode(node.id, node.kind, _counted(node), _below(node), _title(node)) for node in self.nodes],
+            [(edge.source, edge.target) for edge in self.edges],
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return `{"nodes": [...], "edges": [{"from", "to"}]}`."""
         edges = [{"from": edge.source, "to": edge.target} for edge in self.edges]
         return {"nodes": [node.to_json() for node in self.nodes], "edges": edges}
+
+
+def _placed(node: Node) -> str:
+    return f"{_counted(node)} on {node.backend}, {node.device}"
+
+
+def _counted(node: Node) -> str:
+    return node.name if node.instances in (None, 1) else f"{node.name} x{node.instances}"
+
+
+def _below(node: Node) -> str:
+    return node.kind if node.state == "ready" else f"{node.kind}: {node.state}"
+
+
+def _title(node: Node) -> str:
+    facts = {"batching": node.batching, **(node.metadata or {})}
+    shown = [f"{key}: {value}" for key, value in facts.items() if value is not None]
+    return "; ".join(filter(None, [f"{node.kind} {node.name}", node.reason, *shown]))

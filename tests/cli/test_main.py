@@ -132,7 +132,7 @@ def test_the_names_that_type_checkers_read_are_those_that_load():
 
 
 def test_every_public_name_imports_without_an_engine_hydra_or_rich_but_for_deploy():
-    names = ", ".join(name for name in aegisrt.__all__ if name not in ("deploy", "__version__"))
+    names = ", ".join(name for name in aegisrt.__all__ if name not in ("deploy", "deploy_async", "__version__"))
     assert not loaded_after(f"from aegisrt import {names}") & HEAVY
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from aegisrt import ErrorCode, ExecutionRequest, ResultError
+from aegisrt import ErrorCode, ExecutionRequest, ResultError, prometheus_registry
 from aegisrt.core.timing import StepTimes
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
@@ -78,7 +78,7 @@ def test_a_scrape_shows_what_metrics_shows(context):
     for _ in range(3):
         context.submit(ExecutionRequest(inputs={"x": X})).result(5).unwrap()
     context.execute(ExecutionRequest(inputs={})).unwrap_err()
-    registry = prometheus.prometheus_registry(context)
+    registry = prometheus_registry(context)
     found = registry.get_sample_value
     assert found("aegisrt_requests_total", {"model": "m", "code": "OK"}) == 3
     assert found("aegisrt_requests_total", {"model": "m", "code": "INVALID_ARGUMENT"}) == 1
@@ -96,6 +96,6 @@ def test_without_prometheus_client_the_error_says_what_to_install(context, monke
     missing = prometheus.Requirement("aegisrt_no_such_module", ("none",), "metrics")
     monkeypatch.setattr(prometheus, "PROMETHEUS", missing)
     with pytest.raises(ResultError) as raised:
-        prometheus.prometheus_registry(context)
+        prometheus_registry(context)
     assert raised.value.error.code is ErrorCode.UNAVAILABLE
     assert raised.value.error.hint == "run: pip install 'aegisrt-runtime[metrics]'"
