@@ -24,6 +24,7 @@ from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 class MockOptions(BackendOptions):
     """Options of the mock."""
 
+    nicknames = ("dummy", "fake")
     kind: Literal["mock"] = "mock"
     """Always `mock`."""
     delay_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 0.0

@@ -8,7 +8,7 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from aegisrt.core.versions import installed
 
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that, set to 1, stops it."""
@@ -24,9 +24,4 @@ DISTRIBUTIONS = (
 
 def installed_version() -> str | None:
     """Return the version of the installed ONNX Runtime, or None; imports nothing."""
-    for name in DISTRIBUTIONS:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
+    return next((version for _, version in installed(DISTRIBUTIONS)), None)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aegisrt.backends.registry import backend_class, entries
+from aegisrt.backends.registry import backend_class, options_by_kind
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.diagnostic import Diagnostic
-from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.result import Err, ResultError
 from aegisrt.core.suggest import did_you_mean, listed, quoted
+from aegisrt.core.versions import DISTRIBUTION
 from aegisrt.deployment import resolve
 from aegisrt.devices.base import Device
 from aegisrt.manifest.check.kinds import near_kind
@@ -69,7 +69,7 @@ def _located(diagnostic: Diagnostic, index: int, locator: Locator) -> Diagnostic
 
 
 def _check_backend(options: CellOptions, locator: Locator) -> None:
-    known = entries().unwrap()
+    known = options_by_kind().unwrap()
     kind = options.backend
     if kind not in known:
         near = near_kind(kind, known)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import os
-import re
 from dataclasses import dataclass
 from types import ModuleType
 
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import is_exhausted, system_error
-
-DISTRIBUTION = "aegisrt-runtime"
-"""The name of this project on a package index; `aegisrt` is another project's there."""
+from aegisrt.core.versions import DISTRIBUTION, installed, release
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +37,7 @@ class Requirement:
 
     def version(self) -> str | None:
         """Return the installed version, or None; imports nothing."""
-        for name in self.distributions:
-            try:
-                return importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                continue
-        return None
+        return next((version for _, version in installed(self.distributions)), None)
 
     def missing(self) -> str | None:
         """Return why it cannot be used, or None; imports parent packages only."""
@@ -59,10 +50,18 @@ class Requirement:
     def too_old(self) -> str | None:
         """Return a message if the installed version is older than `minimum`, else None."""
         version = self.version()
-        if version is None or _numbers(version) >= self.minimum:
+        if version is None or not self.is_old(version):
             return None
-        oldest = ".".join(map(str, self.minimum))
-        return f"Python module `{self.module}` is version {version}, and {oldest} or later is needed"
+        return f"Python module `{self.module}` is version {version}, and {self.oldest} or later is needed"
+
+    def is_old(self, version: str) -> bool:
+        """Return whether a version is older than `minimum`."""
+        return bool(self.minimum) and release(version) < self.minimum
+
+    @property
+    def oldest(self) -> str:
+        """Return the oldest supported version as text: `1.26`."""
+        return ".".join(map(str, self.minimum))
 
 
 def require(requirement: Requirement) -> ModuleType:
@@ -80,9 +79,3 @@ def require(requirement: Requirement) -> ModuleType:
     if old := requirement.too_old():
         raise fail(ErrorCode.UNAVAILABLE, old, f"run: {requirement.install}")
     return module
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the release of a version: (1, 31, 0) for `1.31.0rc1+cpu`."""
-    found = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version)
-    return tuple(map(int, found[1].split("."))) if found else ()

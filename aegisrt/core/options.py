@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,8 @@ class StrictModel(BaseModel):
 class BackendOptions(StrictModel):
     """Options of one named backend in a manifest. A backend's own options subclass it, and pin `kind` to a Literal."""
 
+    nicknames: ClassVar[tuple[str, ...]] = ()
+    """Other names that users write for the kind, in lower case; a message suggests the kind for them."""
     kind: _Kind
     """Which backend: its entry point's name."""
     device: Name = "cpu"

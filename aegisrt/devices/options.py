@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from aegisrt.core.options import Name, StrictModel
 class CpuOptions(StrictModel):
     """The host's processor."""
 
+    nicknames: ClassVar[tuple[str, ...]] = ("host",)
     kind: Literal["cpu"]
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Threads that an engine uses inside one call, unless the backend's own options set them. Default: the engine
@@ -21,6 +22,7 @@ class CpuOptions(StrictModel):
 class CudaOptions(StrictModel):
     """One NVIDIA GPU."""
 
+    nicknames: ClassVar[tuple[str, ...]] = ("gpu", "nvidia")
     kind: Literal["cuda"]
     ordinal: Annotated[int, Field(ge=0, le=255)] = 0
     """Which GPU, as CUDA counts them (CUDA_VISIBLE_DEVICES applies)."""

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aegisrt.artifacts.location import VARIABLE
-from aegisrt.core.optional import DISTRIBUTION
-from aegisrt.doctor.check import DoctorCheck, Status
+from aegisrt.backends.base.installation import DoctorCheck, Status
+from aegisrt.core.versions import DISTRIBUTION, requirements
 from aegisrt.doctor.environment import FOREIGN, MachineFacts
 
-_WANTED = {
-    "hydra-core": ((1, 3), (1, 4), "hydra-core>=1.3.2,<1.4"),
-    "omegaconf": ((2, 3), (2, 4), "omegaconf>=2.3,<2.4"),
-    "pydantic": ((2, 10), (3, 0), "pydantic>=2.10,<3"),
-    "numpy": ((1, 26), (99, 0), "numpy>=1.26"),
-}
 _LITTLE_BYTES = 2**30
 
 
 def packages(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield packages of a wrong version, which a forced install leaves behind, and another project's `aegisrt`."""
     wrong = False
-    for name, (low, high, wanted) in _WANTED.items():
+    for name, requirement in requirements().items():
         version = env.packages.get(name)
-        if version is None or not low <= tuple(map(int, version.split(".")[:2])) < high:
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
             wrong = True
+            wanted = name + ",".join(sorted(map(str, requirement.specifier), reverse=True))
             yield DoctorCheck(
                 "packages", "fail", f"{name} is {version or 'missing'}, not {wanted}", f"pip install '{wanted}'"
             )

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from aegisrt.artifacts.location import cache_root, check_root
 from aegisrt.backends.base.description import availability_of
-from aegisrt.backends.onnxruntime import DISTRIBUTIONS, NO_TELEMETRY
-from aegisrt.backends.registry import backend_class, entries
-from aegisrt.core.optional import DISTRIBUTION, Requirement, require
-from aegisrt.core.result import Error, Ok, ResultError
+from aegisrt.backends.base.installation import EngineInstallation, Installation
+from aegisrt.backends.registry import backend_class
+from aegisrt.core.optional import Requirement, require
+from aegisrt.core.result import Error, ResultError
+from aegisrt.core.versions import DISTRIBUTION, installed, requirements
+from aegisrt.devices.cuda.context import PYCUDA
 from aegisrt.devices.cuda.driver import cuda_driver, installed_driver
-from aegisrt.devices.discover import DiscoveredDevice, discover
-from aegisrt.doctor.libraries import missing_libraries
+from aegisrt.devices.discover import discover
+from aegisrt.doctor.engines import known_engines
 
 FOREIGN = "aegisrt"
 """The name of another project's distribution, which installs a package `aegisrt` too."""
-PACKAGES = (
-    DISTRIBUTION, FOREIGN, "numpy", "pydantic", "hydra-core", "omegaconf", "onnx", "ml_dtypes",
-    "onnxruntime", "onnxruntime-gpu", "apache-tvm", "apache-tvm-ffi", "tensorrt", "tensorrt_rtx", "tensorrt_lean",
-    "tensorrt_dispatch", "tensorrt_cu13_bindings", "tensorrt_cu13_libs", "tensorrt_cu12_bindings", "tensorrt_cu12_libs",
-    "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu12_bindings", "tensorrt_rtx_cu12_libs",
-    "pycuda", "cuda-bindings",
-)  # fmt: skip
-_ORT = Requirement("onnxruntime", DISTRIBUTIONS, "onnx", no_telemetry=NO_TELEMETRY)
-_PROVIDER_FILES = {
-    "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
-    "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
-}
+_OWN_PACKAGES = (DISTRIBUTION, FOREIGN, "onnx", "ml_dtypes", "pycuda")
+_Installations: TypeAlias = Mapping[str, EngineInstallation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,62 +41,46 @@ class CacheFacts:
     """A file at the path of a needed folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class MachineFacts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFacts(Installation):
     """One machine, seen from one Python environment."""
 
-    packages: dict[str, str] = field(default_factory=dict)
-    """Versions of the installed ones of `PACKAGES`."""
-    broken: dict[str, str] = field(default_factory=dict)
-    """The reason why an installed engine does not import, by backend kind."""
-    repairs: dict[str, str] = field(default_factory=dict)
-    """The command that makes such an engine import, by backend kind, if its backend names one."""
+    engines: _Installations = field(default_factory=dict)
+    """The engines of the known backends, by kind."""
+    refused: Mapping[str, Error] = field(default_factory=dict)
+    """The backend kinds that cannot be used, whatever is installed."""
     driver: str | None = None
     """Version of the kernel module."""
-    driver_cuda: str | None = None
-    """The newest CUDA version that the driver supports."""
     driver_error: Error | None = None
     """The reason why the driver cannot be used."""
-    gpus: tuple[DiscoveredDevice, ...] = ()
     refused_devices: tuple[str, ...] = ()
     """Files in /dev that this user may not open."""
     visible_devices: str | None = None
     """CUDA_VISIBLE_DEVICES."""
     pycuda_error: str | None = None
     """The reason why an installed pycuda does not import."""
-    providers: tuple[str, ...] = ()
-    """Execution providers of the installed ONNX Runtime."""
-    provider_misses: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Libraries that a provider needs and the loader does not find, by provider."""
-    tools: dict[str, str] = field(default_factory=dict)
-    """Paths of compilers, by the names `c++` and `nvcc`."""
     cache: CacheFacts = CacheFacts("?")
-
-    @property
-    def has_gpu(self) -> bool:
-        """Whether a GPU can be used."""
-        return any(gpu.available for gpu in self.gpus)
 
 
 def examine() -> MachineFacts:
     """Return the facts of this machine; imports the installed engines, to see whether that works."""
     error, cuda = _driver()
-    gpus = tuple(found for found in discover() if found.kind == "cuda" and found.id != "cuda")
-    providers = _providers()
-    broken, repairs = _broken()
+    engines, refused = known_engines()
+    broken, repairs = _broken(engines)
     return MachineFacts(
-        packages=_packages(),
+        packages=_packages(engines),
         broken=broken,
         repairs=repairs,
+        engines=engines,
+        refused=refused,
+        facts=_facts(engines),
         driver=installed_driver(),
         driver_cuda=cuda,
         driver_error=error,
-        gpus=gpus,
+        gpus=tuple(found for found in discover() if found.kind == "cuda" and found.id != "cuda"),
         refused_devices=_refused(),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
-        pycuda_error=_import_error("pycuda.driver", "pycuda"),
-        providers=providers,
-        provider_misses=_misses(providers),
+        pycuda_error=_import_error(PYCUDA),
         tools={name: path for name in ("c++", "nvcc") if (path := _tool(name))},
         cache=cache_facts(cache_root()),
     )
@@ -123,23 +101,26 @@ def cache_facts(path: Path) -> CacheFacts:
     return CacheFacts(str(path), writable, unsafe, shutil.disk_usage(existing).free)
 
 
-def _packages() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+def _packages(engines: _Installations) -> dict[str, str]:
+    named = [name for engine in engines.values() for name in engine.all_packages]
+    return dict(installed(dict.fromkeys((*_OWN_PACKAGES, *requirements(), *named))))
 
 
-def _broken() -> tuple[dict[str, str], dict[str, str]]:
+def _facts(engines: _Installations) -> dict[str, Any]:
+    found = {}
+    for kind, engine in engines.items():
+        with contextlib.suppress(Exception, SystemExit):  # an incomplete package; `_broken` reports it
+            found[kind] = engine.facts()
+    return found
+
+
+def _broken(kinds: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the reasons and the commands for engines that do not import, by backend kind."""
-    known, broken, repairs = entries(), {}, {}
-    for kind in known.value if isinstance(known, Ok) else ():
-        found = backend_class(kind)
-        if isinstance(found, Ok) and availability_of(found.value).available:
-            state = availability_of(found.value, probe=True)
+    broken, repairs = {}, {}
+    for kind in kinds:
+        backend = backend_class(kind).unwrap()
+        if availability_of(backend).available:
+            state = availability_of(backend, probe=True)
             if not state.available:
                 broken[kind] = (state.reason or "the reason is not known").rpartition("does not import: ")[2]
                 if state.install:
@@ -159,27 +140,12 @@ def _refused() -> tuple[str, ...]:
     return tuple(str(file) for file in files if file.is_char_device() and not os.access(file, os.R_OK | os.W_OK))
 
 
-def _import_error(module: str, package: str) -> str | None:
+def _import_error(requirement: Requirement) -> str | None:
     try:
-        require(Requirement(module, (package,), "cuda"))
+        require(requirement)
     except ResultError as failure:
         return failure.error.cause
     return None
-
-
-def _providers() -> tuple[str, ...]:
-    try:
-        return tuple(require(_ORT).get_available_providers())
-    except Exception:  # noqa: BLE001  (an incomplete package; `_broken` reports it)
-        return ()
-
-
-def _misses(providers: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    if not providers:
-        return {}
-    folder = Path(str(require(_ORT).__file__)).parent / "capi"
-    files = {name: folder / file for name, file in _PROVIDER_FILES.items() if name in providers}
-    return {name: missing_libraries(file) for name, file in files.items() if file.is_file()}
 
 
 def _tool(name: str) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aegisrt.doctor.check import DoctorCheck
+from aegisrt.backends.base.installation import DoctorCheck
+from aegisrt.core.versions import release
 from aegisrt.doctor.environment import MachineFacts
 
 _PYCUDA = "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt-runtime[cuda]'"
-_NEEDS_CUDA = 13
-"""The major CUDA version that the engines' current packages are built for."""
+_TOOLKIT = "cuda-toolkit-13-0"
 
 
 def driver(env: MachineFacts) -> Iterator[DoctorCheck]:
@@ -53,13 +53,13 @@ def device_files(env: MachineFacts) -> Iterator[DoctorCheck]:
 
 def cuda_version(env: MachineFacts) -> Iterator[DoctorCheck]:
     """Yield whether the driver supports the CUDA version that the engines are built for."""
-    if env.driver_cuda is None or int(env.driver_cuda.split(".")[0]) >= _NEEDS_CUDA:
+    if env.driver_cuda is None:
         return
-    wants = [
-        name for name in ("onnxruntime-gpu", "tensorrt_cu13_libs", "tensorrt_rtx_cu13_libs") if name in env.packages
-    ]
+    built_for = {name: major for engine in env.engines.values() for name, major in engine.cuda_packages.items()}
+    wants = [name for name in built_for if name in env.packages and release(env.driver_cuda) < (built_for[name],)]
     if wants:
-        detail = f"{', '.join(wants)} need CUDA {_NEEDS_CUDA}, and the driver supports up to {env.driver_cuda}"
+        newest = max(built_for[name] for name in wants)
+        detail = f"{', '.join(wants)} need CUDA {newest}, and the driver supports up to {env.driver_cuda}"
         yield DoctorCheck("cuda-version", "fail", detail, "update the NVIDIA driver to 580 or later")
 
 
@@ -69,7 +69,7 @@ def pycuda(env: MachineFacts) -> Iterator[DoctorCheck]:
     if version is None:
         if env.has_gpu:
             toolkit = "nvcc" in env.tools
-            fix = _PYCUDA if toolkit else f"apt-get install -y cuda-toolkit-{_NEEDS_CUDA}-0 && {_PYCUDA}"
+            fix = _PYCUDA if toolkit else f"apt-get install -y {_TOOLKIT} && {_PYCUDA}"
             yield DoctorCheck("pycuda", "fail", "pycuda is not installed, and backends on `cuda` devices need it", fix)
     elif env.pycuda_error and env.driver_error is None:
         detail = f"pycuda {version} does not import: {env.pycuda_error}"

@@ -4,8 +4,9 @@ import tomllib
 
 import pytest
 
-from aegisrt.core.optional import DISTRIBUTION
-from aegisrt.doctor.environment import FOREIGN, PACKAGES
+from aegisrt.core.versions import DISTRIBUTION
+from aegisrt.doctor.engines import known_engines
+from aegisrt.doctor.environment import FOREIGN
 from tests.docs.installs import installs
 from tests.docs.pages import ROOT
 
@@ -27,9 +28,10 @@ TEXTS = [
 
 
 def known() -> set[str]:
+    packages = [name for engine in known_engines()[0].values() for name in engine.all_packages]
     requirements = [*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)]
     named = {name for text in requirements for name, _ in installs(f"pip install '{text}'")}
-    return (named | TOOLS | {name.replace("_", "-") for name in PACKAGES} | {DISTRIBUTION}) - {FOREIGN}
+    return (named | TOOLS | {name.replace("_", "-") for name in packages} | {DISTRIBUTION}) - {FOREIGN}
 
 
 def strangers(text: str) -> list[str]:

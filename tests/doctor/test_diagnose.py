@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from aegisrt.backends.onnx.installation import OrtFacts
 from aegisrt.core.result import Error, ErrorCode
 from aegisrt.devices.cuda.driver import driver_error
 from aegisrt.devices.discover import DiscoveredDevice
 from aegisrt.doctor.diagnose import diagnose
+from aegisrt.doctor.engines import known_engines
 from aegisrt.doctor.environment import CacheFacts, MachineFacts
 
+KNOWN, _ = known_engines()
 BASE = {
     "aegisrt-runtime": "0.1.0", "numpy": "2.4.6", "pydantic": "2.14.3", "hydra-core": "1.3.8", "omegaconf": "2.3.1",
-    "onnx": "1.23.2", "ml_dtypes": "0.6.0",
+    "onnx": "1.23.2", "ml_dtypes": "0.6.0", "packaging": "26.4", "pyyaml": "6.0.3", "rich": "14.2.0",
+    "filelock": "3.20.3", "platformdirs": "4.5.0", "typing-extensions": "4.15.0",
 }  # fmt: skip
 ENGINES = {
     "onnxruntime-gpu": "1.31.1", "apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post0",
@@ -25,8 +29,8 @@ GPU = MachineFacts(
     driver="580.95.05",
     driver_cuda="13.0",
     gpus=(H200,),
-    providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
-    provider_misses={"CUDAExecutionProvider": ()},
+    engines=KNOWN,
+    facts={"onnx": OrtFacts(("CUDAExecutionProvider", "CPUExecutionProvider"), {"CUDAExecutionProvider": ()})},
     tools={"c++": "/usr/bin/g++", "nvcc": "/usr/local/cuda/bin/nvcc"},
     cache=CacheFacts("/home/me/.cache/aegisrt"),
 )
@@ -39,9 +43,14 @@ NO_DRIVER = Error(
 CPU = MachineFacts(
     packages=BASE | {"onnxruntime": "1.31.1"},
     driver_error=NO_DRIVER,
-    providers=("CPUExecutionProvider",),
+    engines=KNOWN,
+    facts={"onnx": OrtFacts(("CPUExecutionProvider",))},
     cache=CacheFacts("/home/me/.cache/aegisrt"),
 )
+
+
+def missing(libraries):
+    return {"onnx": OrtFacts(tuple(libraries), libraries)}
 
 
 def with_packages(env, *without, **versions):
@@ -63,11 +72,11 @@ BROKEN = {
     ),
     "onnxruntime too old": (with_packages(CPU, onnxruntime="1.20.1"), "onnxruntime", "--upgrade onnxruntime"),
     "cuDNN missing": (
-        replace(GPU, provider_misses={"CUDAExecutionProvider": ("libcudnn.so.9",)}), "onnxruntime-cuda",
+        replace(GPU, facts=missing({"CUDAExecutionProvider": ("libcudnn.so.9",)})), "onnxruntime-cuda",
         "pip install nvidia-cudnn-cu13",
     ),
     "cuBLAS and cudart missing": (
-        replace(GPU, provider_misses={"CUDAExecutionProvider": ("libcublas.so.13", "libcudart.so.13")}),
+        replace(GPU, facts=missing({"CUDAExecutionProvider": ("libcublas.so.13", "libcudart.so.13")})),
         "onnxruntime-cuda", "pip install nvidia-cublas nvidia-cuda-runtime",
     ),
     "driver module and library differ": (
@@ -114,7 +123,7 @@ BROKEN = {
         "tensorrt", "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'",
     ),
     "cuBLAS of CUDA 12 missing": (
-        replace(GPU, provider_misses={"CUDAExecutionProvider": ("libcublasLt.so.12", "libcublas.so.12")}),
+        replace(GPU, facts=missing({"CUDAExecutionProvider": ("libcublasLt.so.12", "libcublas.so.12")})),
         "onnxruntime-cuda", "pip install nvidia-cublas-cu12",
     ),
     "tensorrt bindings and libraries of two versions": (
@@ -172,13 +181,13 @@ def test_every_problem_has_what_to_do():
 def test_warnings_of_a_cpu_machine_and_of_a_gpu_left_unused():
     assert [check.id for check in diagnose(CPU) if check.status == "warn"] == ["driver"]
     unused = with_packages(GPU, "onnxruntime-gpu", onnxruntime="1.31.1")
-    assert [check.id for check in diagnose(replace(unused, provider_misses={})) if check.status == "warn"] == [
+    assert [check.id for check in diagnose(replace(unused, facts=missing({}))) if check.status == "warn"] == [
         "onnxruntime"
     ]
 
 
 def test_a_missing_tensorrt_provider_is_no_failure():
-    env = replace(GPU, provider_misses={"TensorrtExecutionProvider": ("libnvinfer.so.10",)})
+    env = replace(GPU, facts=missing({"TensorrtExecutionProvider": ("libnvinfer.so.10",)}))
     found = next(check for check in diagnose(env) if check.id == "onnxruntime-tensorrt")
     assert found.status == "warn"
     assert "tensorrt_cu13_libs==10.*" in found.fix

@@ -20,6 +20,7 @@ class MockLike(BackendOptions):
 
 
 class TensorRTLike(BackendOptions):
+    nicknames = ("trt",)
     kind: Literal["tensorrt"] = "tensorrt"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     workspace_bytes: Annotated[int, Field(ge=0)] = 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ResultError
+
+if TYPE_CHECKING:
+    from aegisrt.backends.base.installation import EngineInstallation
 
 OptionsT = TypeVar("OptionsT", bound=BackendOptions)
 
@@ -47,6 +51,8 @@ class Description(Generic[OptionsT]):
     """Options for the conformance kit, unless others are given: for a backend whose defaults limit what it serves."""
     requirement: ClassVar[Requirement | None] = None
     """The package that its engine needs; None if numpy is enough."""
+    doctor: ClassVar[str] = "aegisrt.backends.base.installation:EngineInstallation"
+    """`module:Class` of the engine's `EngineInstallation`; `aegisrt doctor` and `backends` import it, others do not."""
 
     @classmethod
     def availability(cls, *, probe: bool = False) -> Availability:
@@ -61,6 +67,12 @@ class Description(Generic[OptionsT]):
             except ResultError as failure:
                 reason = f"{failure.error.message}: {failure.error.cause}"
         return Availability(reason is None, need.version(), reason, need.install if reason else None)
+
+    @classmethod
+    def installation(cls) -> EngineInstallation:
+        """Return the packages of the engine, and the checks of its installation; raise what its import raises."""
+        described = importlib.metadata.EntryPoint("doctor", cls.doctor, cls.kind).load()
+        return cast("EngineInstallation", described(cls.kind, cls.requirement))
 
     @classmethod
     def conformance_model(cls, name: str, folder: Path) -> Path | None:

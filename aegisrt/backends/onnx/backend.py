@@ -94,6 +94,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
         minimum=(1, 26),
         no_telemetry=NO_TELEMETRY,
     )
+    doctor = "aegisrt.backends.onnx.installation:OrtInstallation"
     capabilities = Capabilities(
         devices=("cpu", "cuda"),
         formats=(".onnx", ".ort"),

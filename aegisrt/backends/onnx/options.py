@@ -38,6 +38,7 @@ _OF_A_STREAM = ("user_compute_stream", "has_user_compute_stream")
 class ONNXOptions(BackendOptions):
     """Options of ONNX Runtime."""
 
+    nicknames = ("ort",)
     kind: Literal["onnx"] = "onnx"
     """Always `onnx`."""
     providers: dict[str, dict[str, Setting]] | None = None

@@ -54,6 +54,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
     requirement = Requirement(
         "tensorrt", ("tensorrt", "tensorrt_rtx", "tensorrt_lean", "tensorrt_dispatch"), "tensorrt"
     )
+    doctor = "aegisrt.backends.tensorrt.installation:TensorRTInstallation"
     capabilities = Capabilities(
         devices=("cuda",),
         formats=(".engine", ".plan", ".trt"),

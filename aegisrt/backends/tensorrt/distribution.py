@@ -22,6 +22,7 @@ from aegisrt.backends.tensorrt.log import TensorRTLog, new_logger
 from aegisrt.backends.tensorrt.options import Distribution
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import is_exhausted, system_error
+from aegisrt.core.versions import release
 
 ALL: tuple[Distribution, ...] = get_args(Distribution)
 BUILDERS: tuple[Distribution, ...] = ("tensorrt", "tensorrt_rtx")
@@ -94,6 +95,11 @@ def repair_command(name: Distribution, problem: str) -> str:
     """Return the command that makes an installed distribution import; `problem` is the loader's message."""
     if _NEEDED_BY_8.search(problem):
         return _INSTALL_FOR_8
+    return reinstall_command(name)
+
+
+def reinstall_command(name: Distribution) -> str:
+    """Return the command that installs a distribution again."""
     return INSTALL[name].replace("pip install", "pip install --force-reinstall --no-cache-dir")
 
 
@@ -109,7 +115,7 @@ def installed_version() -> tuple[int, ...] | None:
     """
     for name in ALL:
         if name != "tensorrt_rtx" and _module_name(name) is not None:
-            return _numbers(_version(name) or "") or None
+            return release(_version(name) or "") or None
     return None
 
 
@@ -145,7 +151,7 @@ def _load(name: Distribution) -> TensorRT:
         if command == _INSTALL_FOR_8:
             hint = f"TensorRT 8 needs cuBLAS 12 and cuDNN 8: {command}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint, cause=repr(error)) from error
-    version = _numbers(_own_version(package, module_name) or _version(name) or "")
+    version = release(_own_version(package, module_name) or _version(name) or "")
     if not version:
         message = f"Python module `{module_name}` has no version"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, f"install it again: {INSTALL[name]}")
@@ -191,10 +197,6 @@ def _own_version(package: Any, module_name: str) -> str | None:
     """Return the version of an imported module; TensorRT 8.6.1 has it in `tensorrt_bindings` alone."""
     bindings = sys.modules.get(f"{module_name}_bindings")
     return getattr(package, "__version__", None) or getattr(bindings, "__version__", None)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:4] if part.isdecimal())
 
 
 _loaded: dict[Distribution, TensorRT] = {}

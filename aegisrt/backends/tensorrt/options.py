@@ -56,6 +56,7 @@ class EngineBuild(StrictModel):
 class TensorRTOptions(BackendOptions):
     """Options of TensorRT."""
 
+    nicknames = ("trt",)
     kind: Literal["tensorrt"] = "tensorrt"
     """Always `tensorrt`."""
     distribution: Literal["auto"] | Distribution = "auto"

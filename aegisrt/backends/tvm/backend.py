@@ -41,6 +41,7 @@ class TVMBackend(RuntimeBackend[TVMOptions, TVMLibrary, TVMSlot]):
     kind = "tvm"
     Options: ClassVar[type[BackendOptions]] = TVMOptions
     requirement = Requirement("tvm", ("apache-tvm",), "tvm")
+    doctor = "aegisrt.backends.tvm.installation:TVMInstallation"
     capabilities = Capabilities(
         devices=("cpu", "cuda"),
         formats=(".so",),

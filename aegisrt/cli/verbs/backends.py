@@ -39,14 +39,18 @@ def main(argv: Sequence[str]) -> int:
 def _row(kind: str) -> dict[str, Any]:
     from aegisrt.backends.base.description import availability_of
     from aegisrt.backends.registry import backend_class
-    from aegisrt.core.result import Err
+    from aegisrt.core.result import Err, Ok
+    from aegisrt.core.versions import installed
+    from aegisrt.doctor.engines import installation_of
 
     backend = backend_class(kind)
     row: dict[str, Any] = {"kind": kind, "available": False, "version": None, "reason": None, "install": None}
     if isinstance(backend, Err):
-        return row | {"reason": str(backend.error), "install": backend.error.hint, "capabilities": None}
+        return row | {"reason": str(backend.error), "install": backend.error.hint, "packages": {}, "capabilities": None}
     state = availability_of(backend.value, probe=True)
     row |= {name: getattr(state, name) for name in ("available", "version", "reason", "install")}
+    engine = installation_of(kind)
+    row["packages"] = dict(installed(engine.value.all_packages)) if isinstance(engine, Ok) else {}
     return row | {"capabilities": backend.value.capabilities.to_json()}
 
 

@@ -9,8 +9,9 @@ from pydantic_core import ErrorDetails
 
 from aegisrt.core.suggest import listed, nearest, quoted
 from aegisrt.core.tensor import DataType
+from aegisrt.manifest.annotations import choices
 from aegisrt.manifest.check.locate import Locator, title
-from aegisrt.manifest.check.schema_walk import SchemaPlace, choices
+from aegisrt.manifest.check.schema_walk import SchemaPlace
 from aegisrt.manifest.diagnostics.wording import described
 from aegisrt.manifest.hidden import HIDDEN
 

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from aegisrt.core.options import NAME_PATTERN, BackendOptions
 from aegisrt.core.suggest import did_you_mean, listed, nearest, quoted
+from aegisrt.manifest.annotations import Model, as_model, fields, members, tagged
 from aegisrt.manifest.check.bad_value import explain_bad_value
 from aegisrt.manifest.check.expected import (
     expected_range,
@@ -23,7 +24,7 @@ from aegisrt.manifest.check.expected import (
 from aegisrt.manifest.check.kinds import explain_missing_kind, explain_unknown_kind
 from aegisrt.manifest.check.links import is_reference
 from aegisrt.manifest.check.locate import Locator, dotted, title
-from aegisrt.manifest.check.schema_walk import Model, SchemaPlace, fields, follow, members, tags
+from aegisrt.manifest.check.schema_walk import SchemaPlace, follow
 from aegisrt.manifest.diagnostics.wording import described, shown
 from aegisrt.manifest.hidden import HIDDEN
 from aegisrt.manifest.origin import KeyPath
@@ -81,10 +82,10 @@ class _Explainer:
             case "union_tag_invalid":
                 key = _discriminator(error)
                 explain_unknown_kind(
-                    place.path, key, self.tag(place.path, key, error["input"]), tags(place.expected), self.locator
+                    place.path, key, self.tag(place.path, key, error["input"]), tagged(place.expected), self.locator
                 )
             case "union_tag_not_found":
-                explain_missing_kind(place.path, _discriminator(error), tags(place.expected), self.locator)
+                explain_missing_kind(place.path, _discriminator(error), tagged(place.expected), self.locator)
             case "string_pattern_mismatch":
                 self.bad_name(place, error)
             case _ if is_range_error(error):
@@ -214,7 +215,7 @@ def _discriminator(error: ErrorDetails) -> str:
 
 def _fields_hint(place: SchemaPlace) -> str | None:
     """Return the fields of the expected model; None if not exactly one model is expected."""
-    models = [arm for arm in members(place.expected) if isinstance(arm, type) and issubclass(arm, BaseModel)]
+    models = list(filter(None, map(as_model, members(place.expected))))
     return f"fields are {listed(fields(models[0]))}" if len(models) == 1 else None
 
 

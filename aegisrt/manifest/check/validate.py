@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from aegisrt.core.diagnostic import Diagnostic
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Err, Ok, Result
+from aegisrt.manifest.annotations import ByKind
 from aegisrt.manifest.check.files import check_files
 from aegisrt.manifest.check.json_values import json_values
 from aegisrt.manifest.check.links import check_links
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.check.pydantic_errors import explain_errors
-from aegisrt.manifest.check.schema_walk import ByKind
 from aegisrt.manifest.composition import Composition, hidden_values
 from aegisrt.manifest.errors import manifest_error
 from aegisrt.manifest.hidden import hide
