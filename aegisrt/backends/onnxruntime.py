@@ -8,7 +8,7 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md.
 
 from __future__ import annotations
 
-from aegisrt.core.versions import installed
+from aegisrt.core.optional import installed
 
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that, set to 1, stops it."""

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter_ns
 from typing import TypeAlias
+
+from aegisrt.bench.summary import percentile
 
 Call: TypeAlias = Callable[[], object]
 
@@ -31,7 +33,7 @@ class TimedCalls:
     @property
     def p99_us(self) -> float:
         """The 99th percentile in microseconds; of a single time, that time."""
-        return (quantiles(self.times_ns, n=100)[98] if len(self.times_ns) > 1 else self.times_ns[0]) / 1e3
+        return percentile(self.times_ns, 99) / 1e3
 
 
 def interleaved(calls: Mapping[str, Call], rounds: int, warmup: int = 200) -> dict[str, TimedCalls]:

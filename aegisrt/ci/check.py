@@ -10,9 +10,9 @@ from pathlib import Path
 from aegisrt.backends.registry import backend_class, options_by_kind
 from aegisrt.ci.options import CellOptions
 from aegisrt.core.diagnostic import Diagnostic
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.result import Err, ResultError
-from aegisrt.core.suggest import did_you_mean, listed, quoted
-from aegisrt.core.versions import DISTRIBUTION
+from aegisrt.core.suggest import did_you_mean, listed, meant, quoted
 from aegisrt.deployment import resolve
 from aegisrt.devices.base import Device
 from aegisrt.manifest.check.kinds import near_kind
@@ -77,7 +77,7 @@ def _check_backend(options: CellOptions, locator: Locator) -> None:
             (_AT, "backend"),
             "unknown-kind",
             f"{quoted(kind)} is not a backend kind",
-            label=f"did you mean {quoted(near)}?" if near else "no such kind",
+            label=meant(near) or "no such kind",
             hint=f"kinds are {listed(known)}",
         )
         return

@@ -1,16 +1,24 @@
-"""`require`: import a package that may not be installed, or report how to install it."""
+"""`require`: import a package that may not be installed, or report how to install it; and versions of packages."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import is_exhausted, system_error
-from aegisrt.core.versions import DISTRIBUTION, installed, release
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement as PackageRequirement
+
+DISTRIBUTION = "aegisrt-runtime"
+"""The name of this project on a package index; `aegisrt` is another project's there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +87,40 @@ def require(requirement: Requirement) -> ModuleType:
     if old := requirement.too_old():
         raise fail(ErrorCode.UNAVAILABLE, old, f"run: {requirement.install}")
     return module
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version: (1, 31, 0) for `1.31.0rc1+cpu`; empty if it is not one (PEP 440)."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version).release
+    except InvalidVersion:
+        return ()
+
+
+def requirements(extra: str = "") -> dict[str, PackageRequirement]:
+    """Return what AegisRT, or one of its extras alone, requires, by distribution; empty if it is not installed."""
+    from packaging.requirements import Requirement as PackageRequirement
+
+    try:
+        declared = [PackageRequirement(line) for line in importlib.metadata.requires(DISTRIBUTION) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    always = {item.name: item for item in declared if _applies(item, "")}
+    if not extra:
+        return always
+    return {item.name: item for item in declared if _applies(item, extra) and not _applies(item, "")}
+
+
+def installed(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the version of each of these distributions that is installed; imports none."""
+    for name in names:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _applies(item: PackageRequirement, extra: str) -> bool:
+    return item.marker is None or item.marker.evaluate({"extra": extra})

@@ -45,7 +45,11 @@ def _same_start(short: str, long: str) -> int:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return the label `did you mean ...?`, or None if nothing is near."""
-    near = nearest(word, known)
+    return meant(nearest(word, known))
+
+
+def meant(near: str | None) -> str | None:
+    """Return the label `did you mean ...?` for what `nearest` returned."""
     return None if near is None else f"did you mean {quoted(near)}?"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aegisrt.artifacts.location import VARIABLE
 from aegisrt.backends.base.installation import DoctorCheck, Status
-from aegisrt.core.versions import DISTRIBUTION, requirements
+from aegisrt.core.optional import DISTRIBUTION, requirements
 from aegisrt.doctor.environment import FOREIGN, MachineFacts
 
 _LITTLE_BYTES = 2**30

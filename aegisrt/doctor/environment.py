@@ -14,9 +14,8 @@ from aegisrt.artifacts.location import cache_root, check_root
 from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.base.installation import EngineInstallation, Installation
 from aegisrt.backends.registry import backend_class
-from aegisrt.core.optional import Requirement, require
+from aegisrt.core.optional import DISTRIBUTION, Requirement, installed, require, requirements
 from aegisrt.core.result import Error, ResultError
-from aegisrt.core.versions import DISTRIBUTION, installed, requirements
 from aegisrt.devices.cuda.context import PYCUDA
 from aegisrt.devices.cuda.driver import cuda_driver, installed_driver
 from aegisrt.devices.discover import discover

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aegisrt.backends.base.installation import DoctorCheck
-from aegisrt.core.versions import release
+from aegisrt.core.optional import release
 from aegisrt.doctor.environment import MachineFacts
 
 _PYCUDA = "CUDA_ROOT=/usr/local/cuda pip install 'aegisrt-runtime[cuda]'"

@@ -11,9 +11,9 @@ from aegisrt.backends import registry
 from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.mock import MockBackend, MockOptions
 from aegisrt.backends.registry import BackendEntry, backend_class, collect, entries, options_by_kind
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import ErrorCode
-from aegisrt.core.versions import DISTRIBUTION
 
 
 @pytest.fixture

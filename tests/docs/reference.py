@@ -20,9 +20,9 @@ from aegisrt.backends.registry import backend_class, entries
 from aegisrt.ci.options import CellOptions
 from aegisrt.cli.main import usage
 from aegisrt.conformance.options import ConformanceOptions
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.options import NAME_PATTERN, BackendOptions, StrictModel
 from aegisrt.core.tensor import DataType
-from aegisrt.core.versions import DISTRIBUTION
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
 from aegisrt.manifest.queueing import BatchingOptions, QueueOptions
 from aegisrt.manifest.schema import LimitOptions, Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions

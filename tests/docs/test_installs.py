@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from aegisrt.core.versions import DISTRIBUTION
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.doctor.engines import known_engines
 from aegisrt.doctor.environment import FOREIGN
 from tests.docs.installs import installs

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from aegisrt.backends.registry import entries, options_by_kind
+from aegisrt.core.optional import DISTRIBUTION
 from aegisrt.core.resources import configs_dir, schemas_dir
-from aegisrt.core.versions import DISTRIBUTION
 from aegisrt.manifest.json_schema import all_schemas
 
 CONFIGS = sorted(configs_dir().rglob("*.yaml"))

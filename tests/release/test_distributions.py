@@ -11,7 +11,7 @@ import pytest
 
 import aegisrt
 from aegisrt.backends.registry import entries
-from aegisrt.core.versions import DISTRIBUTION
+from aegisrt.core.optional import DISTRIBUTION
 from tests.docs.pages import ROOT
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`check_elf`: check that a shared library is complete and for this processor, before the linker gets it.
+"""Reads shared libraries: `check_elf` before the linker gets one, and `missing_libraries` without loading one.
 
 `dlopen` maps a library that is cut short, and the process dies of SIGBUS at the first access past its end. The layout
 is that of elf(5) (https://man7.org/linux/man-pages/man5/elf.5.html), 64 bits, little-endian.
@@ -6,8 +6,10 @@ is that of elf(5) (https://man7.org/linux/man-pages/man5/elf.5.html), 64 bits, l
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import struct
+import sysconfig
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -69,6 +71,11 @@ def needed_libraries(path: Path) -> tuple[str, ...]:
     return ()
 
 
+def missing_libraries(path: Path) -> tuple[str, ...]:
+    """Return the names, in the library's own order; those inside packages of CUDA and TensorRT count as found."""
+    return tuple(name for name in needed_libraries(path) if not _is_found(name, path.parent))
+
+
 def _segments(stream: BinaryIO, path: Path) -> list[_Segment]:
     """Return the segments of a library, checked as `check_elf` says."""
     size = path.stat().st_size
@@ -115,6 +122,19 @@ def _name(stream: BinaryIO, offset: int) -> str:
     if not 0 <= offset < 1 << 63:
         return ""
     return _at(stream, offset, _LONGEST_NAME).split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _is_found(name: str, beside: Path) -> bool:
+    if (beside / name).is_file():
+        return True
+    packages = Path(sysconfig.get_paths()["purelib"])
+    if any(packages.glob(f"nvidia/*/lib/{name}")) or any(packages.glob(f"*_libs/{name}")):
+        return True
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def _damaged(path: Path, cause: str) -> ResultError:

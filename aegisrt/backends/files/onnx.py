@@ -12,15 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from aegisrt.backends.files.unserved import element_name, tensor_kind, unserved
+from aegisrt.backends.files.onnx_elements import data_type, element_name
+from aegisrt.backends.files.unserved import tensor_kind, unserved
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
-
-_ELEMENT = {
-    1: DataType.FP32, 2: DataType.UINT8, 3: DataType.INT8, 4: DataType.UINT16, 5: DataType.INT16, 6: DataType.INT32,
-    7: DataType.INT64, 8: DataType.BYTES, 9: DataType.BOOL, 10: DataType.FP16, 11: DataType.FP64,
-    12: DataType.UINT32, 13: DataType.UINT64, 16: DataType.BF16,
-}  # fmt: skip
+from aegisrt.core.tensor import Dim, Signature, TensorSpec
 
 _NO_TENSOR = {4: "a sequence", 5: "a map", 7: "opaque", 8: "a sparse tensor", 9: "an optional"}
 
@@ -189,9 +184,8 @@ def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:
             element = _int(value)
         elif number == 2:
             shape = tuple(_dimension(_bytes(dim)) for inner, dim in _fields(_bytes(value)) if inner == 1)
-    if element not in _ELEMENT:
-        return name, tensor_kind(element_name(element))
-    return TensorSpec(name, _ELEMENT[element], shape)
+    dtype = data_type(element_name(element))
+    return (name, tensor_kind(element_name(element))) if dtype is None else TensorSpec(name, dtype, shape)
 
 
 def _name(info: TensorSpec | tuple[str, str]) -> str:

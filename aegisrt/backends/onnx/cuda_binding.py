@@ -13,22 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aegisrt.backends.files.onnx_elements import ELEMENT
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
 from aegisrt.devices.cuda.context import CudaContext
 from aegisrt.devices.cuda.staged import StagedTensor
 from aegisrt.devices.cuda.stream import CudaStream
 
-ELEMENT = {
-    DataType.FP32: 1, DataType.UINT8: 2, DataType.INT8: 3, DataType.UINT16: 4, DataType.INT16: 5, DataType.INT32: 6,
-    DataType.INT64: 7, DataType.BOOL: 9, DataType.FP16: 10, DataType.FP64: 11, DataType.UINT32: 12,
-    DataType.UINT64: 13, DataType.BF16: 16,
-}  # fmt: skip
-"""`onnx.TensorProto.DataType`."""
-
 
 def runs_bound(signature: Signature) -> bool:
     """Return whether a model's tensors can be bound by address; strings cannot."""
-    return all(spec.dtype in ELEMENT for spec in (*signature.inputs, *signature.outputs))
+    return all(spec.dtype is not DataType.BYTES for spec in (*signature.inputs, *signature.outputs))
 
 
 class Copy(NamedTuple):

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from aegisrt.backends.base.installation import DoctorCheck, EngineInstallation, Installation, Status, check_ml_dtypes
-from aegisrt.backends.files.libraries import missing_libraries
-from aegisrt.core.optional import Requirement, require
-from aegisrt.core.versions import DISTRIBUTION
+from aegisrt.backends.files.elf import missing_libraries
+from aegisrt.core.optional import DISTRIBUTION, Requirement, require
 
 _PROVIDER_FILES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",

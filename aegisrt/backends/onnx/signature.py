@@ -6,18 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.files.onnx_elements import data_type
 from aegisrt.backends.files.unserved import ort_kind, unserved
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
-
-_ELEMENT = {
-    "float": DataType.FP32, "double": DataType.FP64, "float16": DataType.FP16, "bfloat16": DataType.BF16,
-    "int8": DataType.INT8, "int16": DataType.INT16, "int32": DataType.INT32, "int64": DataType.INT64,
-    "uint8": DataType.UINT8, "uint16": DataType.UINT16, "uint32": DataType.UINT32, "uint64": DataType.UINT64,
-    "bool": DataType.BOOL, "string": DataType.BYTES,
-}  # fmt: skip
-
 
 _NO_VERSION = 2**63 - 1
 """What ONNX Runtime reports for a model without `model_version` (seen in 1.32)."""
@@ -112,7 +105,7 @@ def _input(arg: Any, scalars: _Scalars, path: Path) -> TensorSpec:
 
 
 def _dtype(kind: str) -> DataType | None:
-    return _ELEMENT.get(kind[len("tensor(") : -1]) if kind.startswith("tensor(") else None
+    return data_type(kind[len("tensor(") : -1]) if kind.startswith("tensor(") else None
 
 
 def _shape(arg: Any, scalars: _Scalars) -> tuple[Dim, ...] | None:

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from aegisrt.backends.files.onnx_elements import ELEMENT
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType, Signature
-
-_ONNX_BF16 = 16
-"""`onnx.TensorProto.BFLOAT16`."""
 
 
 class Conversion:
@@ -57,7 +55,7 @@ class Conversion:
         ]
 
     def _bits(self, array: Array) -> Any:
-        return self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ONNX_BF16)
+        return self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), ELEMENT[DataType.BF16])
 
 
 def _names(specs: Sequence[Any], dtype: DataType) -> tuple[str, ...]:

@@ -20,9 +20,9 @@ from typing import Any, get_args
 
 from aegisrt.backends.tensorrt.log import TensorRTLog, new_logger
 from aegisrt.backends.tensorrt.options import Distribution
+from aegisrt.core.optional import release
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import is_exhausted, system_error
-from aegisrt.core.versions import release
 
 ALL: tuple[Distribution, ...] = get_args(Distribution)
 BUILDERS: tuple[Distribution, ...] = ("tensorrt", "tensorrt_rtx")

@@ -13,7 +13,7 @@ from aegisrt.backends.base.installation import (
     check_onnx_package,
 )
 from aegisrt.backends.tensorrt.distribution import INSTALL, OLDEST, reinstall_command
-from aegisrt.core.versions import release
+from aegisrt.core.optional import release
 
 _PAIRS = tuple(
     (f"{family}_{cuda}_bindings", f"{family}_{cuda}_libs")

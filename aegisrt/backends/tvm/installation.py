@@ -12,13 +12,13 @@ from aegisrt.backends.base.installation import (
     check_ml_dtypes,
     check_onnx_package,
 )
-from aegisrt.core.versions import requirements
+from aegisrt.core.optional import requirements
 
 
 class TVMInstallation(EngineInstallation):
-    """TVM and its FFI package."""
+    """TVM, its FFI package, and the NVRTC that compiles its code for a GPU."""
 
-    packages: ClassVar[tuple[str, ...]] = ("apache-tvm-ffi",)
+    packages: ClassVar[tuple[str, ...]] = ("apache-tvm-ffi", "cuda-bindings")
 
     def checks(self, machine: Installation) -> Iterator[DoctorCheck]:
         """Yield the findings; none if TVM is not installed."""

@@ -39,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
 def _row(kind: str) -> dict[str, Any]:
     from aegisrt.backends.base.description import availability_of
     from aegisrt.backends.registry import backend_class
+    from aegisrt.core.optional import installed
     from aegisrt.core.result import Err, Ok
-    from aegisrt.core.versions import installed
     from aegisrt.doctor.engines import installation_of
 
     backend = backend_class(kind)

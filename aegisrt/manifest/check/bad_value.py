@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import ErrorDetails
 
-from aegisrt.core.suggest import listed, nearest, quoted
+from aegisrt.core.suggest import listed, meant, nearest, quoted
 from aegisrt.core.tensor import DataType
 from aegisrt.manifest.annotations import choices
 from aegisrt.manifest.check.locate import Locator, title
@@ -31,7 +31,7 @@ def _none_of(allowed: list[str], place: SchemaPlace, found: Any, locator: Locato
         place.path,
         "bad-value",
         f"{quoted(title(place.path))} cannot be {described(found)}",
-        label=f"did you mean {quoted(near)}?" if near else "not an allowed value",
+        label=meant(near) or "not an allowed value",
         hint=f"allowed {'is' if len(allowed) == 1 else 'are'} {listed(allowed)}",
     )
 

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Any
 
 from aegisrt.core.sidecar import file_sha256, pin_of, sidecar_path, sidecar_sha256
-from aegisrt.core.suggest import listed, nearest, quoted
+from aegisrt.core.suggest import listed, meant, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.contained import leaves_folder
@@ -128,7 +128,7 @@ def _missing(path: Path, folders: list[Path]) -> _Problem:
         return _Problem("missing-file", message, "no such file")
     beside = _names_in(path.parent)
     near = nearest(path.name, beside)
-    label = f"did you mean {quoted(near)}?" if near else "no such file"
+    label = meant(near) or "no such file"
     hint = f"its folder contains {_some(beside)}" if beside else "its folder is empty"
     return _Problem("missing-file", message, label, hint)
 

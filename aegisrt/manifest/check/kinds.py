@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from aegisrt.core.suggest import listed, nearest, quoted
+from aegisrt.core.suggest import listed, meant, nearest, quoted
 from aegisrt.manifest.check.locate import Locator, dotted, title
 from aegisrt.manifest.diagnostics.wording import described
 from aegisrt.manifest.origin import KeyPath
@@ -14,7 +14,7 @@ from aegisrt.manifest.origin import KeyPath
 def explain_unknown_kind(path: KeyPath, key: str, found: Any, known: Mapping[str, Any], locator: Locator) -> None:
     """Report that the mapping at `path` has an unknown `kind` (its tag field is `key`)."""
     near = near_kind(found, known) if isinstance(found, str) else None
-    label = f"did you mean {quoted(near)}?" if near and near != found else f"no such {key}"
+    label = (meant(near) if near != found else None) or f"no such {key}"
     hint = f"{key}s are {listed(known)}" if known else f"no {_noun(path)} {key}s are registered"
     what = quoted(found) if isinstance(found, str) else described(found)
     message = f"{what} is not a {_noun(path)} {key}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from aegisrt.core.diagnostic import Note
 from aegisrt.core.options import BackendOptions
-from aegisrt.core.suggest import listed, nearest, quoted
+from aegisrt.core.suggest import listed, meant, nearest, quoted
 from aegisrt.manifest.check.locate import Locator
 from aegisrt.manifest.origin import KeyPath
 
@@ -58,7 +58,7 @@ class _Links:
             asked_at,
             "dangling-reference",
             f"{singular} {quoted(wanted)}{by_default} is not declared under `{target}`",
-            label=f"did you mean {quoted(near)}?" if near else f"no such {singular}",
+            label=meant(near) or f"no such {singular}",
             hint=f"{target} are {listed(declared)}" if declared else f"no {target} are declared",
             notes=(self.declaration(target, near),) if near else (),
         )

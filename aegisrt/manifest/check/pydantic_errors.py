@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from aegisrt.core.options import NAME_PATTERN, BackendOptions
-from aegisrt.core.suggest import did_you_mean, listed, nearest, quoted
+from aegisrt.core.suggest import did_you_mean, listed, meant, nearest, quoted
 from aegisrt.manifest.annotations import Model, as_model, fields, members, tagged
 from aegisrt.manifest.check.bad_value import explain_bad_value
 from aegisrt.manifest.check.expected import (
@@ -148,7 +148,7 @@ class _Explainer:
             place.path,
             "bad-name",
             f"{quoted(found)} is not a name",
-            label=f"did you mean `{legal}`?" if legal else "not a name",
+            label=meant(legal) or "not a name",
             hint="write the name itself: an interpolation can be a value only"
             if "${" in found
             else "a name has lower-case letters, digits, `_` and `-`, and starts with a letter or a digit",

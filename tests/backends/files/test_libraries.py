@@ -4,8 +4,7 @@ import subprocess
 
 import pytest
 
-from aegisrt.backends.files.elf import needed_libraries
-from aegisrt.backends.files.libraries import missing_libraries
+from aegisrt.backends.files.elf import missing_libraries, needed_libraries
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import pytest
 
 from aegisrt import MockBackend, ONNXBackend
 from aegisrt.backends.files.onnx import read_onnx
-from aegisrt.backends.files.unserved import element_name, ort_kind, unserved
+from aegisrt.backends.files.onnx_elements import element_name
+from aegisrt.backends.files.unserved import ort_kind, unserved
 from aegisrt.core.result import ErrorCode, ResultError
 from tests.backends import onnx_models as made
 
