@@ -12,7 +12,7 @@ from itertools import pairwise
 from shlex import quote
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from aegisrt.core.suggest import did_you_mean
+from aegisrt.core.suggest import did_you_mean, with_unseen_escaped
 
 if TYPE_CHECKING:
     from aegisrt.manifest.origin import Environment
@@ -179,7 +179,7 @@ def asks_json(argv: Sequence[str]) -> bool:
 def usage_error(message: str, hint: str) -> str:
     """Return a usage error as one line of JSON."""
     error = {"code": "INVALID_ARGUMENT", "message": message, "hint": hint, "location": None}
-    return json.dumps({"ok": False, "error": error}) + "\n"
+    return with_unseen_escaped(json.dumps({"ok": False, "error": error})) + "\n"
 
 
 def _unexpected(word: str) -> str:

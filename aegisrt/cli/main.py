@@ -69,11 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is not None:
+            from aegisrt.cli.output import warn
             from aegisrt.core.system_error import exhausted_hint, is_exhausted
 
             if not is_exhausted(error):  # about a file, not a stream: a verb should have caught it
                 raise
-            sys.stderr.write(f"aegisrt: RESOURCE_EXHAUSTED: {error}; {exhausted_hint(error)}\n")
+            warn(f"aegisrt: RESOURCE_EXHAUSTED: {error}; {exhausted_hint(error)}")
             return 1
         _discard_stdout()
         sys.stderr.write(f"aegisrt: cannot write to stdout: {error.strerror}\n")

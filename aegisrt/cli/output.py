@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from aegisrt.core.result import Error
-from aegisrt.core.suggest import escaped, with_unseen_escaped
-
-_COMMAND = re.compile(r"^(\s*):(?=:)")
-"""The start of a workflow command, which GitHub Actions executes wherever a line of a log has it."""
+from aegisrt.core.suggest import escaped, with_unseen_escaped, without_commands
 
 
 @contextmanager
 def engine_output() -> Iterator[None]:
     """Redirect what engines and third parties' modules print to stderr: stdout is for the output of a verb.
 
-    For Python's `print`; `own_stdout` in main.py does it for native code, which writes to the file descriptor.
+    For Python's `print`; `own_stdout` in main.py does it for native code, which writes to the file descriptor. What is
+    logged without a handler is shown as by `warn` from now on.
     """
+    import logging
+
+    class EscapedLog(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(shown_line(self.format(record)))
+
+    if type(logging.lastResort).__name__ != EscapedLog.__name__:
+        logging.lastResort = EscapedLog(logging.WARNING)
     with redirect_stdout(sys.stderr):
         yield
 
@@ -35,7 +40,7 @@ def print_json(value: Any) -> None:
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal without Unicode, or a file name that is not UTF-8
-        text = json.dumps(plain, default=str)
+        text = with_unseen_escaped(json.dumps(plain, default=str))
     sys.stdout.write(text + "\n")
 
 
@@ -50,11 +55,16 @@ def warn(text: str) -> None:
 
 
 def shown(text: str) -> str:
-    """Return lines with control characters escaped, and without workflow commands of GitHub Actions.
+    """Return lines with control characters escaped, and without commands of a CI system.
 
     Names and texts from a model, a request or an engine could move a terminal's cursor or set a job's variables.
     """
-    return "\n".join(_COMMAND.sub(r"\1\\x3a", escaped(line)) for line in text.split("\n"))
+    return "\n".join(map(shown_line, text.split("\n")))
+
+
+def shown_line(text: str) -> str:
+    """Return a text as one line, as `shown`: a line break in a name would forge a line of the output."""
+    return without_commands(escaped(text))
 
 
 def print_error(error: Error, format: str) -> int:  # noqa: A002
@@ -71,11 +81,11 @@ def print_error(error: Error, format: str) -> int:  # noqa: A002
 
         sys.stderr.write(render_text(error.diagnostics, color=wants_color(sys.stderr)))
     else:
-        warn(f"{_location(error)}error[{error.code}]: {error.message}")
-        if error.cause:
+        warn(shown_line(f"{_location(error)}error[{error.code}]: {error.message}"))
+        if error.cause and error.cause.strip():
             warn(f"   = cause: {error.cause.strip().splitlines()[0]}")
         if error.hint:
-            warn(f"\nhint: {error.hint}")
+            warn(f"\n{shown_line(f'hint: {error.hint}')}")
     return code
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aegisrt.cli.output import shown, wants_color
+from aegisrt.cli.output import shown_line, wants_color
 
 if TYPE_CHECKING:
     from rich.progress_bar import ProgressBar
@@ -27,13 +27,13 @@ _PADDING = 1
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """Print rows under columns to stdout; if it is not a terminal, without color and without wrapping.
 
-    Cells are escaped (`output.shown`).
+    Cells are escaped (`output.shown_line`).
 
     On a narrow terminal, cells wrap between words as long as each column has room for its longest word: a key, or
     the name of a package in a command, is useless in two pieces. Columns stand closer together where that helps.
     """
     terminal = console()
-    rows = [[shown(cell) for cell in row] for row in rows]
+    rows = [[shown_line(cell) for cell in row] for row in rows]
     texts = list(zip(columns, *rows, strict=True))
     room = terminal.width - (len(columns) - 1)
     padding = _PADDING if sum(map(_longest_word, texts)) + 2 * _PADDING * (len(columns) - 1) <= room else 0
@@ -112,7 +112,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     color = wants_color(sys.stderr)
     with Progress(*columns, now, console=Console(file=sys.stderr, no_color=not color), transient=True) as bar:
         task = bar.add_task(title, total=None, now="")
-        yield lambda done, total, text: bar.update(task, completed=done, total=total, now=text)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, now=shown_line(text))
 
 
 @contextmanager
@@ -139,4 +139,4 @@ def seconds_bar(title: str, total_s: float) -> Iterator[Callable[[str], None]]:
     color = wants_color(sys.stderr)
     with Progress(*columns, console=Console(file=sys.stderr, no_color=not color), transient=True) as bar:
         task = bar.add_task(title, total=total_s, now="")
-        yield lambda text: bar.update(task, now=text)
+        yield lambda text: bar.update(task, now=shown_line(text))

@@ -8,6 +8,12 @@ from collections.abc import Collection, Iterable
 
 _UNSEEN = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 """Characters that a terminal executes or hides, and that a writer of JSON or YAML leaves as they are."""
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
+"""The start of a command of a CI system, which executes it wherever a log has it.
+
+GitHub Actions: `::` at the start of a line, and `##[` anywhere in it (ActionCommand.cs of
+https://github.com/actions/runner). Azure Pipelines: `##vso[`."""
+_COMMAND_IN_DOCUMENT = re.compile(r"#(?=#\w*\[)")
 _CUTOFF = 0.6
 _CUTOFF_SHORT = 0.75
 
@@ -74,5 +80,10 @@ def escaped(text: str) -> str:
 
 
 def with_unseen_escaped(document: str) -> str:
-    """Return JSON, or YAML in double quotes, with escapes for characters that a terminal executes or hides."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+    """Return JSON, or YAML in double quotes, with escapes for what a terminal or a CI system executes or hides."""
+    return _COMMAND_IN_DOCUMENT.sub(r"\\u0023", _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", document))
+
+
+def without_commands(line: str, colon: str = "\\x3a", number_sign: str = "\\x23") -> str:
+    """Return a line with replacements for the characters that begin a command of a CI system."""
+    return _COMMAND.sub(lambda match: number_sign if match[1] is None else match[1] + colon, line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aegisrt.core.suggest import escaped
 from aegisrt.graph.nodes import Graph, Node
 
 
@@ -22,7 +23,7 @@ def to_text(graph: Graph) -> str:
         if node.batching:
             lines.append(f"    batching: {node.batching}")
         lines += [f"    {key}: {_plain(value)}" for key, value in (node.metadata or {}).items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(escaped, lines)) + "\n"
 
 
 def to_mermaid(graph: Graph) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,7 +87,7 @@ class Composition:
         values = {key: escaped(value) for key, value in shown.items() if key in self.fields}
         header = "# @base none\n" if self.without_base else ""
         header += _HIDDEN_HEADER if shown != self.values else ""
-        text: str = yaml.dump(values, Dumper=ManifestDumper, sort_keys=False, allow_unicode=True, width=2**16)
+        text: str = yaml.dump(values, Dumper=ManifestDumper, sort_keys=False, allow_unicode=True, width=math.inf)
         return header + with_unseen_escaped(text)
 
 

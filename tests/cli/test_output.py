@@ -1,6 +1,8 @@
 """What a model, a request or a file names reaches a terminal and a log escaped, in every form of output."""
 
 import json
+import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,19 +10,20 @@ import numpy as np
 import pytest
 
 from aegisrt.cli.main import main
-from aegisrt.cli.output import print_error, print_json, print_text, shown, warn
+from aegisrt.cli.output import engine_output, print_error, print_json, print_text, shown, warn
 from aegisrt.cli.render import print_table
 from aegisrt.core.result import Error, ErrorCode
 from tests.backends.files.test_onnx import field, model, tensor
 
-HOSTILE = "\x1b[2J\x07\r\n::set-env name=PATH::/tmp\n  ::error::x\u202e\x9b1m"
-"""Clears the screen, rings, starts a line over, sets a variable of a job, and writes from right to left."""
+HOSTILE = "\x1b[2J\x07\r\n::set-env name=PATH::/tmp\n  ::error::x\u202e\x9b1m a ##[add-mask]b ##vso[x]"
+"""Clears the screen, rings, starts a line over, runs commands of a CI system, and writes from right to left."""
 INT64, FLOAT = 7, 1
 
 
 def assert_safe(text: str) -> None:
     assert all(char.isprintable() or char == "\n" for char in text), ascii(text)
     assert not [line for line in text.split("\n") if line.lstrip().startswith("::")], text
+    assert not re.search(r"##\w*\[", text), text
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,9 @@ def assert_safe(text: str) -> None:
         ("a\n \t::x", "a\n \\t::x"),
         ("a\r::x", "a\\r::x"),
         ("\u2028::x", "\\u2028::x"),
+        ("a ##[add-mask]b", "a \\x23#[add-mask]b"),
+        ("###[a] ##vso[b]", "#\\x23#[a] \\x23#vso[b]"),
+        ("## [a] # [b]", "## [a] # [b]"),
     ],
 )
 def test_lines_stay_and_the_rest_is_escaped(text, expected):
@@ -58,6 +64,22 @@ def test_texts_tables_and_json(capsys):
     assert_safe(out)
     assert_safe(err)
     assert json.loads(out.splitlines()[-1]) == {HOSTILE: [HOSTILE]}
+
+
+def test_a_name_forges_no_line(capsys):
+    forged = "x\nhint: run this"
+    print_error(Error(ErrorCode.INTERNAL, forged, forged, cause=" \n "), "text")
+    print_table(("a",), [(forged,)])
+    out, err = capsys.readouterr()
+    assert [line for line in (out + err).split("\n") if line.startswith("hint: run")] == []
+
+
+def test_what_is_logged_without_a_handler_is_escaped(capsys, monkeypatch):
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with engine_output():
+        logging.getLogger("aegisrt.test").warning("%s", HOSTILE)
+    assert_safe(capsys.readouterr().err)
 
 
 @pytest.fixture
@@ -114,8 +136,9 @@ def test_every_verb_with_hostile_names(argv, form, hostile, capsys):
 
 def test_the_composed_manifest_keeps_hostile_texts_and_shows_them_escaped(hostile, capsys):
     manifest = {"models": {"m": {"path": "m.onnx", "backend": "mock", "signature": {"inputs": {}}}}}
-    names = {HOSTILE, "::error::x", "a\n::x", "  ::x", "a::b", "x\u202e", "\x9b1m", hostile}
+    names = {HOSTILE, "::error::x", "##[x]", "a\n::x", "  ::x", "a::b", "x\u202e", "\x9b1m", hostile}
     manifest["models"]["m"]["signature"]["inputs"] = {name: {"dtype": "FP32"} for name in names}
+    manifest["models"]["m"]["signature"]["outputs"] = {"y": {"dtype": "FP32", "shape": [f"{'x' * 70_000}\x01::x"]}}
     Path("d.yaml").write_text(json.dumps(manifest))
     assert main(["config", "d.yaml"]) == 0
     out = capsys.readouterr().out
@@ -123,3 +146,16 @@ def test_the_composed_manifest_keeps_hostile_texts_and_shows_them_escaped(hostil
     Path("again.yaml").write_text(out)
     assert main(["config", "again.yaml", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["models"]["m"]["signature"]["inputs"]) == names
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_lines_and_the_name_of_a_manifest_run_no_command(form, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("::add-mask::x.yaml").write_text("models:\n  m: '##[add-mask]x'\n::add-mask::y: [\n")
+    Path("x.yaml").write_text("models:\n  '##[add-mask]x':\n    path: '##[add-mask]y.onnx'\n::add-mask::y: 1\n")
+    for name in ("::add-mask::x.yaml", "x.yaml"):
+        for verb in ("validate", "config"):
+            assert main([verb, name, "--format", form]) == 2
+    out, err = capsys.readouterr()
+    assert_safe(out)
+    assert_safe(err)

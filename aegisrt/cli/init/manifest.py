@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import unicodedata
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aegisrt.core.suggest import escaped as printable
+from aegisrt.core.suggest import with_unseen_escaped
 from aegisrt.core.tensor import Signature, TensorSpec
 from aegisrt.manifest.composition import escaped
 from aegisrt.manifest.read.forbidden import INSTANTIATE_KEYS
@@ -153,5 +155,5 @@ def _scalar(value: str, *, key: bool = False) -> str:
     import yaml
 
     whole = value if key else escaped(value)
-    quoted: str = yaml.safe_dump(whole, default_style='"', allow_unicode=True, width=2**16)
-    return quoted.strip()
+    quoted: str = yaml.safe_dump(whole, default_style='"', allow_unicode=True, width=math.inf)
+    return with_unseen_escaped(quoted.strip())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from aegisrt.core.diagnostic import Location
+from aegisrt.core.suggest import without_commands
 from aegisrt.manifest.contained import is_link_away, read_at_most
 
 Sources: TypeAlias = Callable[[str], Sequence[str] | None]
@@ -18,6 +19,7 @@ LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 MOST_BYTES = 1 << 20
 """The size limit of a file that is read: PyYAML takes some ten seconds for it."""
 _TAB = "    "
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 _MAX_COLUMNS = 120
 _BEFORE_CARET = 60
 _FAR = 1000
@@ -65,8 +67,11 @@ def snippet(location: Location, lines: Sequence[str]) -> list[Row]:
 
 
 def printable(text: str) -> str:
-    """Return text without characters that control a terminal or take no place on it; tabs become spaces."""
-    return "".join(_cell(char) for char in text)
+    """Return text without characters that control a terminal or take no place on it; tabs become spaces.
+
+    The characters that begin a command of a CI system are replaced, too: the width stays the same.
+    """
+    return without_commands("".join(map(_cell, text)), _REPLACED, _REPLACED)
 
 
 def _cell(char: str) -> str:
@@ -74,7 +79,7 @@ def _cell(char: str) -> str:
         return _TAB
     if char.isprintable() or unicodedata.category(char) == "Zs":
         return char
-    return "" if unicodedata.category(char) == "Cf" else "\N{REPLACEMENT CHARACTER}"
+    return "" if unicodedata.category(char) == "Cf" else _REPLACED
 
 
 def _columns(text: str) -> int:
