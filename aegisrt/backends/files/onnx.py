@@ -208,6 +208,8 @@ def _fields(view: memoryview) -> Iterator[_Field]:
     while at < end:
         tag, at = _varint(view, at)
         number, wire = tag >> 3, tag & 7
+        if tag >> 32:  # protobuf's C++ reader cuts a tag to 32 bits, and would see another field
+            raise _DamageError(f"a field with the tag {tag} at byte {at}")
         if wire == 0:
             value, at = _varint(view, at)
             yield number, value
@@ -231,7 +233,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value & (1 << 64) - 1, at
         shift += 7
     raise _DamageError(f"a number that does not end at byte {at}")
 

@@ -216,6 +216,8 @@ class _FileReader:
         while at < end:
             tag, at = self._varint(at, end)
             number, wire = tag >> 3, tag & 7
+            if tag >> 32:  # protobuf's C++ reader cuts a tag to 32 bits, and would see another field
+                raise UnreadableError(f"a field with the tag {tag} at byte {at}")
             if wire == 0:
                 value, at = self._varint(at, end)
                 yield number, value
@@ -244,7 +246,7 @@ class _FileReader:
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                return value, at
+                return value & (1 << 64) - 1, at
             shift += 7
         raise UnreadableError(f"a number that does not end at byte {at}")
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.files.source import weights_file
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.sidecar import file_sha256, sidecar_path
 from aegisrt.core.system_error import system_error
@@ -126,8 +128,12 @@ def _digest(file: Path, stamp: Stamp | None) -> str:  # noqa: ARG001  (the stamp
 def _files(path: Path) -> Iterator[Path]:
     yield path
     yield sidecar_path(path)
+    names: tuple[str, ...] = ()
     try:
         if path.suffix.lower() == ".onnx" and os.path.getsize(path) <= _LARGEST_HEADER:  # noqa: PTH202
-            yield from (path.parent / name for name in read_onnx(path).external_files)
+            names = read_onnx(path).external_files
     except (ResultError, OSError):
         return  # the engine reports what is wrong with it
+    for name in names:
+        with suppress(ResultError):  # what is not a file that the model may name is neither waited for nor read
+            yield weights_file(path, name)

@@ -1,0 +1,75 @@
+"""A model file that names weights so that a reader would hang, read another file, or see another field than the engine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.files.onnx_nodes import UnreadableError, read_nodes
+from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
+from aegisrt.backends.files.source import source_of, weights_file
+from aegisrt.core.result import ErrorCode, ResultError
+from tests.backends.files.test_onnx import field, model
+
+CUT_BY_ENGINES = 1 << 32
+"""protobuf's C++ reader keeps the lower 32 bits of a tag."""
+
+
+def varint(number: int) -> bytes:
+    rest, byte = number >> 7, number & 0x7F
+    return bytes([byte | 0x80]) + varint(rest) if rest else bytes([byte])
+
+
+def weights(name: bytes, above: int = 0) -> bytes:
+    entry = field(1, b"location") + field(2, name)
+    tag = varint(13 << 3 | 2 | above)
+    return field(5, field(8, b"w") + tag + varint(len(entry)) + entry + field(14, 1))
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(graph: bytes) -> Path:
+        path = tmp_path / "m.onnx"
+        path.write_bytes(model(graph))
+        return path
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    return write
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"folder", b"pipe", b"a\0b", b"w" * 5000, b"\x1b[2J" * 100])
+def test_names_that_are_not_those_of_files(name, written):
+    path = written(weights(name))
+    with pytest.raises(ResultError) as raised:
+        source_of(path)
+    assert raised.value.error.code in (ErrorCode.INVALID_ARGUMENT, ErrorCode.NOT_FOUND)
+    assert len(raised.value.error.message) < 1000 + len(str(path))
+    DeployedFiles.of(Snapshot.of(path))  # neither waits for a pipe nor raises
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside.bin", "link"])
+def test_files_elsewhere_are_no_part_of_a_deployment(name, written, tmp_path):
+    (tmp_path / "link").symlink_to("/dev/zero")
+    path = written(weights(name.encode()))
+    with pytest.raises(ResultError) as raised:
+        weights_file(path, name)
+    assert raised.value.error.code is ErrorCode.PERMISSION_DENIED
+    assert set(DeployedFiles.of(Snapshot.of(path)).digests) == {path}
+
+
+def test_a_tag_that_engines_cut_to_another_one_is_refused(written, tmp_path):
+    (tmp_path / "w.bin").write_bytes(b"1234")
+    assert read_onnx(written(weights(b"w.bin"))).external_files == ("w.bin",)
+    path = written(weights(b"w.bin", CUT_BY_ENGINES))
+    with pytest.raises(ResultError) as raised:
+        read_onnx(path)
+    assert raised.value.error.code is ErrorCode.DATA_LOSS
+
+
+def test_nodes_behind_such_a_tag_are_refused(written):
+    node = field(4, b"Relu")
+    path = written(varint(1 << 3 | 2 | CUT_BY_ENGINES) + varint(len(node)) + node)
+    with pytest.raises(UnreadableError):
+        read_nodes(path)
