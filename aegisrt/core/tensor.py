@@ -19,6 +19,8 @@ Array: TypeAlias = npt.NDArray[Any]
 Dim: TypeAlias = int | str | None
 """A dimension: its size, the name of a dynamic one, or None for a dynamic one without a name."""
 _PLACEHOLDERS = frozenset({"none", "null", "unk", "unknown", "dynamic", "any"})
+_MOST_DIMS_SHOWN = 64
+"""As many as numpy's arrays have."""
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -126,9 +128,11 @@ DeviceView: TypeAlias = Callable[[Any, TensorSpec], Any | None]
 
 
 def shape_text(shape: Sequence[Dim] | None) -> str:
-    """Return a shape as messages show it: `[?,3,height,224]`."""
+    """Return a shape as messages show it: `[?,3,height,224]`; a model may declare a million dimensions."""
     if shape is None:
         return "[...]"
+    if len(shape) > _MOST_DIMS_SHOWN:
+        return f"{shape_text(shape[:_MOST_DIMS_SHOWN])[:-1]},... {len(shape)} dimensions]"
     return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
 
 

@@ -54,6 +54,8 @@ class _Analysis:
     def __init__(self, model: Operators) -> None:
         self._model = model
         self._traces = Traces(model)
+        # Only these kinds, since a call would copy all of them: functions and their calls may both be many.
+        self._mixing_in = {name: kinds & (_ALWAYS_MIX | _MAY_MIX) for name, kinds in model.functions.items()}
 
     def rows(self) -> Rows:
         refused = self._static()
@@ -94,10 +96,10 @@ class _Analysis:
                 self._traces.constants.update(dict.fromkeys(node.outputs, node.value))
             return
         carried = [trace for name in (*node.inputs, *node.captured) if (trace := self._traces.by_name.get(name))]
-        inner = node.inner | self._model.functions.get(node.kind, set())
+        called = self._mixing_in.get(node.kind)
         if not carried or node.kind in ("Shape", "Size"):
             return
-        for kind in sorted(({node.kind, *inner} & (_ALWAYS_MIX | _MAY_MIX)) - {""}):
+        for kind in sorted({node.kind, *node.inner, *(called or ())} & (_ALWAYS_MIX | _MAY_MIX)):
             self._traces.mixing[kind] = None
         rule = RULES.get(node.kind) if node.domain in ("", "ai.onnx") else None
         if node.kind in _FINDERS:
@@ -105,7 +107,7 @@ class _Analysis:
             traces = [counted, counted, Trace(LOST), counted]  # the third of Unique has one entry per input
         elif rule is not None:
             traces = rule(self._traces, node)
-        elif inner or node.domain not in ("", "ai.onnx", "com.microsoft"):
+        elif node.inner or called is not None or node.domain not in ("", "ai.onnx", "com.microsoft"):
             traces = [Trace(LOST)]
         else:
             trace = self._traces.combined(carried)

@@ -7,13 +7,17 @@ permits, as ONNX Runtime does (https://onnx.ai/onnx/repo-docs/ExternalData.html)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.files.source import weights_file
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.suggest import quoted
 
+_NUMBER = re.compile("[0-9]{1,18}")
+_SHOWN = 200
 _EXTERNAL = 1
 """`TensorProto.EXTERNAL`."""
 
@@ -22,7 +26,7 @@ def load_onnx(path: Path) -> Any:
     """Return the model with its weights.
 
     The errors of `weights_file`, and:
-    DATA_LOSS: if a file of weights is too short.
+    DATA_LOSS: if a file of weights is too short, or the place in it is not a number.
     """
     import onnx
 
@@ -36,7 +40,8 @@ def load_onnx(path: Path) -> Any:
 def _read(tensor: Any, model: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     file = weights_file(model, entries.get("location", ""))
-    offset, size = int(entries.get("offset", 0)), int(entries.get("length", -1))
+    offset = _number(entries.get("offset", "0"), tensor, model)
+    size = _number(entries["length"], tensor, model) if "length" in entries else -1
     with file.open("rb") as stream:
         stream.seek(offset)
         data = stream.read(size)
@@ -47,6 +52,14 @@ def _read(tensor: Any, model: Path) -> None:
     tensor.raw_data = data
     tensor.data_location = 0
     del tensor.external_data[:]
+
+
+def _number(text: str, tensor: Any, model: Path) -> int:
+    """Return an offset or a length; the file's author chose the text."""
+    if not _NUMBER.fullmatch(text):
+        message = f"{model} is damaged: the place of the weight {quoted(tensor.name[:_SHOWN])} is not a number of bytes"
+        raise fail(ErrorCode.DATA_LOSS, message, "copy or export it again")
+    return int(text)
 
 
 def _tensors(model: Any) -> Iterator[Any]:

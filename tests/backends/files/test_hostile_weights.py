@@ -1,15 +1,18 @@
-"""A model file that names weights so that a reader would hang, read another file, or see another field than the engine."""
+"""Model files that name weights so that a reader would hang, read another file, or see other fields than the engine."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.onnx_nodes import UnreadableError, read_nodes
+from aegisrt.backends.files.onnx_rows import rows_of
 from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
 from aegisrt.backends.files.source import source_of, weights_file
 from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.tensor import shape_text
 from tests.backends.files.test_onnx import field, model
 
 CUT_BY_ENGINES = 1 << 32
@@ -19,6 +22,10 @@ CUT_BY_ENGINES = 1 << 32
 def varint(number: int) -> bytes:
     rest, byte = number >> 7, number & 0x7F
     return bytes([byte | 0x80]) + varint(rest) if rest else bytes([byte])
+
+
+def long_field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def weights(name: bytes, above: int = 0) -> bytes:
@@ -73,3 +80,35 @@ def test_nodes_behind_such_a_tag_are_refused(written):
     path = written(varint(1 << 3 | 2 | CUT_BY_ENGINES) + varint(len(node)) + node)
     with pytest.raises(UnreadableError):
         read_nodes(path)
+
+
+@pytest.mark.engine("tvm")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(b"offset", b"abc"), (b"offset", b"-5"), (b"offset", b"9" * 5000), (b"length", b"-7"), (b"length", b"9" * 30)],
+)
+def test_a_place_that_is_not_a_number_of_bytes_is_damage(key, value, written, tmp_path):
+    from aegisrt.backends.files.onnx_weights import load_onnx
+
+    (tmp_path / "w.bin").write_bytes(b"12345678")
+    place = field(13, field(1, b"location") + field(2, b"w.bin")) + field(13, field(1, key) + field(2, value))
+    path = written(field(5, field(1, 2) + field(2, 1) + field(8, b"w") + place + field(14, 1)))
+    with pytest.raises(ResultError) as raised:
+        load_onnx(path)
+    assert raised.value.error.code is ErrorCode.DATA_LOSS
+
+
+def test_many_calls_of_a_function_with_many_operators_take_linear_time(tmp_path):
+    count = 20_000
+    body = b"".join(field(7, field(4, f"K{index}")) for index in range(count))
+    calls = field(1, field(1, "x") + field(2, "y") + field(4, "F")) * count
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model(b"") + long_field(7, calls) + long_field(25, field(1, "F") + body))
+    began = time.process_time()
+    assert rows_of(path) is not None
+    assert time.process_time() - began < 8, "copying the function's operators for each call takes a minute"
+
+
+def test_a_shape_of_a_million_dimensions_is_one_short_text():
+    assert shape_text((2,) * 10**6) == f"[{'2,' * 64}... 1000000 dimensions]"
+    assert shape_text((None,) * 64).count("?") == 64
