@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.cli.completion.paths import files
+from aegisrt.cli.completion.scan import read_yaml
 from aegisrt.core.resources import configs_dir, schemas_dir
 
 _PACKAGE = re.compile(r"^# @package (\w+)\.(\S+)", re.MULTILINE)
@@ -26,6 +27,7 @@ REFERENCES = {
 COMMAND_GROUPS = frozenset({"ci", "conformance"})
 """Groups that only one command reads, and no manifest; as in manifest/compose/choices.py."""
 _BASE = (("backend", "*.yaml"), ("device", "cpu.yaml"), ("stream", "default.yaml"))
+_MOST_FILES = 100
 _BOOLEANS = ("true", "false")
 Schema = dict[str, Any]
 
@@ -38,6 +40,7 @@ class Keys:
         self._command = command
         self._manifest = Path(manifest) if manifest else configs_dir() / "config.yaml"
         self._folders = [Path(folder) for folder in (config_dir, configs_dir()) if folder]
+        self._read: set[Path] = set()
 
     def overrides(self, current: str) -> Iterator[tuple[str, str]]:
         """Yield `GROUP=`, `models.`, `models.digits.backend=`, and after the `=` the values."""
@@ -145,13 +148,10 @@ class Keys:
 
     def _add(self, file: Path, found: dict[str, dict[str, Any]]) -> None:
         """Add what a file declares, after the files of its defaults list; a file that cannot be read adds nothing."""
-        import yaml
-
-        try:
-            text = file.read_text(encoding="utf-8")
-            values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (both are safe)
-        except (OSError, ValueError, yaml.YAMLError):
+        if file in self._read or len(self._read) == _MOST_FILES:
             return
+        self._read.add(file)
+        text, values = read_yaml(file)
         package = _PACKAGE.search(text)
         if package and package[1] in found:
             found[package[1]][package[2]] = values
@@ -162,7 +162,7 @@ class Keys:
         for section, names in found.items():
             own = values.get(section) if isinstance(values, dict) else None
             for name, value in own.items() if isinstance(own, dict) else ():
-                names[name] = {**_mapping(names.get(name)), **_mapping(value)}
+                names[name] = {**_mapping(names.get(name)), **_merged(value)}
 
 
 def _chosen(entry: object) -> Iterator[str]:
@@ -192,6 +192,16 @@ def _constants(schema: Schema) -> list[str]:
 
 def _is_mapping(schema: Schema) -> bool:
     return schema.get("type") == "object"
+
+
+def _merged(value: object) -> dict[str, Any]:
+    """Return a mapping with what its merge key `<<` names."""
+    own = _mapping(value)
+    merged = own.get("<<")
+    found: dict[str, Any] = {}
+    for one in reversed(merged if isinstance(merged, list) else [merged]):
+        found |= _mapping(one)
+    return {key: inner for key, inner in (found | own).items() if key != "<<"}
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.deadline import late
 from aegisrt.core.request import ExecutionResult
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.result import Err, Error, Ok, Result
+from aegisrt.core.system_error import exhausted_hint, system_code
 from aegisrt.core.timing import step_times
 from aegisrt.runtime.metrics import Recorder
 from aegisrt.runtime.scheduling.pending import Pending
@@ -69,4 +70,4 @@ class Worker:
 def worker_failed(error: BaseException) -> Err:
     """Return the answer to a request whose backend raised what none should raise."""
     _log.exception("a worker failed")
-    return Err(Error(ErrorCode.INTERNAL, f"the worker failed: {error!r}"))
+    return Err(Error(system_code(error), f"the worker failed: {error!r}", exhausted_hint(error)))

@@ -76,3 +76,12 @@ def test_a_damaged_library_without_sidecar_ends_another_process(tmp_path):
     check = TVMBackend().load(damaged).unwrap_err()
     assert check.code is ErrorCode.DATA_LOSS
     assert "SIG" in check.message
+
+
+def test_a_library_whose_inputs_are_huge_is_not_called_to_read_its_signature(tmp_path):
+    library = tmp_path / "identity.so"
+    TVMBackend().build(made.save(tmp_path, made.identity(made.FLOAT, (1 << 14, 1 << 15))), library).unwrap()
+    strip(library)
+    error = TVMBackend().load(library).unwrap_err()
+    assert error.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert "declare `signature`" in error.hint

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aegisrt.cli.completion.complete import candidates
-from aegisrt.cli.completion.keys import COMMAND_GROUPS, REFERENCES
+from aegisrt.cli.completion.keys import COMMAND_GROUPS, REFERENCES, Keys
 from aegisrt.cli.main import VERBS, main
 from aegisrt.cli.verbs.completion import SHELLS
 from aegisrt.manifest.check import links
@@ -217,3 +217,46 @@ def test_fish_completes(line, expected, folder):
     home = environment(HOME=str(folder), XDG_CONFIG_HOME=str(folder / "config"))
     done = subprocess.run(["fish", "-c", script], capture_output=True, text=True, check=True, env=home)
     assert [one.partition("\t")[0] for one in done.stdout.splitlines()] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models: " + "[" * 100_000,
+        "models: " + "{a: " * 100_000,
+        "\n".join(" " * depth + "a:" for depth in range(2000)),
+        "\n".join(
+            f"k{n}: &k{n} {{<<: [{', '.join([f'*k{n - 1}'] * 20)}]}}" if n else "k0: &k0 {a: 1}" for n in range(20)
+        ),
+        "models: {a: " + ":".join(["59"] * 300_000) + "}",
+        "models: &m {a: *m}",
+        "defaults: [_self_, hostile]\nmodels: {a: {}}",
+        "a: " + "x" * (1 << 20),
+        "models: {a: !!python/object/apply:os.system [touch it-ran]}",
+        "models: \xff",
+    ],
+    ids=["list", "mapping", "block", "merges", "sexagesimal", "cycle", "itself", "large", "tag", "not-utf-8"],
+)
+def test_no_file_ends_or_hangs_a_prompt(folder, text):
+    (folder / "hostile.yaml").write_bytes(text.encode("latin-1"))
+    command = [sys.executable, "-c", _COMPLETE, "run", "hostile.yaml", "--config-dir", ".", "models."]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "models.digits." not in run.stdout.split()
+    assert not (folder / "it-ran").exists()
+
+
+_COMPLETE = (
+    "import sys, resource; resource.setrlimit(resource.RLIMIT_DATA, (1 << 29, 1 << 29));"
+    "from aegisrt.cli.completion.keys import Keys;"
+    "[print(one) for one, _ in Keys(sys.argv[2], sys.argv[4]).overrides(sys.argv[5])]"
+)
+
+
+def test_names_that_a_merge_key_brings_are_known(folder):
+    (folder / "m.yaml").write_text(
+        "backends: {base: &b {kind: onnx}, mine: {<<: *b, device: gpu}, two: {<<: [*b, {kind: mock}]}}"
+    )
+    found = [one for one, _ in Keys("m.yaml", None).overrides("backends.mine.")]
+    assert "backends.mine.graph_optimization=" in found
+    assert "backends.two.graph_optimization=" in [one for one, _ in Keys("m.yaml", None).overrides("backends.two.")]

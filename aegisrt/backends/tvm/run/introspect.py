@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 _ANNOTATION = re.compile(r'annotation=R\.Tensor\(\(([^()]*)\), dtype="(\w+)"\)')
 _ARGUMENT = re.compile(r"(\w+): Tensor\(\[([^\[\]]*)\], (\w+)\)")
 _IMPOSSIBLE_RANK = 9
+_MOST_BYTES = 2**30
+"""Of the zeros together: as much as `limits.input_bytes` allows by default for the inputs of a call."""
 
 
 def derived_signature(module: Any, entry: str, path: Path) -> Signature:
@@ -29,6 +32,7 @@ def derived_signature(module: Any, entry: str, path: Path) -> Signature:
 
     The last argument of a plain operator counts as its output.
     FAILED_PRECONDITION: if they cannot be read.
+    RESOURCE_EXHAUSTED: if the inputs of a call take too much memory.
     """
     try:
         return _of_vm(module, entry) if is_vm(module) else _of_operator(module, entry)
@@ -54,12 +58,18 @@ def _of_vm(module: Any, entry: str) -> Signature:
     wrong = tvm_ffi.from_dlpack(np.zeros((1,) * _IMPOSSIBLE_RANK, np.float32))
     inputs: list[TensorSpec] = []
     correct: list[Any] = []
+    left_bytes = _MOST_BYTES
     for index, name in enumerate(names):
         message = _refusal(machine[entry], [*correct, *[wrong] * (len(names) - index)])
         annotation = _ANNOTATION.search(message)
         if annotation is None:
             raise ValueError(message)
         inputs.append(_spec(name, annotation[1], annotation[2]))
+        left_bytes -= _size(inputs[-1])
+        if left_bytes < 0:
+            message = f"the inputs of `{entry}` take more than {_MOST_BYTES / 2**30:.3g} GiB, to call it with zeros"
+            hint = "copy the sidecar with the library, or declare `signature` in the backend's options"
+            raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, hint)
         correct.append(tvm_ffi.from_dlpack(_zeros(inputs[-1])))
     answer = machine[entry](*correct)
     values = [answer] if hasattr(answer, "data_ptr") else list(answer)
@@ -104,9 +114,17 @@ def _dim(text: str) -> Dim:
 
 
 def _zeros(spec: TensorSpec) -> Any:
-    array = aligned(tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ()), spec.dtype.numpy)
+    array = aligned(_smallest(spec), spec.dtype.numpy)
     array[...] = 0
     return array
+
+
+def _size(spec: TensorSpec) -> int:
+    return prod(_smallest(spec)) * spec.dtype.numpy.itemsize
+
+
+def _smallest(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ())
 
 
 def _output(name: str, value: Any, fixed: bool) -> TensorSpec:
