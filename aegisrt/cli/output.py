@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from aegisrt.core.result import Error
-from aegisrt.core.suggest import escaped, with_unseen_escaped, without_commands
+from aegisrt.core.suggest import escaped, safe_lines, with_unseen_escaped, without_commands
 
 
 @contextmanager
@@ -55,11 +55,8 @@ def warn(text: str) -> None:
 
 
 def shown(text: str) -> str:
-    """Return lines with control characters escaped, and without commands of a CI system.
-
-    Names and texts from a model, a request or an engine could move a terminal's cursor or set a job's variables.
-    """
-    return "\n".join(map(shown_line, text.split("\n")))
+    """Return lines that are safe for a terminal and a log (`safe_lines`)."""
+    return safe_lines(text)
 
 
 def shown_line(text: str) -> str:

@@ -46,8 +46,13 @@ class BackendOptions(StrictModel):
     """`process` runs the engine of each instance of a deployed model in a process of its own, which may crash alone."""
     isolation_timeout_ms: Annotated[float, Field(gt=0, le=1e9)] | None = 60_000.0
     """With `isolation: process`: a process whose call takes longer is hung, and replaced; null waits forever."""
+    isolation_memory_bytes: Annotated[int, Field(ge=2**24, le=2**50)] | None = None
+    """With `isolation: process`: memory that the process may allocate for the model, its warm-up and its requests, on
+    Linux, beyond what it has after it imported the engine; null sets no limit."""
+    isolation_output_bytes: Annotated[int, Field(ge=2**16, le=2**50)] = 2**30
+    """With `isolation: process`: memory that the outputs of one request may take."""
     environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
-    """With `isolation: process`: further environment variables that the process gets, by name."""
+    """Further environment variables, by name, for the processes of `isolation: process` and of builds."""
 
     @classmethod
     def parse(cls, values: dict[str, Any] | None = None) -> BackendOptions:

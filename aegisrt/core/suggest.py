@@ -79,6 +79,14 @@ def escaped(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def safe_lines(text: str) -> str:
+    """Return lines with control characters escaped, and without commands of a CI system.
+
+    Names and texts from a model, a request or an engine could move a terminal's cursor or set a job's variables.
+    """
+    return "\n".join(without_commands(escaped(line)) for line in text.split("\n"))
+
+
 def with_unseen_escaped(document: str) -> str:
     """Return JSON, or YAML in double quotes, with escapes for what a terminal or a CI system executes or hides."""
     return _COMMAND_IN_DOCUMENT.sub(r"\\u0023", _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", document))

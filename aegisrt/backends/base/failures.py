@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aegisrt.backends.files.snapshot import RESTORE, Snapshot
+from aegisrt.backends.process.child import has_no_memory
 from aegisrt.core.result import Err, Error, ErrorCode, fail
 from aegisrt.core.sidecar import sidecar_path
 from aegisrt.core.system_error import exhausted_hint, system_code
@@ -24,12 +25,13 @@ def engine_failure(kind: str, doing: str, error: Exception, code: ErrorCode | No
     """Return the error for an exception of an engine of `kind`, raised while it was `doing` something.
 
     Without a `code`, the operating system's errors have the code of their `errno`, and Python's own exceptions those of
-    `_CODES`; all others are INTERNAL.
+    `_CODES`. A text that reports a refused allocation, such as `std::bad_alloc`, is RESOURCE_EXHAUSTED; all others are
+    INTERNAL.
     """
     text = _text_of(error)
     first = text.splitlines()[0] if text else type(error).__name__
     message = f"{kind} failed while {doing}: {first}"
-    return Error(code or _code(error), message, exhausted_hint(error), cause=f"{type(error).__name__}: {text}")
+    return Error(code or _code(error, text), message, exhausted_hint(error), cause=f"{type(error).__name__}: {text}")
 
 
 def not_loaded(model: str | None) -> Err:
@@ -84,6 +86,7 @@ def _text_of(error: Exception) -> str:
         return ""
 
 
-def _code(error: Exception) -> ErrorCode:
+def _code(error: Exception, text: str) -> ErrorCode:
     otherwise = next((code for kind, code in _CODES if isinstance(error, kind)), ErrorCode.INTERNAL)
-    return system_code(error, otherwise)
+    code = system_code(error, otherwise)
+    return ErrorCode.RESOURCE_EXHAUSTED if code is ErrorCode.INTERNAL and has_no_memory(text) else code

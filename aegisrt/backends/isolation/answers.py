@@ -22,6 +22,8 @@ LONGEST_CALL = 1 << 20
 """In bytes; of the answer to a request."""
 LONGEST_READY = 1 << 24
 """In bytes; of the first answer, with the model's own metadata."""
+_MOST_VALUES = 1 << 19
+"""Of the first answer, counted by its commas and brackets; a small value takes many times its bytes as an object."""
 _LONGEST_TEXT = 10_000
 """In characters; of the texts of an error. Three of them fit in `LONGEST_CALL`."""
 _DEEPEST = 16
@@ -63,8 +65,9 @@ def ready_answer(ready: ReadyMessage) -> bytes:
         answer = json.dumps({"ok": value}, default=str).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return error_answer(Error(ErrorCode.INTERNAL, f"the model's metadata is not plain data: {error}"))
-    if len(answer) > LONGEST_READY:
-        message = f"the model's description has {len(answer)} bytes, and at most {LONGEST_READY} pass between processes"
+    if len(answer) > LONGEST_READY or _has_many_values(answer):
+        most = f"at most {LONGEST_READY} with {_MOST_VALUES} values pass between processes"
+        message = f"the model's description has {len(answer)} bytes, and {most}"
         return error_answer(Error(ErrorCode.RESOURCE_EXHAUSTED, message, "serve it with `isolation: none`"))
     return answer
 
@@ -80,6 +83,7 @@ def parse_ready(message: bytes, files: int) -> ReadyMessage:
     ResultError: if it is an error.
     BadMessageError: if it is not an answer.
     """
+    _require(not _has_many_values(message), "too many values")
     value = _ok(message)
     names = ("inputs", "outputs", "omitted", "metadata", "model_metadata", "memory_bytes", "digests")
     _require(isinstance(value, dict) and set(value) == set(names), "other fields than those of a model")
@@ -117,6 +121,10 @@ def misfit(spec: TensorSpec, dtype: DataType | None, shape: tuple[int, ...]) -> 
     )
     declared = shape_text(spec.shape)
     return None if fits else f"output `{spec.name}` has shape {shape_text(shape)}, and the model declares {declared}"
+
+
+def _has_many_values(message: bytes) -> bool:
+    return sum(map(message.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
 def _row(spec: TensorSpec) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import sys
@@ -33,16 +34,22 @@ class Arena:
     """One side's view of the memory. One side writes, then sends a message; the other reads before the next write.
 
     The memory is a file without a name: it is freed when both processes have ended, however they end. On Linux it never
-    gets shorter: reading a mapped file beyond its end would end the process that reads (SIGBUS).
+    gets shorter: reading a mapped file beyond its end would end the process that reads (SIGBUS). One of a fixed size
+    never gets longer either. Its pages are allocated when they are written.
     """
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor = _nameless_file() if descriptor is None else descriptor
+    def __init__(self, descriptor: int | None = None, *, fixed_bytes: int | None = None) -> None:
+        """Open the memory of another process's descriptor, or make memory; `fixed_bytes` is its size for good."""
+        self.descriptor = _nameless_file(fixed_bytes) if descriptor is None else descriptor
+        self._fixed_bytes = fixed_bytes
         self._size = 0
         self._map: mmap.mmap | None = None
 
     def write(self, tensors: Mapping[str, Array]) -> tuple[Laid, ...]:
-        """Copy the tensors into the memory, which grows to hold them; return where they are."""
+        """Copy the tensors into the memory, which grows to hold them; return where they are.
+
+        OSError with EFBIG: if its size is fixed, and too small.
+        """
         laid, arrays = [], []
         for name, array in tensors.items():
             dtype = DataType.of(array.dtype)
@@ -53,8 +60,11 @@ class Arena:
             arrays.append(content)
         end = sum(_aligned(place.size) for place in laid)
         if end > self._size:
-            os.ftruncate(self.descriptor, _rounded(end))
-            self._remap(_rounded(end))
+            if self._fixed_bytes is None:
+                os.ftruncate(self.descriptor, _rounded(end))
+            elif end > self._fixed_bytes:
+                raise OSError(errno.EFBIG, f"{end} bytes, and {self._fixed_bytes} are allowed")
+            self._remap(self._mapped(end))
         offset = 0
         for place, array in zip(laid, arrays, strict=True):
             dtype = DataType.UINT8 if place.dtype is DataType.BYTES else place.dtype
@@ -69,9 +79,10 @@ class Arena:
         """
         end = sum(_aligned(place.size) for place in laid)
         if end > self._size:
-            if os.fstat(self.descriptor).st_size < _rounded(end):
+            size = self._mapped(end)
+            if end > size or os.fstat(self.descriptor).st_size < size:
                 raise ValueError("its tensors end beyond the memory that the processes share")
-            self._remap(_rounded(end))
+            self._remap(size)
         found, offset = [], 0
         for place in laid:
             found.append(self._tensor(place, offset, copy))
@@ -98,6 +109,10 @@ class Arena:
             return np.zeros(shape, dtype.numpy)
         return np.ndarray(shape, dtype.numpy, self._map, offset)
 
+    def _mapped(self, end: int) -> int:
+        """Return how much to map for tensors up to `end`."""
+        return _rounded(end) if self._fixed_bytes is None else min(_rounded(end), self._fixed_bytes)
+
     def _remap(self, size: int) -> None:
         """Map the file again if it has grown; the old map is freed with the last array that views it."""
         self._map = mmap.mmap(self.descriptor, size)
@@ -112,17 +127,23 @@ def _rounded(size: int) -> int:
     return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
-def _nameless_file() -> int:
+def _nameless_file(fixed_bytes: int | None) -> int:
     if sys.platform == "linux" and hasattr(os, "memfd_create"):
         import fcntl
 
         descriptor = os.memfd_create("aegisrt", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        # the other process cannot shorten it, nor seal it against the growth and the writes of this one
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         try:
-            # the other process cannot shorten it, nor seal it against the growth and the writes of this one
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+            if fixed_bytes is not None:
+                os.ftruncate(descriptor, fixed_bytes)
+                seals |= fcntl.F_SEAL_GROW
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
     with tempfile.TemporaryFile() as file:
+        if fixed_bytes is not None:
+            os.ftruncate(file.fileno(), fixed_bytes)
         return os.dup(file.fileno())

@@ -29,6 +29,7 @@ from aegisrt.core.result import ErrorCode, Result, ResultError, fail
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 
 _log = logging.getLogger(__name__)
+_AGAIN = "send it again, unless the request itself ends the process"
 _ATTEMPTS = 3
 """How many processes a request is sent to, if each ends before it can have begun the request."""
 
@@ -145,7 +146,7 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
             except ProcessDiedError as death:
                 how = self._replace(slot, process)
                 if death.may_have_begun:
-                    break
+                    raise process.death(_message(how), _AGAIN) from None
             except LateError:
                 process.kill()
                 self._replace(slot, process)
@@ -156,8 +157,7 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
                 self._replace(slot, process)
                 how = f"was ended for an answer that is not one of this protocol ({bad})"
                 break
-        message = f"the process of the model {how} while it ran the request; it is replaced"
-        raise fail(ErrorCode.UNAVAILABLE, message, "send it again, unless the request itself ends the process")
+        raise fail(ErrorCode.UNAVAILABLE, _message(how), _AGAIN)
 
     def _living(self, seat: _Seat) -> IsolatedProcess:
         """Return the seat's process when it is ready.
@@ -210,6 +210,10 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         if each is None:
             return super()._memory()
         return int(each) * self.instances
+
+
+def _message(how: str) -> str:
+    return f"the process of the model {how} while it ran the request; it is replaced"
 
 
 def _spare(job: Job) -> IsolatedProcess | None:

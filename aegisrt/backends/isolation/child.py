@@ -6,6 +6,7 @@ parent, whose messages are pickled; its own answers are data that the parent che
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import select
@@ -13,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
 from aegisrt.backends.isolation.answers import ReadyMessage, call_answer, error_answer, misfit, ready_answer
 from aegisrt.backends.isolation.arena import Arena, Laid
 from aegisrt.backends.isolation.channel import Channel
+from aegisrt.backends.process.child import limit_growth
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
-from aegisrt.core.result import Err, Error, ErrorCode, Ok, ResultError
+from aegisrt.core.result import Error, ErrorCode, Ok, ResultError, fail
 from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array, DataType
 from aegisrt.devices.base import Device
@@ -66,16 +68,19 @@ def main() -> None:
     _no_core_file()
     threading.Thread(target=_end_with_parent, args=(control,), daemon=True).start()
     channel = Channel(socket.socket(fileno=control))
-    reads, writes = Arena(inputs), Arena(outputs)
+    reads = Arena(inputs)
     try:
         job: Job = pickle.loads(channel.receive())  # noqa: S301  (of the parent)
         backend: RuntimeBackend[Any] = job.backend(job.options, device=job.device, stream=job.stream)
+        writes = Arena(outputs, fixed_bytes=job.options.isolation_output_bytes)
         availability_of(job.backend, probe=True)  # imports the engine
+        if job.options.isolation_memory_bytes is not None:
+            limit_growth(job.options.isolation_memory_bytes)
         channel.receive()
         channel.send(_loaded(backend, job))
         while True:
             call: CallMessage = pickle.loads(channel.receive())  # noqa: S301  (of the parent)
-            channel.send(_answer(backend, call, reads, writes))
+            channel.send(_answered(backend, call, reads, writes))
             if job.device.kind == "cuda" and is_lost(job.device.ordinal):
                 os._exit(1)  # the next process can use the GPU again; this one cannot, once its context is lost
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -93,27 +98,42 @@ def _loaded(backend: RuntimeBackend[Any], job: Job) -> bytes:
         deployed = job.deployed or DeployedFiles.of(job.files)
         deployed.check()  # after: it may have been replaced between the two; `load` notices a change while it runs
     except ResultError as failure:
-        return error_answer(failure.error)
+        return error_answer(_with_limit(failure.error, job.options))
     memory = backend.memory()
     used = memory.value if isinstance(memory, Ok) else None
     digests = () if job.deployed else tuple(deployed.digests[file] for file in job.files.present)
     return ready_answer(ReadyMessage(loaded.signature, loaded.metadata, loaded.model_metadata, used, digests))
 
 
-def _answer(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> bytes:
-    inputs = dict(zip(call.inputs, reads.read(tuple(call.inputs.values()), copy=False), strict=True))
-    result = backend.execute(ExecutionRequest(inputs=inputs, outputs=call.outputs))
-    if isinstance(result, Err):
-        return error_answer(result.error)
-    outputs = result.value.outputs
-    wrong = _misfit(backend, outputs)
-    if wrong is not None:
-        return error_answer(Error(ErrorCode.FAILED_PRECONDITION, wrong, "declare it as the engine answers it"))
+def _answered(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena, writes: Arena) -> bytes:
     try:
-        return call_answer(writes.write(outputs))
+        return call_answer(writes.write(_outputs(backend, call, reads)))
+    except ResultError as failure:
+        return error_answer(_with_limit(failure.error, backend.options))
     except (OSError, MemoryError, TypeError) as error:
         message = "the outputs cannot be written to the memory that the processes share"
-        return error_answer(system_error(error, message).error)
+        known = system_error(error, message).error
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return error_answer(replace(known, hint="raise `isolation_output_bytes`"))
+        return error_answer(_with_limit(known, backend.options))
+
+
+def _outputs(backend: RuntimeBackend[Any], call: CallMessage, reads: Arena) -> dict[str, Array]:
+    inputs = dict(zip(call.inputs, reads.read(tuple(call.inputs.values()), copy=False), strict=True))
+    outputs = backend.execute(ExecutionRequest(inputs=inputs, outputs=call.outputs)).unwrap().outputs
+    wrong = _misfit(backend, outputs)
+    if wrong is not None:
+        raise fail(ErrorCode.FAILED_PRECONDITION, wrong, "declare it as the engine answers it")
+    return outputs
+
+
+def _with_limit(error: Error, options: BackendOptions) -> Error:
+    """Return an error with the limit on memory in its hint, if it may be the reason."""
+    limit = options.isolation_memory_bytes
+    if error.code is not ErrorCode.RESOURCE_EXHAUSTED or limit is None:
+        return error
+    limited = f"its process may allocate {limit / 2**30:.3g} GiB: `isolation_memory_bytes`"
+    return replace(error, hint=f"{error.hint}; {limited}" if error.hint else limited)
 
 
 def _misfit(backend: RuntimeBackend[Any], outputs: dict[str, Array]) -> str | None:

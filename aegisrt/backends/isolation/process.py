@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -17,8 +18,10 @@ from aegisrt.backends.isolation.answers import LONGEST_CALL, LONGEST_READY, Read
 from aegisrt.backends.isolation.arena import Arena
 from aegisrt.backends.isolation.channel import BadMessageError, Channel, LateError
 from aegisrt.backends.isolation.child import GRACE_S, LOAD, CallMessage, Job
-from aegisrt.backends.isolation.environment import environment_of_child
-from aegisrt.core.result import ErrorCode, fail
+from aegisrt.backends.isolation.output import Output
+from aegisrt.backends.process.child import has_no_memory
+from aegisrt.backends.process.environment import environment_of_child
+from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, TensorSpec
 
 _CHILD = "from aegisrt.backends.isolation.child import main as isolated_child; isolated_child()"
@@ -27,6 +30,8 @@ _CHILD = "from aegisrt.backends.isolation.child import main as isolated_child; i
 _RESET_IS_UNREAD = sys.platform == "linux"
 """Whether ECONNRESET means that the other end of a socket pair was closed with our message unread: on Linux,
 `unix_release_sock` in net/unix/af_unix.c sets it then, and nothing else does."""
+_LAST_OUTPUT_S = 0.5
+"""How long the end of a process waits for what it printed, which a process that it started may still keep open."""
 _LEAST_TO_LOAD_S = 60.0
 """A process may take at least this long to load its model, also if `isolation_timeout_ms` is shorter."""
 
@@ -57,12 +62,19 @@ class IsolatedProcess:
         """Start the process without waiting for it; `ready` reads its first message."""
         with ExitStack() as undo:
             ours, theirs = map(undo.enter_context, socketpair())
-            self._inputs, self._outputs = (undo.enter_context(closing(Arena())) for _ in range(2))
-            self._process = _popen(
-                job.options.environment, (theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor)
-            )
+            self._inputs = undo.enter_context(closing(Arena()))
+            self._outputs = undo.enter_context(closing(Arena(fixed_bytes=job.options.isolation_output_bytes)))
+            self._printed = undo.enter_context(closing(Output()))
+            descriptors = theirs.fileno(), self._inputs.descriptor, self._outputs.descriptor
+            self._process = _popen(job.options.environment, self._printed.writer, descriptors)
+            undo.callback(self._process.kill)
             theirs.close()
+            try:
+                self._printed.start()
+            except RuntimeError as error:
+                raise OSError(errno.EAGAIN, str(error)) from None
             undo.pop_all()
+        self._memory_bytes = job.options.isolation_memory_bytes
         limit_ms = job.options.isolation_timeout_ms
         self._limit_s = None if limit_ms is None else limit_ms / 1e3
         self._channel = Channel(ours)
@@ -96,6 +108,7 @@ class IsolatedProcess:
         """Wait until the model is loaded, and return its signature and metadata.
 
         UNAVAILABLE: if the process dies before, does not load it in time, or answers nonsense.
+        RESOURCE_EXHAUSTED: if it dies because it reached its limit on memory.
         Or the error that it answers.
         """
         if self._ready is None:
@@ -108,7 +121,7 @@ class IsolatedProcess:
             except (EOFError, OSError):
                 self.died_loading = True
                 message = f"the process of the model {self.end()} while it loaded"
-                raise fail(ErrorCode.UNAVAILABLE, message, "its output went to stderr") from None
+                raise self.death(message, "its output went to stderr") from None
             except LateError:
                 self._kill_and_end()
                 message = f"the process of the model was ended: it had not loaded it after {limit_s:g} s"
@@ -168,7 +181,19 @@ class IsolatedProcess:
             status = self._process.wait()
         for arena in (self._inputs, self._outputs):
             arena.close()
+        self._printed.tail(_LAST_OUTPUT_S)
         return f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+
+    def death(self, message: str, hint: str) -> ResultError:
+        """Return the error for the death of this process, which `end` ended: its limit on memory may be the reason."""
+        if self._memory_bytes is None:
+            return fail(ErrorCode.UNAVAILABLE, message, hint)
+        tail = self._printed.tail(GRACE_S)
+        limited = f"its limit on memory is {self._memory_bytes / 2**30:.3g} GiB"
+        if has_no_memory(tail):
+            more = "raise `isolation_memory_bytes`, or send smaller requests"
+            return fail(ErrorCode.RESOURCE_EXHAUSTED, f"{message}: it ran out of memory, {limited}", more, cause=tail)
+        return fail(ErrorCode.UNAVAILABLE, message, f"{hint}; {limited}: `isolation_memory_bytes`")
 
     def _kill_and_end(self) -> None:
         self.kill()
@@ -179,11 +204,12 @@ def _after(seconds: float | None) -> float | None:
     return None if seconds is None else time.monotonic() + seconds
 
 
-def _popen(named: Sequence[str], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+def _popen(named: Sequence[str], output: int, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
         [sys.executable, "-P", "-c", _CHILD, *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
-        stdout=2,
+        stdout=output,
+        stderr=output,
         env=environment_of_child(named, _search_path()),
         pass_fds=descriptors,
         start_new_session=True,

@@ -65,6 +65,21 @@ def has_no_memory(output: str) -> bool:
     return any(text in output.lower() for text in _NO_MEMORY)
 
 
+def limit_growth(growth_bytes: int) -> None:
+    """Limit what this process may allocate beyond what it has now; on Linux alone.
+
+    RLIMIT_DATA counts writable private memory when it is mapped, as VmData of proc_pid_status(5) does: heaps and
+    threads' stacks. Address space that is only reserved does not count, such as that of a CUDA context, nor do mapped
+    files and memory that processes share.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return
+    taken = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    _limit_memory(taken + growth_bytes, for_good=True)
+
+
 def report_progress(text: str) -> None:
     """Report from within a child how far it is; the text goes to the `progress` of `run_child`."""
     sys.stdout.write(f"{PROGRESS}{text}\n")
@@ -87,7 +102,7 @@ def _limit_and_watch() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _limit_memory(memory_bytes: int) -> None:
+def _limit_memory(memory_bytes: int, *, for_good: bool = False) -> None:
     """Limit what the child allocates; mapped libraries do not count (setrlimit(2), RLIMIT_DATA)."""
     try:
         import resource
@@ -96,7 +111,7 @@ def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, soft if for_good else hard))
 
 
 def _unlimit_memory() -> None:

@@ -16,15 +16,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.child import PROGRESS, has_no_memory
+from aegisrt.backends.process.environment import environment_of_child
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
 _LOG_TAIL_LINES = 5
+_LONGEST_LINE = 1 << 16
+"""In bytes; a longer line of the child's output is handled in pieces."""
+_LARGEST_LOG = 1 << 26
+"""In bytes; what comes later is left out."""
+_LONGEST_ANSWER = 1 << 24
+"""In bytes."""
 _TRACEBACK = "Traceback (most recent call last):\n"
 _CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE))
 _NO_DESCRIPTORS = "too many open files"
@@ -50,10 +57,12 @@ def run_child(
     *,
     limits: Limits,
     log: Path,
+    environment: Iterable[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run a job in a child and return its answer. Its output goes to `log`, lines of `PROGRESS` go to `progress`.
 
+    It gets the environment variables of `environment_of_child`; `environment` names further ones.
     Its temporary files are in a folder that is deleted afterwards: a child that is killed deletes none itself.
     An error that the child answers is raised unchanged. All errors name the log. And:
     DEADLINE_EXCEEDED: if it exceeds its limits on time or silence.
@@ -61,14 +70,15 @@ def run_child(
     INTERNAL: if it dies.
     """
     with tempfile.TemporaryDirectory(prefix="aegisrt-", ignore_cleanup_errors=True) as scratch:
-        return _run(module, job, folder, Path(scratch), limits=limits, log=log, progress=progress)
+        variables = {**environment_of_child(environment, _search_path()), "TMPDIR": scratch}
+        return _run(module, job, folder, variables, limits=limits, log=log, progress=progress)
 
 
 def _run(
     module: str,
     job: dict[str, Any],
     folder: Path,
-    scratch: Path,
+    variables: dict[str, str],
     *,
     limits: Limits,
     log: Path,
@@ -82,7 +92,7 @@ def _run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": _search_path(), "TMPDIR": str(scratch)},
+        env=variables,
         start_new_session=True,
     )
     watch = _Watch(process, limits)
@@ -146,24 +156,25 @@ class _Watch:
         _kill(self._process)
 
 
-def _search_path() -> str:
+def _search_path() -> list[str]:
     """Return a PYTHONPATH with which the child imports this same package."""
     own = str(Path(__file__).resolve().parents[3])
-    return os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
+    return [own, *filter(None, [os.environ.get("PYTHONPATH")])]
 
 
 def _copy_output(
     process: subprocess.Popen[bytes], log: Path, progress: Callable[[str], None] | None, watch: _Watch
 ) -> None:
     assert process.stdout is not None
+    written = 0
     with log.open("ab") as stream:
-        for line in process.stdout:
+        while line := process.stdout.readline(_LONGEST_LINE):
             watch.note_output()
             if line.startswith(PROGRESS.encode()):
                 if progress is not None:
                     progress(line[len(PROGRESS) :].decode(errors="replace").strip())
-            else:
-                stream.write(line)
+            elif written < _LARGEST_LOG:
+                written += stream.write(line)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -177,16 +188,20 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _read_answer(answer: Path, status: int, peak_bytes: int, limits: Limits, log: Path) -> dict[str, Any]:
+    """Return the answer of a child, which is data: a compiler that was captured may have written anything."""
     try:
-        plain: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        with answer.open("rb") as stream:
+            plain: dict[str, Any] = json.loads(stream.read(_LONGEST_ANSWER))
+        if "out_of_memory" in plain:
+            raise _out_of_memory(limits, log, str(plain["out_of_memory"]))
+        error = plain.get("error")
+        if error is not None:
+            code, message = ErrorCode(error["code"]), str(error["message"])
+            hint, cause = (None if error[key] is None else str(error[key]) for key in ("hint", "cause"))
+            where = f"the log is {log}"
+            raise ResultError(Error(code, message, f"{hint}; {where}" if hint else where, cause=cause))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _died(status, peak_bytes, limits, log) from None
-    if "out_of_memory" in plain:
-        raise _out_of_memory(limits, log, plain["out_of_memory"])
-    error = plain.get("error")
-    if error is not None:
-        hint = f"{error['hint']}; the log is {log}" if error["hint"] else f"the log is {log}"
-        raise ResultError(Error(ErrorCode(error["code"]), error["message"], hint, cause=error["cause"]))
     return plain
 
 
@@ -196,7 +211,9 @@ def is_disk_full(output: str) -> bool:
 
 
 def _died(status: int, peak_bytes: int, limits: Limits, log: Path) -> ResultError:
-    output = log.read_text(encoding="utf-8", errors="replace")
+    with log.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LONGEST_LINE))
+        output = stream.read(_LONGEST_LINE).decode(errors="replace")
     cause = _cause(output)
     # C code that does not check an allocation crashes on the refused one; the largest that it asks for is about as
     # much as is in use already, when a buffer is doubled or a model copied. So half of the limit is near it.

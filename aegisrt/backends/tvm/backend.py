@@ -101,7 +101,11 @@ class TVMBackend(RuntimeBackend[TVMOptions, TVMLibrary, TVMSlot]):
             hint = "copy the sidecar with it, or declare `signature` in the backend's options"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, hint)
         probed = probe(
-            path, self.options.entry, with_signature=declared is None, memory_bytes=self.options.build.memory_bytes
+            path,
+            self.options.entry,
+            with_signature=declared is None,
+            memory_bytes=self.options.build.memory_bytes,
+            environment=self.options.environment,
         )
         signature = _signature(declared) if declared is not None else probed.signature
         assert signature is not None, "the other process was asked for it"

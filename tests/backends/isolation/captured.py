@@ -97,8 +97,7 @@ CALLS: dict[str, bytes] = {
     "size-0": y(size=0),
     "size-of-others": y(size=4),
     "negative-size": y(size=-8),
-    "no-memory": y(),
-    "beyond-the-memory": y(shape=[2**28], size=2**30),
+    "beyond-the-memory": y(shape=[2**28 + 1], size=2**30 + 4),
     "far-beyond-the-memory": y(shape=[2**61 - 1], size=2**63 - 4),
     "other-dtype": y("FP64", size=16),
     "unknown-dtype": y("OBJECT"),
@@ -142,6 +141,14 @@ def truncate(writes: Arena) -> None:
         print(f"truncation refused: {error.strerror}", file=sys.stderr, flush=True)
 
 
+def grow(writes: Arena) -> None:
+    """Make the memory of the outputs longer than its limit."""
+    try:
+        os.ftruncate(writes.descriptor, 1 << 40)
+    except OSError as error:
+        print(f"growth refused: {error.strerror}", file=sys.stderr, flush=True)
+
+
 def seal(reads: Arena, writes: Arena) -> None:
     """Take from the parent what it needs to write the next request."""
     import fcntl
@@ -165,8 +172,9 @@ def main(moment: str, attack: str, digest: str) -> None:
     """Attack the parent by the first answer (`ready`, `field`), or by the answer to a request."""
     control, inputs, outputs = (int(word) for word in sys.argv[1:4])
     connection = socket.socket(fileno=control)
-    channel, reads, writes = Channel(connection), Arena(inputs), Arena(outputs)
+    channel, reads = Channel(connection), Arena(inputs)
     job = pickle.loads(channel.receive())
+    writes = Arena(outputs, fixed_bytes=job.options.isolation_output_bytes)
     channel.receive()
     first = ready(job.path, "" if job.deployed else digest)
     if job.deployed:
@@ -199,6 +207,18 @@ def other(attack: str, channel: Channel, reads: Arena, writes: Arena) -> None:
     if attack == "truncated":
         truncate(writes)
         channel.send(call_answer([Laid(DataType.FP32, (1 << 20,), 4 << 20)]))
+    elif attack == "grown":
+        grow(writes)
+        channel.send(call_answer([Laid(DataType.FP32, (1 << 14,), 4 << 14)]))
+    elif attack == "larger":
+        grow(writes)
+        channel.send(call_answer([Laid(DataType.FP32, (1 << 15,), 4 << 15)]))
+    elif attack == "terminal":
+        os.write(1, b"\x1b]0;owned\x07\r::set-output name=x::y\n  ::error::no\xff\n" + b"x" * 20_000)
+        os._exit(1)
+    elif attack == "flood":
+        while True:
+            os.write(2, b"\x1b" * 65536)
     elif attack == "sealed":
         seal(reads, writes)
         channel.send(call_answer(writes.write({"y": np.ones(1, np.float32)})))

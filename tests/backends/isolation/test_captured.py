@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aegisrt import ErrorCode, ExecutionRequest
-from aegisrt.backends.isolation import environment, process
+from aegisrt.backends.isolation import process
 from aegisrt.backends.isolation.arena import Arena
 from aegisrt.backends.isolation.backend import isolated
 from aegisrt.backends.isolation.strings import packed, unpacked
@@ -126,6 +126,39 @@ def test_memory_that_is_taken_away_does_not_end_the_parent(captured):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is sealed on Linux alone")
+def test_the_memory_of_the_outputs_does_not_grow(captured, capfd):
+    backend, loaded = captured("other", "grown", isolation_output_bytes=1 << 16)
+    loaded.unwrap()
+    y = backend.execute(request(1, outputs=["y"])).unwrap().outputs["y"]
+    np.testing.assert_array_equal(y, np.zeros(1 << 14, np.float32), "memory that was never written")
+    backend.unload().unwrap()
+    assert "growth refused" in capfd.readouterr().err
+    backend, loaded = captured("other", "larger", isolation_output_bytes=1 << 16)
+    loaded.unwrap()
+    assert "beyond the memory" in refused(backend).message
+
+
+def test_what_a_child_prints_is_escaped(captured, capfd):
+    backend, loaded = captured("other", "terminal")
+    loaded.unwrap()
+    refused(backend)
+    printed = capfd.readouterr().err
+    assert r"\x1b]0;owned\x07\r::set-output name=x::y" in printed
+    assert "  \\x3a:error::no\ufffd\n" in printed
+    assert "x" * 20_000 in printed.replace("\n", "")
+    assert not set(printed) & {"\x1b", "\x07", "\r"}
+
+
+def test_a_child_that_floods_its_output_is_ended_by_its_deadline(captured, capfd):
+    backend, loaded = captured("other", "flood", isolation_timeout_ms=1000.0)
+    loaded.unwrap()
+    started = time.process_time()
+    refused(backend)
+    assert time.process_time() - started < 1.0, "seconds of this process's CPU"
+    assert "\x1b" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is sealed on Linux alone")
 def test_the_child_does_not_seal_the_memory_of_its_parent(captured):
     backend, loaded = captured("other", "sealed")
     loaded.unwrap()
@@ -181,7 +214,7 @@ def test_a_name_of_the_environment_is_a_name_and_no_pattern():
 
 def test_the_parent_unpickles_nothing():
     """`pickle.loads` stands in the child's code alone."""
-    folder = Path(environment.__file__).parent
+    folder = Path(process.__file__).parent
     readers = re.compile(r"pickle\.loads?\(|\.recv\(\)|Unpickler|multiprocessing")
     assert [file.name for file in folder.glob("*.py") if readers.search(file.read_text())] == ["child.py"]
 

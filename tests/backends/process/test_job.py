@@ -22,10 +22,10 @@ MODULE = "tests.backends.process.child_jobs"
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
 
-    def run(what, timeout_s=20.0, silence_s=math.inf, progress=None, **job):
+    def run(what, timeout_s=20.0, silence_s=math.inf, progress=None, environment=(), **job):
         limits = Limits(timeout_s, 2**30, silence_s)
-        log = tmp_path / "log"
-        return run_child(MODULE, {"what": what, **job}, tmp_path, limits=limits, log=log, progress=progress)
+        job, log = {"what": what, **job}, tmp_path / "log"
+        return run_child(MODULE, job, tmp_path, limits=limits, log=log, environment=environment, progress=progress)
 
     return run
 
@@ -137,3 +137,42 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_the_environment_is_an_allow_list(ask, monkeypatch):
+    for name in ("MY_TOKEN", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "LICENSE_FILE", "CXX", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    answer = ask("environment", environment=["LICENSE_FILE"])
+    assert {"PATH", "PYTHONPATH", "CXX", "OMP_NUM_THREADS", "LICENSE_FILE"} <= set(answer["names"])
+    assert not {"MY_TOKEN", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN"} & set(answer["names"])
+    assert "aegisrt-" in answer["temporary"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "7",
+        "{",
+        "[" * 100_000,
+        '{"error": 1}',
+        '{"error": {"code": "OWNED", "message": "m", "hint": null, "cause": null}}',
+        '{"error": {"code": ["INTERNAL"], "message": "m", "hint": null, "cause": null}}',
+        '{"error": {"code": "INTERNAL"}}',
+        '{"a": "%s"}' % ("x" * (1 << 24)),
+        "\ud800",
+    ],
+)
+def test_an_answer_of_another_form_is_internal(ask, text):
+    assert error(ask, "answer", text=text).code is ErrorCode.INTERNAL
+
+
+def test_the_texts_of_an_error_are_texts(ask):
+    fields = '"code": "INTERNAL", "message": {"a": 1}, "hint": 2, "cause": [3]'
+    found = error(ask, "answer", text=f'{{"error": {{{fields}}}}}')
+    assert (found.message, found.cause) == ("{'a': 1}", "[3]")
+
+
+def test_output_without_an_end_fills_neither_memory_nor_disk(ask, tmp_path):
+    assert ask("endless line", timeout_s=120.0) == {}
+    assert (tmp_path / "log").stat().st_size <= (1 << 26) + (1 << 16)

@@ -114,6 +114,7 @@ def run_build(
             Path(folder),
             limits=Limits(limits.timeout_s, limits.memory_bytes or _UNLIMITED_BYTES),
             log=log,
+            environment=options.environment,
             progress=progress,
         )
         plan.replace(target)

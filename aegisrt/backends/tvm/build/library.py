@@ -49,7 +49,15 @@ def build_library(
             "shapes": options.variants,
             "tuning": _tuning(options, recipe["target"]),
         }
-        answer = run_child(_COMPILER, job, Path(folder), limits=_limits(options), log=log, progress=progress)
+        answer = run_child(
+            _COMPILER,
+            job,
+            Path(folder),
+            limits=_limits(options),
+            log=log,
+            environment=options.environment,
+            progress=progress,
+        )
         library.replace(target)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     metadata = {**answer, MODEL_METADATA: file.metadata}

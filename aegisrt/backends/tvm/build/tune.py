@@ -6,6 +6,7 @@ the time, and random schedules of others can hang LLVM.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -145,6 +146,7 @@ def _search(tasks: Mapping[str, Any], settings: Mapping[str, Any], records: Path
                     Path(folder),
                     limits=limits,
                     log=log,
+                    environment=os.environ,  # this process has what is passed on
                     progress=report_progress,
                 )
                 return

@@ -8,6 +8,7 @@ opens it. The child also reads the inputs and outputs, which takes calls of the 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ class Probed:
     """The inputs and outputs; None if they were not asked for."""
 
 
-def probe(path: Path, entry: str | None, *, with_signature: bool, memory_bytes: int) -> Probed:
+def probe(
+    path: Path, entry: str | None, *, with_signature: bool, memory_bytes: int, environment: Sequence[str] = ()
+) -> Probed:
     """Return the entry of the library at `path`, after another process opened it; optionally with its signature.
 
     DATA_LOSS: if opening it ends the process.
@@ -46,7 +49,12 @@ def probe(path: Path, entry: str | None, *, with_signature: bool, memory_bytes: 
         log = Path(folder, "log")
         try:
             answer = run_child(
-                "aegisrt.backends.tvm.run.probe", job, Path(folder), limits=Limits(_LIMIT_S, memory_bytes), log=log
+                "aegisrt.backends.tvm.run.probe",
+                job,
+                Path(folder),
+                limits=Limits(_LIMIT_S, memory_bytes),
+                log=log,
+                environment=environment,
             )
         except ResultError as failure:
             raise _refusal(failure.error, path, log) from failure

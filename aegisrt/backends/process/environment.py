@@ -1,6 +1,6 @@
-"""The environment of an isolated process: what Python and the engines read, and nothing else of the parent's.
+"""The environment of a process that runs an engine: what Python, engines and compilers read, and nothing else.
 
-A password or a token of the parent is not handed to an engine that may be captured.
+A password or a token of the parent is not handed to an engine that may be captured, nor to a compiler.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ PASSED_ON = (
     # GPUs and accelerators
     "CUDA_*", "NVIDIA_*", "CUDNN_*", "CUBLAS_*", "CUBLASLT_*", "NCCL_*", "NVRTC_*", "ROCM_*", "ROCR_*", "HIP_*",
     "HSA_*", "MIOPEN_*", "ZE_*", "SYCL_*", "ONEAPI_*",
+    # compilers, which builds call
+    "CC", "CXX", "CPP", "LD", "AR", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "*_INCLUDE_PATH",
+    "LIBRARY_PATH", "COMPILER_PATH", "GCC_*", "NVCC_*", "CCACHE_*", "NIX_*", "CONDA_BUILD_SYSROOT", "SDKROOT",
     # engines, and this package
     "ORT_*", "ONNX_*", "ONNXRUNTIME_*", "TVM_*", "TRT_*", "TENSORRT_*", "OPENVINO_*", "OV_*", "QNN_*", "ADSP_*",
     "AEGISRT_*",
 )  # fmt: skip
-"""Names, and the beginnings of names."""
+"""Names, and patterns of names."""
 
 
 def environment_of_child(named: Iterable[str], search_path: Iterable[str]) -> dict[str, str]:
-    """Return the environment of an isolated process; `named` are further variables that it gets."""
+    """Return the environment of a child; `named` are further variables that it gets."""
     patterns = (*PASSED_ON, *named)
     kept = {name: text for name, text in os.environ.items() if any(fnmatchcase(name, each) for each in patterns)}
     return {**kept, "PYTHONPATH": os.pathsep.join(search_path)}
