@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from aegisrt.artifacts.cache import ArtifactCache, Policy
-from aegisrt.artifacts.entry import CacheEntry
 from aegisrt.artifacts.location import VARIABLE
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.source import source_of
 from aegisrt.core.result import Err, Ok, Result, ResultError
-from aegisrt.core.sidecar import artifact_key
+from aegisrt.core.sidecar import VerifiedFile, artifact_key
 from aegisrt.core.system_error import system_error
 
 
@@ -22,12 +21,17 @@ from aegisrt.core.system_error import system_error
 class EngineFile:
     """A file that a backend can load."""
 
-    path: Path
+    file: VerifiedFile
     key: str
     source_sha256: str
     """Digest of the model that it was built from."""
     built: bool
     """Whether this call built it; else it was in the cache."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.file.path
 
 
 def engine_file(
@@ -59,12 +63,12 @@ def engine_file(
         described = source_of(readable_file(source))
         key = artifact_key(described, recipe.value)
         suffix = backend.capabilities.formats[0]
-        path, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, progress=progress)
-        if not built and backend.outdated(CacheEntry(path.parent).sidecar().metadata):
-            path, built = cache.get(key, suffix, make, force=True, progress=progress)
+        file, built = cache.get(key, suffix, make, force=force, on_damage=on_damage, progress=progress)
+        if not built and file.sidecar is not None and backend.outdated(file.sidecar.metadata):
+            file, built = cache.get(key, suffix, make, force=True, progress=progress)
     except ResultError as failure:
         return Err(failure.error)
     except OSError as error:
         problem = system_error(error, f"the cache {cache.root} cannot be used", "let this user write to it").error
         return Err(replace(problem, hint=f"{problem.hint}, or name another folder: {VARIABLE}"))
-    return Ok(EngineFile(path, key, described["sha256"], built))
+    return Ok(EngineFile(file, key, described["sha256"], built))

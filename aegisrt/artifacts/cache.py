@@ -22,6 +22,7 @@ from aegisrt.artifacts.location import cache_root, make_root, refuse_file
 from aegisrt.artifacts.privacy import FILE_MODE, FOLDER_MODE, check_entry, make_private
 from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
+from aegisrt.core.sidecar import VerifiedFile
 
 Policy: TypeAlias = Literal["rebuild", "fail"]
 Progress: TypeAlias = Callable[[str], None]
@@ -51,7 +52,7 @@ class ArtifactCache:
         force: bool = False,
         on_damage: Policy = "rebuild",
         progress: Progress | None = None,
-    ) -> tuple[Path, bool]:
+    ) -> tuple[VerifiedFile, bool]:
         """Return the verified file of `key`, and whether `make(path)` was called for it.
 
         `make` writes the file and its sidecar; its exceptions are passed on.
@@ -112,7 +113,7 @@ class ArtifactCache:
         if self._entries.is_dir():
             yield from (path for path in self._entries.iterdir() if path.is_dir())
 
-    def _verified(self, key: str, on_damage: Policy) -> Path | None:
+    def _verified(self, key: str, on_damage: Policy) -> VerifiedFile | None:
         entry = CacheEntry(self._entries / key)
         if not entry.folder.is_dir():
             return None
@@ -127,25 +128,24 @@ class ArtifactCache:
         entry.touch()
         return file
 
-    def _build(self, key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+    def _build(self, key: str, suffix: str, make: Callable[[Path], None]) -> VerifiedFile:
         entry, building = CacheEntry(self._entries / key), self._building(key)
         _keep_records(entry.folder, building)
         file = building / f"{STEM}{suffix}"
         try:
             make(file)
-            made = CacheEntry(building).file()
+            CacheEntry(building).file()
             make_private(building)
         except ResultError as problem:
             raise ResultError(self._with_log(problem, file, key)) from problem
         self._publish(building, entry.folder)
-        return entry.folder / made.name if entry.damage() is None else self._refuse(entry)
-
-    def _refuse(self, entry: CacheEntry) -> Path:
-        """Raise for a fresh entry whose key differs from the one asked for: its source changed while it was built."""
-        problem = entry.damage()
-        self._remove(entry.folder)
-        message = f"the built engine file does not match the request: {problem}"
-        raise fail(ErrorCode.FAILED_PRECONDITION, message, "the model's file changed during the build: try again")
+        try:
+            return entry.just_built()
+        except ResultError as problem:  # its key differs from the one asked for
+            self._remove(entry.folder)
+            message = f"the built engine file does not match the request: {problem.error.message}"
+            hint = "the model's file changed during the build: try again"
+            raise fail(ErrorCode.FAILED_PRECONDITION, message, hint) from None
 
     def _publish(self, building: Path, target: Path) -> None:
         if target.exists():

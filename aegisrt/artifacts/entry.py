@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar
+from aegisrt.core.sidecar import Sidecar, VerifiedFile, read_sidecar, verified_file
+from aegisrt.core.stamp import DIGESTS, Stamp
 from aegisrt.core.system_error import is_exhausted
 
 STEM = "model"
@@ -50,14 +52,23 @@ class CacheEntry:
             raise fail(ErrorCode.DATA_LOSS, message, "delete it: `aegisrt artifacts prune`")
         return sidecar
 
-    def verified(self) -> Path:
-        """Return the engine file, after reading all of it.
+    def verified(self) -> VerifiedFile:
+        """Return the engine file; all of it is read, unless it was read before and has not changed since.
 
         DATA_LOSS: if a byte has changed since it was built.
         """
-        file = self.file()
-        check_file(file, self.sidecar())
-        return file
+        return verified_file(self.file(), self.sidecar())
+
+    def just_built(self) -> VerifiedFile:
+        """Return the engine file that this process has built a moment ago: the digest in its sidecar is of its bytes.
+
+        DATA_LOSS: if its sidecar belongs to another file.
+        """
+        file, sidecar = self.file(), self.sidecar()
+        stamp = Stamp.read(file)
+        time.sleep(stamp.unsettled_ns() / 1e9)
+        DIGESTS.keep(stamp, sidecar.sha256)
+        return verified_file(file, sidecar)
 
     def damage(self) -> str | None:
         """Return what is wrong with the entry, or None."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.stamp import PerFile, Stamp, file_sha256
 from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 
 FORMAT = "aegisrt-artifact/v1"
@@ -64,6 +65,18 @@ class Sidecar:
         return _digest({"format": FORMAT, **used})
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedFile:
+    """An engine file whose content is the one that its sidecar describes."""
+
+    path: Path
+    stamp: Stamp
+    """Its inode, size and times when it was verified."""
+    sha256: str | None
+    sidecar: Sidecar | None
+    """None, as the digest, for a file without one."""
+
+
 def artifact_key(source: dict[str, Any], recipe: dict[str, Any]) -> str:
     """Return 64 hexadecimal digits, from the bytes of the source and its weights; the source's name does not count."""
     content = {"sha256": source["sha256"], "external": source["external"]}
@@ -73,12 +86,6 @@ def artifact_key(source: dict[str, Any], recipe: dict[str, Any]) -> str:
 def sidecar_path(file: Path) -> Path:
     """Return the path of an engine file's sidecar."""
     return file.with_name(f"{file.name}.json")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the digest of a file's content, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sidecar_sha256(file: Path) -> str | None:
@@ -120,27 +127,20 @@ def write_sidecar(file: Path, sidecar: Sidecar, *, trailer: bool = False) -> Sid
 
 
 def read_sidecar(file: Path) -> Sidecar | None:
-    """Return the sidecar of an engine file, or None if it has none.
+    """Return the sidecar of an engine file, or None if it has none. The caller must not change it.
 
     DATA_LOSS: if the sidecar is damaged.
     FAILED_PRECONDITION: if it is missing, and the file has a trailer.
     """
     path = sidecar_path(file)
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_LARGEST + 1)
+        return _SIDECARS(path)
     except FileNotFoundError:
         if read_trailer(file) is None:
             return None
         message = f"{file} was built with a sidecar, {path.name}, which is missing: its checks keep answers correct"
         hint = f"copy {path.name} with it, or build it again: `aegisrt build`"
         raise fail(ErrorCode.FAILED_PRECONDITION, message, hint) from None
-    try:
-        sidecar = _parse(raw)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        cause = f"{type(error).__name__}: {error}"
-        raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", _AGAIN, cause=cause) from None
-    return sidecar
 
 
 def read_trailer(file: Path) -> str | None:
@@ -161,26 +161,27 @@ def bare_size(file: Path) -> int:
     return file.stat().st_size - (0 if read_trailer(file) is None else TRAILER_BYTES)
 
 
-def check_file(file: Path, sidecar: Sidecar) -> None:
-    """Check that the engine file is the one that its sidecar describes.
+def verified_file(file: Path, sidecar: Sidecar | None = None) -> VerifiedFile:
+    """Return an engine file after comparing it with its sidecar, which the caller may have read already.
 
+    A file without a sidecar is not read. The errors of `read_sidecar`, and:
     DATA_LOSS: if its size or its digest differs, or if it has the trailer of another sidecar.
     """
-    size = file.stat().st_size
-    if size != sidecar.size_bytes:
-        message = (
-            f"{file} has {size} bytes, and {sidecar.size_bytes} were built: it is cut short, or is a different file"
-        )
+    stamp, sidecar = Stamp.read(file), sidecar or read_sidecar(file)
+    if sidecar is None:
+        return VerifiedFile(file, stamp, None, None)
+    if stamp.size != sidecar.size_bytes:
+        sizes = f"{file} has {stamp.size} bytes, and {sidecar.size_bytes} were built"
+        message = f"{sizes}: it is cut short, or is a different file"
         raise fail(ErrorCode.DATA_LOSS, message, _AGAIN)
-    if file_sha256(file) != sidecar.sha256:
-        raise fail(
-            ErrorCode.DATA_LOSS,
-            f"{file} is damaged: its sha256 differs from the one recorded when it was built",
-            _AGAIN,
-        )
+    digest = file_sha256(file)
+    if digest != sidecar.sha256:
+        message = f"{file} is damaged: its sha256 differs from the one recorded when it was built"
+        raise fail(ErrorCode.DATA_LOSS, message, _AGAIN)
     if read_trailer(file) not in (None, sidecar.checks_sha256):
         message = f"{sidecar_path(file)} was changed: {file} was built with another sidecar"
         raise fail(ErrorCode.DATA_LOSS, message, "restore the sidecar, or build both again: `aegisrt build`")
+    return VerifiedFile(file, stamp, digest, sidecar)
 
 
 def signature_json(signature: Signature) -> dict[str, Any]:
@@ -238,6 +239,19 @@ def _text(sidecar: Sidecar) -> str:
     plain = {"format": FORMAT, "key": sidecar.key, **asdict(sidecar), "signature": signature_json(sidecar.signature)}
     plain["digest"] = _digest(plain)
     return _canonical(plain) + "\n"
+
+
+def _read(path: Path) -> Sidecar:
+    with path.open("rb") as stream:
+        raw = stream.read(_LARGEST + 1)
+    try:
+        return _parse(raw)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", _AGAIN, cause=cause) from None
+
+
+_SIDECARS = PerFile(_read)
 
 
 def _parse(raw: bytes) -> Sidecar:

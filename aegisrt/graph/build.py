@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from aegisrt.backends.base.description import availability_of
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.options import BackendOptions, StrictModel
 from aegisrt.core.result import Err
-from aegisrt.core.sidecar import file_sha256
-from aegisrt.graph.nodes import Edge, Graph, Node, State
+from aegisrt.core.stamp import Stamp
+from aegisrt.graph.nodes import Edge, Graph, ModelContent, Node, State
 from aegisrt.graph.placement import device_of
 from aegisrt.manifest.schema import Manifest, ModelOptions
 
@@ -30,21 +29,24 @@ def build_graph(manifest: Manifest[Any]) -> Graph:
         if backend.stream is not None:
             stream = manifest.streams[backend.stream]
             below.append(_device(manifest, stream.device))
-            print_ = _fingerprint(stream, below[-1].fingerprint)
-            below.append(Node(f"stream:{backend.stream}", "stream", backend.stream, print_, device=stream.device))
+            declared, under = _declared(stream), (below[-1],)
+            below.append(
+                Node(f"stream:{backend.stream}", "stream", backend.stream, declared, under, device=stream.device)
+            )
             links[1:] = [Edge(links[0].target, below[-1].id), Edge(below[-1].id, f"device:{stream.device}")]
         below.append(
             Node(
                 f"backend:{model.backend}",
                 "backend",
                 model.backend,
-                _fingerprint(backend, *(node.fingerprint for node in below)),
+                _declared(backend),
+                tuple(below),
                 backend=model.backend,
                 device=device,
                 stream=backend.stream,
             )
         )
-        nodes[f"model:{name}"] = _model(manifest, name, below[-1].fingerprint)
+        nodes[f"model:{name}"] = _model(manifest, name, below[-1])
         nodes.update((node.id, node) for node in below)
         edges.update(dict.fromkeys(links))
     order = ("model", "backend", "stream", "device")
@@ -52,10 +54,10 @@ def build_graph(manifest: Manifest[Any]) -> Graph:
 
 
 def _device(manifest: Manifest[Any], name: str) -> Node:
-    return Node(f"device:{name}", "device", name, _fingerprint(manifest.devices[name]), device=name)
+    return Node(f"device:{name}", "device", name, _declared(manifest.devices[name]), device=name)
 
 
-def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
+def _model(manifest: Manifest[Any], name: str, below: Node) -> Node:
     model = manifest.models[name]
     backend = manifest.backends[model.backend]
     device = device_of(manifest, backend)
@@ -64,7 +66,9 @@ def _model(manifest: Manifest[Any], name: str, below: str) -> Node:
         f"model:{name}",
         "model",
         name,
-        _fingerprint(model, model.sha256 or file_sha256(model.path), below, exclude={"path", "sample", "sha256"}),
+        _declared(model, exclude={"path", "sample", "sha256"}),
+        (below,),
+        ModelContent(model.path, Stamp.of(model.path), model.sha256),
         model=name,
         backend=model.backend,
         device=device,
@@ -108,6 +112,5 @@ def needs_build(backend: type[RuntimeBackend[Any]], path: Path) -> bool:
     return not path.name.endswith(able.formats) and path.name.endswith(able.builds_from)
 
 
-def _fingerprint(options: StrictModel, *parts: str, exclude: set[str] | None = None) -> str:
-    declared = json.dumps(options.model_dump(mode="json", exclude=exclude), sort_keys=True)
-    return hashlib.sha256("\n".join((declared, *parts)).encode()).hexdigest()
+def _declared(options: StrictModel, exclude: set[str] | None = None) -> str:
+    return json.dumps(options.model_dump(mode="json", exclude=exclude), sort_keys=True)

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from aegisrt.backends.files.onnx import read_onnx
+from aegisrt.backends.files.source import weights_file
+from aegisrt.core.result import ResultError
+from aegisrt.core.stamp import Stamp, file_sha256
 from aegisrt.graph.picture import PictureNode, graph_svg
 from aegisrt.manifest.schema import Manifest
 
 NodeKind = Literal["model", "backend", "stream", "device"]
 State = Literal["ready", "needs_build", "not_installed", "unsupported"]
+
+
+_SHOWN = (
+    "model", "backend", "device", "stream", "instances", "state", "reason", "metadata", "batching", "model_metadata",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContent:
+    """The files of a model when its graph was built."""
+
+    path: Path
+    stamp: Stamp | None
+    pinned: str | None
+    """The `sha256` that the manifest declares."""
+
+    def digests(self) -> tuple[str, ...]:
+        """Return the digest of the model's file, as declared or read, and those of its external weights by name.
+
+        A file that has changed since the graph was built, or that cannot be read, has its old stamp as its digest: a
+        text that no other content has.
+        """
+        if self.pinned is None and Stamp.of(self.path) != self.stamp:
+            return (f"{self.path.name} {self.stamp}",)
+        try:
+            own = self.pinned or file_sha256(self.path)
+            names = read_onnx(self.path).external_files if self.path.suffix == ".onnx" else ()
+        except (ResultError, OSError):
+            return (self.pinned or f"{self.path.name} {self.stamp}",)
+        return own, *(f"{name} {self._weights(name)}" for name in names)
+
+    def _weights(self, name: str) -> str | None:
+        try:
+            return file_sha256(weights_file(self.path, name))
+        except (ResultError, OSError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +65,12 @@ class Node:
     kind: NodeKind
     name: str
     """The name in the manifest."""
-    fingerprint: str
-    """Digest of the node's declaration, of its file's content, and of the nodes that it runs on."""
+    declaration: str = field(repr=False)
+    """Its declaration in the manifest, as JSON."""
+    below: tuple[Node, ...] = ()
+    """The nodes that it runs on."""
+    content: ModelContent | None = None
+    """Of a model: its files."""
     model: str | None = None
     backend: str | None = None
     device: str | None = None
@@ -41,9 +88,20 @@ class Node:
     model_metadata: dict[str, str] | None = None
     """The model's own metadata, such as class names: of a loaded model, or read from the header of an ONNX file."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the node's declaration, of its files' content, and of the nodes that it runs on.
+
+        The model's files are read, unless they were read before and have not changed since.
+        """
+        content = () if self.content is None else self.content.digests()
+        parts = (self.declaration, *content, *(node.fingerprint for node in self.below))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as `aegisrt graph --json` prints them."""
-        return asdict(self)
+        plain = {name: getattr(self, name) for name in ("id", "kind", "name", "fingerprint", *_SHOWN)}
+        return deepcopy(plain)
 
 
 @dataclass(frozen=True, slots=True)

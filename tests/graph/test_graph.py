@@ -1,7 +1,11 @@
 import json
+import pickle
+import shutil
+from pathlib import Path
 
 import pytest
 
+import aegisrt
 from aegisrt.backends.registry import options_by_kind
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.graph.build import build_graph
@@ -47,7 +51,7 @@ def test_a_pinned_model_has_the_fingerprint_of_its_file_which_is_not_read_again(
     file = affine(tmp_path)
     plain = fingerprints(manifest({"m": {"path": file}}))
     pinned = manifest({"m": {"path": file, "sha256": file_sha256(file)}})
-    monkeypatch.setattr("aegisrt.graph.build.file_sha256", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr("aegisrt.graph.nodes.file_sha256", lambda path: pytest.fail(f"{path} was read"))
     assert fingerprints(pinned) == plain
 
 
@@ -95,3 +99,39 @@ def test_a_kind_that_needs_a_gpu_runs_on_the_first_declared_one(devices, options
     }
     graph = build_graph(manifest_type(options_by_kind().unwrap()).model_validate_json(json.dumps(raw)))
     assert {node.device for node in graph.nodes} == {where}
+
+
+def test_a_graph_reads_no_file_until_a_fingerprint_is_asked_for(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr("aegisrt.graph.nodes.file_sha256", lambda path: read.append(path) or "digest")
+    graph = build_graph(manifest({"m": {"path": affine(tmp_path)}}))
+    to_text(graph), to_mermaid(graph), pickle.dumps(graph)
+    assert read == []
+    assert graph.models[0].fingerprint
+    assert read == [tmp_path / "affine.mock.json"]
+
+
+def test_a_fingerprint_covers_external_weights(tmp_path):
+    models = Path(aegisrt.__file__).parent / "conformance" / "models"
+    for file in models.glob("external*"):
+        shutil.copy(file, tmp_path)
+    declared = manifest({"m": {"path": tmp_path / "external.onnx"}})
+    pinned = manifest({"m": {"path": tmp_path / "external.onnx", "sha256": file_sha256(tmp_path / "external.onnx")}})
+    before, same = fingerprints(declared), fingerprints(pinned)
+    assert before == same
+    (weights,) = tmp_path.glob("external.weights*")
+    weights.write_bytes(bytes(weights.stat().st_size))
+    assert fingerprints(declared)["model:m"] == fingerprints(pinned)["model:m"] != before["model:m"]
+    weights.unlink()
+    assert fingerprints(declared)["model:m"] == fingerprints(pinned)["model:m"] not in (before["model:m"], None)
+
+
+def test_a_file_that_changed_since_the_graph_was_built_has_the_fingerprint_of_no_content(tmp_path):
+    file = affine(tmp_path)
+    first = build_graph(manifest({"m": {"path": file}}))
+    kept = first.models[0].fingerprint
+    file.write_text(file.read_text() + " ")
+    second = build_graph(manifest({"m": {"path": file}}))
+    assert first.models[0].fingerprint not in (kept, second.models[0].fingerprint)
+    file.unlink()
+    assert first.models[0].fingerprint not in (kept, second.models[0].fingerprint)

@@ -22,10 +22,10 @@ from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.snapshot import Snapshot
-from aegisrt.core.immortal import immortalize
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
+from aegisrt.devices.immortal import immortalize
 from aegisrt.devices.shared_stream import SharedStream, owned
 
 _log = logging.getLogger(__name__)

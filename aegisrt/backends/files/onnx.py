@@ -1,20 +1,21 @@
 """`read_onnx`: the signature of an ONNX file, read with no package at all.
 
-It walks the protobuf wire format of `onnx.proto` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) down to the
-graph's inputs and outputs, and skips the weights. So the mock, the graph and the cache can use a model's inputs,
-outputs and external files if neither `onnx` nor an engine is installed.
+It walks the message of `onnx.proto` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) down to the graph's inputs
+and outputs, and skips the weights. So the mock, the graph and the cache can use a model's inputs, outputs and external
+files if neither `onnx` nor an engine is installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from aegisrt.backends.files.onnx_elements import data_type, element_name
+from aegisrt.backends.files.protobuf import DamagedError, Protobuf, Span, TooLargeError, number_of, signed, span_of
 from aegisrt.backends.files.unserved import tensor_kind, unserved
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.stamp import PerFile
 from aegisrt.core.tensor import Dim, Signature, TensorSpec
 
 _NO_TENSOR = {4: "a sequence", 5: "a map", 7: "opaque", 8: "a sparse tensor", 9: "an optional"}
@@ -37,7 +38,8 @@ _INSIDE: dict[str, dict[int, str]] = {
 _DESCRIPTION = {2: "producer_name", 4: "domain", 6: "doc_string"}
 """Fields of `ModelProto` by number."""
 
-_Field: TypeAlias = tuple[int, int | memoryview]
+_LOCATION = b"location"
+"""The key of the file's name in the description of external weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +56,28 @@ class OnnxFile:
     """The model's own metadata, as `Hooks._model_metadata` describes it."""
 
 
-class _DamageError(Exception):
-    """The bytes are not protobuf."""
+class ValueInfo(NamedTuple):
+    """An input or output as the graph declares it."""
+
+    name: str
+    kind: int
+    """The field of `TypeProto`: 1 for a tensor, else one of `_NO_TENSOR`, or 0 for none."""
+    element: int
+    """`TensorProto.DataType`."""
+    shape: tuple[Dim, ...] | None
+    """None for an unknown rank."""
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Read the ONNX file at `path`. Outputs that are not tensors of a known element type are `omitted`.
+    """Read the ONNX file at `path`, without its weights. Outputs that are not tensors of a served type are `omitted`.
 
     INVALID_ARGUMENT: if it is not an ONNX file.
     DATA_LOSS: if it is cut short or damaged.
     UNIMPLEMENTED: if an input is not a tensor, or has an element type outside `DataType`.
+    RESOURCE_EXHAUSTED: if it has more fields or texts than `Protobuf` reads.
     """
-    content = path.read_bytes()
-    try:
-        return _model(content, path)
-    except _DamageError as error:
-        if looks_like_onnx(content):
-            hint = "copy or export it again"
-            raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", hint, cause=str(error)) from None
-        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not an ONNX model", cause=str(error)) from None
+    found = _HEADERS(path)
+    return replace(found, metadata=found.metadata.copy())
 
 
 def looks_like_onnx(head: bytes) -> bool:
@@ -80,59 +85,141 @@ def looks_like_onnx(head: bytes) -> bool:
     return len(head) >= 2 and head[0] == 0x08 and 1 <= head[1] < 32
 
 
-def _external_files(view: memoryview) -> set[str]:
-    """Return the files that the tensors of a model name, wherever they are: a loop, since graphs can nest deeply."""
+def value_info(file: Protobuf, span: Span) -> ValueInfo:
+    """Return a graph's input or output, from its `ValueInfoProto`."""
+    name, kind, tensor = "", 0, None
+    for number, value in file.fields(span):
+        if number == 1:
+            name = file.text(value)
+        elif number == 2:
+            for kind, inner in file.fields(span_of(value)):
+                tensor = span_of(inner) if kind == 1 else tensor
+                if kind in (1, *_NO_TENSOR):
+                    break
+    element, shape = 0, None
+    for number, value in file.fields(tensor) if tensor is not None else ():
+        if number == 1:
+            element = number_of(value)
+        elif number == 2:
+            shape = tuple(_dimension(file, dim) for dim in file.inside(span_of(value), 1))
+    return ValueInfo(name, kind, element, shape)
+
+
+def default_opset(file: Protobuf, span: Span) -> int | None:
+    """Return the version in an `OperatorSetIdProto` of the default operator set, None for another set."""
+    domain, version = "", 0
+    for number, value in file.fields(span):
+        if number == 1:
+            domain = file.text(value)
+        elif number == 2:
+            version = number_of(value)
+    return version if domain in ("", "ai.onnx") else None
+
+
+def _read(path: Path) -> OnnxFile:
+    with Protobuf.opened(path) as file:
+        try:
+            return _model(file, path)
+        except TooLargeError as error:
+            raise fail(ErrorCode.RESOURCE_EXHAUSTED, f"{path} cannot be read: it has {error}") from None
+        except DamagedError as error:
+            head = file.head()
+            if looks_like_onnx(head):
+                hint = "copy or export it again"
+                raise fail(ErrorCode.DATA_LOSS, f"{path} is cut short or damaged", hint, cause=str(error)) from None
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is not an ONNX model", cause=str(error)) from None
+
+
+_HEADERS = PerFile(_read)
+
+
+def _model(file: Protobuf, path: Path) -> OnnxFile:
+    ir_version, opset, graph, model_version = 0, 0, None, 0
+    texts: dict[str, str] = {}
+    custom: dict[str, str] = {}
     files: set[str] = set()
-    waiting = [("model", view)]
+    for number, value in file.fields(file.whole):
+        if number == 1:
+            ir_version = number_of(value)
+        elif number in _DESCRIPTION:
+            texts[_DESCRIPTION[number]] = file.text(value)
+        elif number == 5:
+            model_version = number_of(value)
+        elif number == 7:
+            files |= _external_files(file, "graph", graph) if graph is not None else set()
+            graph = span_of(value)
+        elif number == 8:
+            version = default_opset(file, span_of(value))
+            opset = opset if version is None else version
+        elif number == 14:
+            key, text = _entry(file, span_of(value))
+            custom[key] = text
+        elif number in _INSIDE["model"]:
+            files |= _external_files(file, _INSIDE["model"][number], span_of(value))
+    if graph is None:
+        raise DamagedError("it contains no graph")
+    if model_version:
+        texts["model_version"] = str(model_version)
+    signature, weights = _graph(file, graph, path, has_defaults=ir_version >= _OVERRIDABLE_SINCE)
+    metadata = {**{key: text for key, text in texts.items() if text}, **custom}
+    return OnnxFile(ir_version, opset, signature, tuple(sorted(files | weights)), metadata)
+
+
+def _graph(file: Protobuf, graph: Span, path: Path, *, has_defaults: bool) -> tuple[Signature, set[str]]:
+    """Return the signature of the main graph, and the files of its weights."""
+    inputs: list[ValueInfo] = []
+    answers: list[TensorSpec | tuple[str, str]] = []
+    weights: set[str] = set()
+    files: set[str] = set()
+    for number, value in file.fields(graph):
+        if number == 11:
+            inputs.append(value_info(file, span_of(value)))
+        elif number == 12:
+            answers.append(_spec(value_info(file, span_of(value))))
+        elif number == 5:
+            name, location = _tensor(file, span_of(value))
+            weights.add(name)
+            files |= set() if location is None else {location}
+        elif number in _INSIDE["graph"] and file.mentions(span_of(value), _LOCATION):
+            files |= _external_files(file, _INSIDE["graph"][number], span_of(value))
+    specs = _inputs(list(map(_spec, inputs)), weights, path, has_defaults=has_defaults)
+    outputs = tuple(info for info in answers if isinstance(info, TensorSpec))
+    return Signature(specs, outputs, tuple(info for info in answers if not isinstance(info, TensorSpec))), files
+
+
+def _external_files(file: Protobuf, kind: str, span: Span) -> set[str]:
+    """Return the files that the tensors of a message name, wherever they are: a loop, since graphs can nest deeply."""
+    files: set[str] = set()
+    waiting = [(kind, span)]
     while waiting:
         kind, message = waiting.pop()
+        if not file.mentions(message, _LOCATION):
+            continue
+        if kind == "tensor":
+            location = _tensor(file, message)[1]
+            files |= set() if location is None else {location}
+            continue
         inside = _INSIDE[kind]
-        for number, value in _fields(message):
-            if number in inside:
-                waiting.append((inside[number], _bytes(value)))
-            elif kind == "tensor" and number == 13:
-                entry = {inner: _text(text) for inner, text in _fields(_bytes(value))}
-                if entry.get(1) == "location":
-                    files.add(entry.get(2, ""))
+        waiting += [(inside[number], span_of(value)) for number, value in file.fields(message) if number in inside]
     return files
 
 
-def _model(content: bytes, path: Path) -> OnnxFile:
-    view = memoryview(content)
-    ir_version, opset, graph = 0, 0, None
-    for number, value in _fields(view):
-        if number == 1:
-            ir_version = _int(value)
-        elif number == 7:
-            graph = _bytes(value)
-        elif number == 8:
-            domain, version = "", 0
-            for inner, entry in _fields(_bytes(value)):
-                if inner == 1:
-                    domain = _text(entry)
-                elif inner == 2:
-                    version = _int(entry)
-            opset = version if domain in ("", "ai.onnx") else opset
-    if graph is None:
-        raise _DamageError("it contains no graph")
-    inputs: list[memoryview] = []
-    outputs: list[memoryview] = []
-    weights: set[str] = set()
-    for number, value in _fields(graph):
-        if number == 5:
-            weights.update(_text(inner) for field, inner in _fields(_bytes(value)) if field == 8)
-        elif number == 11:
-            inputs.append(_bytes(value))
-        elif number == 12:
-            outputs.append(_bytes(value))
-    answers = [_value_info(item) for item in outputs]
-    signature = Signature(
-        _inputs(list(map(_value_info, inputs)), weights, path, has_defaults=ir_version >= _OVERRIDABLE_SINCE),
-        tuple(info for info in answers if isinstance(info, TensorSpec)),
-        tuple(info for info in answers if not isinstance(info, TensorSpec)),
-    )
-    external = _external_files(view) if b"location" in content else set()
-    return OnnxFile(ir_version, opset, signature, tuple(sorted(external)), _metadata(view))
+def _tensor(file: Protobuf, span: Span) -> tuple[str, str | None]:
+    """Return a tensor's name, and the file that has its content if it is not in the tensor itself."""
+    name, location = "", None
+    for number, value in file.fields(span):
+        if number == 8:
+            name = file.text(value)
+        elif number == 13:
+            key, text = _entry(file, span_of(value))
+            location = text if key == "location" else location
+    return name, location
+
+
+def _entry(file: Protobuf, span: Span) -> tuple[str, str]:
+    """Return the key and the value of a `StringStringEntryProto`."""
+    entry = {number: file.text(value) for number, value in file.fields(span) if number in (1, 2)}
+    return entry.get(1, ""), entry.get(2, "")
 
 
 def _inputs(
@@ -152,106 +239,24 @@ def _inputs(
     return (*required, *optional)
 
 
-def _metadata(view: memoryview) -> dict[str, str]:
-    found, custom = {}, {}
-    for number, value in _fields(view):
-        if number in _DESCRIPTION:
-            found[_DESCRIPTION[number]] = _text(value)
-        elif number == 5 and _int(value):
-            found["model_version"] = str(_int(value))
-        elif number == 14:
-            entry = {inner: _text(text) for inner, text in _fields(_bytes(value))}
-            custom[entry.get(1, "")] = entry.get(2, "")
-    return {**{key: text for key, text in found.items() if text}, **custom}
-
-
-def _value_info(view: memoryview) -> TensorSpec | tuple[str, str]:
+def _spec(info: ValueInfo) -> TensorSpec | tuple[str, str]:
     """Return a tensor's spec; for any other type, or an element type outside `DataType`, the name and the type."""
-    name, kind, tensor = "", 0, None
-    for number, value in _fields(view):
-        if number == 1:
-            name = _text(value)
-        elif number == 2:
-            for kind, inner in _fields(_bytes(value)):
-                tensor = _bytes(inner) if kind == 1 else tensor
-                if kind in (1, *_NO_TENSOR):
-                    break
-    if tensor is None or kind != 1:
-        return name, _NO_TENSOR.get(kind, "of no type")
-    element, shape = 0, None
-    for number, value in _fields(tensor):
-        if number == 1:
-            element = _int(value)
-        elif number == 2:
-            shape = tuple(_dimension(_bytes(dim)) for inner, dim in _fields(_bytes(value)) if inner == 1)
-    dtype = data_type(element_name(element))
-    return (name, tensor_kind(element_name(element))) if dtype is None else TensorSpec(name, dtype, shape)
+    if info.kind != 1:
+        return info.name, _NO_TENSOR.get(info.kind, "of no type")
+    element = element_name(info.element)
+    dtype = data_type(element)
+    return (info.name, tensor_kind(element)) if dtype is None else TensorSpec(info.name, dtype, info.shape)
 
 
 def _name(info: TensorSpec | tuple[str, str]) -> str:
     return info.name if isinstance(info, TensorSpec) else info[0]
 
 
-def _dimension(view: memoryview) -> Dim:
-    for number, value in _fields(view):
+def _dimension(file: Protobuf, span: Span) -> Dim:
+    for number, value in file.fields(span):
         if number == 1:
-            size = _int(value)
-            return size if size < 1 << 63 else None  # some exporters write -1 for a dynamic one
+            size = signed(value)
+            return size if size >= 0 else None  # some exporters write -1 for a dynamic one
         if number == 2:
-            return _text(value) or None
+            return file.text(value) or None
     return None
-
-
-def _fields(view: memoryview) -> Iterator[_Field]:
-    """Yield each field's number and value: an int for varints, the bytes for the rest."""
-    at, end = 0, len(view)
-    while at < end:
-        tag, at = _varint(view, at)
-        number, wire = tag >> 3, tag & 7
-        if tag >> 32:  # protobuf's C++ reader cuts a tag to 32 bits, and would see another field
-            raise _DamageError(f"a field with the tag {tag} at byte {at}")
-        if wire == 0:
-            value, at = _varint(view, at)
-            yield number, value
-            continue
-        if wire == 2:
-            size, at = _varint(view, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise _DamageError(f"wire type {wire} at byte {at}")
-        if number == 0 or at + size > end:
-            raise _DamageError(f"a field of {size} bytes ends past byte {end}")
-        yield number, view[at : at + size]
-        at += size
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(view) and shift < 70:
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & (1 << 64) - 1, at
-        shift += 7
-    raise _DamageError(f"a number that does not end at byte {at}")
-
-
-def _int(value: int | memoryview) -> int:
-    if isinstance(value, int):
-        return value
-    raise _DamageError("bytes where a number belongs")
-
-
-def _bytes(value: int | memoryview) -> memoryview:
-    if isinstance(value, memoryview):
-        return value
-    raise _DamageError("a number where bytes belong")
-
-
-def _text(value: int | memoryview) -> str:
-    try:
-        return str(_bytes(value), "utf-8")
-    except UnicodeDecodeError as error:
-        raise _DamageError(str(error)) from None

@@ -10,9 +10,11 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aegisrt.backends.files.onnx_nodes import Operator, Operators, UnreadableError, read_nodes
+from aegisrt.backends.files.onnx_nodes import Operator, Operators, read_nodes
 from aegisrt.backends.files.onnx_row_rules import RULES
 from aegisrt.backends.files.onnx_traces import LOST, Trace, Traces
+from aegisrt.backends.files.protobuf import DamagedError
+from aegisrt.core.stamp import PerFile
 from aegisrt.core.tensor import shape_text
 
 _FINDERS = {"NonZero": 1, "NonMaxSuppression": 0, "Unique": 0}
@@ -45,9 +47,16 @@ class Rows:
 def rows_of(path: Path) -> Rows | None:
     """Return what the file shows; None if it cannot be read as an ONNX model."""
     try:
-        return _Analysis(read_nodes(path)).rows()
-    except (UnreadableError, OSError, RecursionError):
+        return _ROWS(path)
+    except (DamagedError, OSError, RecursionError):
         return None
+
+
+def _rows(path: Path) -> Rows:
+    return _Analysis(read_nodes(path)).rows()
+
+
+_ROWS = PerFile(_rows)
 
 
 class _Analysis:

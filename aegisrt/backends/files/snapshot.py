@@ -1,48 +1,25 @@
 """`Snapshot`: which files a model was loaded from, so that a change is noticed before other bytes are served.
 
-Comparing size, mtime and inode costs microseconds; the digest is computed only if they differ, or when a process of
+Comparing stamps costs microseconds; the digest is computed only if they differ, or when a process of
 `isolation: process` first has to record it. A file that is replaced by a rename gets another inode, and a model that
 has it mapped keeps the old bytes. A file that is overwritten in place keeps its inode, and changes under the model.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.source import weights_file
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.sidecar import file_sha256, sidecar_path
+from aegisrt.core.sidecar import sidecar_path
+from aegisrt.core.stamp import DIGESTS, Stamp, file_sha256
 from aegisrt.core.system_error import system_error
 
-_LARGEST_HEADER = 64 * 2**20
-"""Bytes of an ONNX file that is read for the names of its weights. Larger ones have their weights inside: since a
-protobuf message has at most 2 GiB, models are split into a small file and weights beside it, or not at all."""
 RESTORE = "deploy again to serve the new file, or restore the old one; replace a model's file by a rename"
-
-
-class Stamp(NamedTuple):
-    """What `stat` reports of a file's content."""
-
-    inode: tuple[int, int]
-    """Device and inode."""
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, file: Path) -> Stamp | None:
-        """Return the stamp of a file, or None if it cannot be reached."""
-        try:
-            status = file.stat()
-        except OSError:
-            return None
-        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +38,11 @@ class Snapshot:
         """The files that existed."""
         return [file for file, stamp in self.stamps.items() if stamp is not None]
 
+    def known_digests(self) -> dict[Stamp, str]:
+        """Return the digests that this process has of these files already."""
+        stamps = (stamp for stamp in self.stamps.values() if stamp is not None)
+        return {stamp: digest for stamp in stamps if (digest := DIGESTS.known(stamp)) is not None}
+
     def changed(self) -> Path | None:
         """Return a file that differs from the snapshot, or None."""
         return next((file for file, stamp in self.stamps.items() if Stamp.of(file) != stamp), None)
@@ -69,7 +51,7 @@ class Snapshot:
         """Return a file that was overwritten in place since the snapshot, or None."""
         for file, stamp in self.stamps.items():
             now = Stamp.of(file)
-            if now != stamp and now is not None and stamp is not None and now.inode == stamp.inode:
+            if now is not None and stamp is not None and now.inode == stamp.inode and now[:3] != stamp[:3]:
                 return file
         return None
 
@@ -97,9 +79,14 @@ class DeployedFiles:
 
         DATA_LOSS: if one has changed since the snapshot.
         """
-        digests = {file: _digest(file, Stamp.of(file)) for file in snapshot.present}
+        digests = {file: _digest(file) for file in snapshot.present}
         snapshot.refuse_change("loaded")
         return cls(snapshot, digests)
+
+    def known_digests(self) -> dict[Stamp, str]:
+        """Return the digests by the stamps of the files."""
+        stamps = self.snapshot.stamps
+        return {stamp: digest for file, digest in self.digests.items() if (stamp := stamps[file]) is not None}
 
     def check(self) -> None:
         """Check that the files still have the content that was deployed.
@@ -108,17 +95,15 @@ class DeployedFiles:
         NOT_FOUND: if one does not exist any more.
         """
         for file, digest in self.digests.items():
-            stamp = Stamp.of(file)
-            if stamp == self.snapshot.stamps[file]:
+            if Stamp.of(file) == self.snapshot.stamps[file]:
                 continue
-            now = _digest(file, stamp)
+            now = _digest(file)
             if now != digest:
                 message = f"{file} is not the file that was deployed: its sha256 is {now}, and {digest} was deployed"
                 raise fail(ErrorCode.DATA_LOSS, message, RESTORE)
 
 
-@lru_cache(maxsize=64)
-def _digest(file: Path, stamp: Stamp | None) -> str:  # noqa: ARG001  (the stamp makes the cache forget a changed file)
+def _digest(file: Path) -> str:
     try:
         return file_sha256(file)
     except OSError as error:
@@ -130,7 +115,7 @@ def _files(path: Path) -> Iterator[Path]:
     yield sidecar_path(path)
     names: tuple[str, ...] = ()
     try:
-        if path.suffix.lower() == ".onnx" and os.path.getsize(path) <= _LARGEST_HEADER:  # noqa: PTH202
+        if path.suffix.lower() == ".onnx":
             names = read_onnx(path).external_files
     except (ResultError, OSError):
         return  # the engine reports what is wrong with it

@@ -7,7 +7,7 @@ from typing import Any
 
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.sidecar import file_sha256
+from aegisrt.core.stamp import file_sha256
 from aegisrt.core.suggest import quoted
 
 _LONGEST_NAME = 200

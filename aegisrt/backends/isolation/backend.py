@@ -114,11 +114,12 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
 
     def _load(self, path: Path) -> _IsolatedModel:
         files = Snapshot.of(path)
-        first = Job(self.wrapped, self.options, self.device, self.stream, path.absolute(), files)
+        known = files.known_digests()
+        first = Job(self.wrapped, self.options, self.device, self.stream, path.absolute(), files, known)
         process = _started(first)
         ready = process.ready()
         deployed = DeployedFiles(files, dict(zip(files.present, ready.digests, strict=True)))
-        job = replace(first, deployed=deployed)
+        job = replace(first, deployed=deployed, known=deployed.known_digests())
         specs = {spec.name: spec for spec in ready.signature.outputs}
         return _IsolatedModel(job, deployed, ready, specs, process, _spare(job))
 

@@ -28,6 +28,7 @@ from aegisrt.backends.process.child import limit_growth
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Error, ErrorCode, Ok, ResultError, fail
+from aegisrt.core.stamp import DIGESTS, Stamp
 from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array, DataType
 from aegisrt.devices.base import Device
@@ -50,6 +51,8 @@ class Job:
     path: Path
     files: Snapshot
     """The model's files, before it is loaded."""
+    known: dict[Stamp, str]
+    """The digests that the parent knows: the child does not read these files to verify them."""
     deployed: DeployedFiles | None = None
     """The files that have to be loaded; None for the first process, which answers their digests."""
 
@@ -89,6 +92,8 @@ def main() -> None:
 
 def _loaded(backend: RuntimeBackend[Any], job: Job) -> bytes:
     """Load the model, if its files are those that were deployed."""
+    for stamp, digest in job.known.items():
+        DIGESTS.keep(stamp, digest)
     try:
         if job.deployed is not None:
             job.deployed.check()  # before: a library runs code while it is loaded

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.sidecar import file_sha256
+from aegisrt.core.stamp import file_sha256
 from aegisrt.core.system_error import system_error
 
 _TITLE = "aegisrt wrote: "

@@ -28,7 +28,7 @@ from aegisrt.core.optional import Requirement
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar, write_sidecar
+from aegisrt.core.sidecar import Sidecar, verified_file, write_sidecar
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.arrays import arrays_on
@@ -94,9 +94,7 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
         return Availability(True, version)
 
     def _load(self, path: Path) -> LoadedEngine:
-        sidecar = read_sidecar(path)
-        if sidecar is not None:
-            check_file(path, sidecar)
+        sidecar = verified_file(path).sidecar
         header = read_header(path)
         trt = load_tensorrt(self._runners(header))
         compatible = self.options.version_compatible or _is_compatible(sidecar)

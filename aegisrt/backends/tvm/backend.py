@@ -28,7 +28,7 @@ from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.result import Error, ErrorCode, fail
-from aegisrt.core.sidecar import Sidecar, check_file, read_sidecar
+from aegisrt.core.sidecar import Sidecar, read_sidecar, verified_file
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature, TensorSpec
 from aegisrt.devices.cuda.arrays import arrays_on
 
@@ -126,7 +126,7 @@ class TVMBackend(RuntimeBackend[TVMOptions, TVMLibrary, TVMSlot]):
         recipe = sidecar.recipe
         if recipe["backend"] != self.kind:
             raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} was built for backend kind `{recipe['backend']}`")
-        check_file(path, sidecar)
+        verified_file(path, sidecar)
         if recipe["engine"] != version:
             message = f"{path} was built by TVM {recipe['engine']}, and this is TVM {version}"
             raise fail(ErrorCode.FAILED_PRECONDITION, message, _REBUILD)

@@ -92,7 +92,6 @@ def _share(text: str) -> tuple[int, int]:
 
 def _row(prebuilt: Prebuilt, took_s: float) -> dict[str, Any]:
     from aegisrt.core.result import Err
-    from aegisrt.core.sidecar import read_sidecar
 
     row: dict[str, Any] = {"model": prebuilt.model, "state": "as_it_is", "seconds": round(took_s, 3)}
     if prebuilt.file is None:
@@ -100,8 +99,7 @@ def _row(prebuilt: Prebuilt, took_s: float) -> dict[str, Any]:
     if isinstance(prebuilt.file, Err):
         return {**row, "state": "failed", "error": error_json(prebuilt.file.error)}
     file = prebuilt.file.value
-    sidecar = read_sidecar(file.path)
-    metadata = sidecar.metadata if sidecar else {}
+    metadata = file.file.sidecar.metadata if file.file.sidecar else {}
     state = "built" if file.built else "cached"
     return {**row, "state": state, "path": str(file.path), "key": file.key, "tuned": metadata.get("tuned")}
 

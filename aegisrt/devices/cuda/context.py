@@ -14,7 +14,6 @@ from ctypes import byref, c_int, c_void_p
 from types import TracebackType
 from typing import Any
 
-from aegisrt.core.immortal import immortalize
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 from aegisrt.devices.cuda.driver import (
@@ -25,6 +24,7 @@ from aegisrt.devices.cuda.driver import (
     driver_error,
     is_sticky,
 )
+from aegisrt.devices.immortal import immortalize
 
 PYCUDA = Requirement("pycuda.driver", ("pycuda",), "cuda")
 

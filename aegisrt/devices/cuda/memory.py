@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from aegisrt.core.immortal import immortalize
 from aegisrt.core.result import ResultError
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda.context import CudaContext
+from aegisrt.devices.immortal import immortalize
 
 _SMALLEST = 512
 """Bytes; also the largest alignment that an engine may need (TensorRT needs 256)."""

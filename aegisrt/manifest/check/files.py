@@ -11,7 +11,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from aegisrt.core.sidecar import file_sha256, pin_of, sidecar_path, sidecar_sha256
+from aegisrt.core.sidecar import pin_of, sidecar_path, sidecar_sha256
+from aegisrt.core.stamp import file_sha256
 from aegisrt.core.suggest import listed, meant, nearest, quoted
 from aegisrt.core.system_error import is_exhausted
 from aegisrt.manifest.check.locate import Locator
@@ -162,8 +163,9 @@ def _check_digest(model: KeyPath, path: Path, values: Mapping[str, Any], locator
     expected = values["models"][model[1]].get("sha256")
     if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
         return
-    got, is_model = file_sha256(path), path.suffix.lower() in _MODELS
-    if expected.lower() in (got, None if is_model else sidecar_sha256(path)):
+    is_model = path.suffix.lower() in _MODELS
+    described = None if is_model else sidecar_sha256(path)
+    if expected.lower() == described or expected.lower() == (got := file_sha256(path)):
         return
     pin = got if is_model else pin_of(path)
     pinned = path if pin == got else sidecar_path(path)

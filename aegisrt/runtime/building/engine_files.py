@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from aegisrt.artifacts.build import engine_file
 from aegisrt.artifacts.cache import ArtifactCache
@@ -20,12 +20,11 @@ from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
-from aegisrt.core.sidecar import check_file, file_sha256, pin_of, read_sidecar, read_trailer, sidecar_path
+from aegisrt.core.sidecar import pin_of, read_trailer, sidecar_path, verified_file
+from aegisrt.core.stamp import DIGESTS, Stamp, file_sha256
 from aegisrt.graph.build import needs_build
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building.private_copy import private_copy
-
-Identity: TypeAlias = tuple[int, int, int, int, int]
 
 
 def loadable_file(
@@ -57,19 +56,10 @@ def loadable_file(
     return Ok(model.path)
 
 
-def identity(path: Path) -> Identity | None:
-    """Return what changes with each write to a file or each file put in its place; None if it cannot be reached."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def check_pinned(
-    model: ModelOptions, backend: RuntimeBackend[Any], before: Identity | None, location: Location | None = None
+    model: ModelOptions, backend: RuntimeBackend[Any], before: Stamp | None, location: Location | None = None
 ) -> None:
-    """Check that the file that was loaded is the one that the manifest pins; `before` is its identity before the load.
+    """Check that the file that was loaded is the one that the manifest pins; `before` is its stamp before the load.
 
     The manifest was validated before: another file may lie there by now. Engine files are not checked again, since they
     were loaded from a private copy.
@@ -78,7 +68,7 @@ def check_pinned(
     if model.sha256 is None or _is_engine_file(backend):
         return
     other = _other_digest(model, file_sha256(readable_file(model.path)))
-    if other is None and identity(model.path) != before:
+    if other is None and Stamp.of(model.path) != before:
         message = f"{model.path} changed while the model was loaded"
         other = Error(ErrorCode.DATA_LOSS, message, "try again; replace a model's file by a rename, in one step")
     if other is not None:
@@ -120,9 +110,8 @@ def _pinned_copy(model: ModelOptions, backend: RuntimeBackend[Any]) -> Path:
         hint = f"build it again, or pin both: `sha256: {copy.sidecar_sha256}`"
         raise fail(ErrorCode.PERMISSION_DENIED, message, hint)
     try:
-        sidecar = read_sidecar(copy.path)
-        if sidecar is not None:
-            check_file(copy.path, sidecar)
+        DIGESTS.keep(Stamp.read(copy.path), copy.sha256)  # no other user can write there
+        verified_file(copy.path)
     except ResultError as failure:
         raise ResultError(with_own_path(failure.error, model, copy.path)) from None
     return copy.path

@@ -13,12 +13,13 @@ from aegisrt.backends.registry import backend_class
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.stamp import Stamp
 from aegisrt.core.system_error import system_error
 from aegisrt.devices.base import Device
 from aegisrt.graph.nodes import Graph, Node
 from aegisrt.manifest.origin import Origins
 from aegisrt.runtime.building.built import BuiltBackends
-from aegisrt.runtime.building.engine_files import check_pinned, identity, loadable_file, with_own_path
+from aegisrt.runtime.building.engine_files import check_pinned, loadable_file, with_own_path
 from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.row_check import check_batching
 from aegisrt.runtime.building.sample import read_sample, zeros
@@ -61,7 +62,7 @@ def _build(
     if isinstance(created, Err):
         return Err(of_model(created.error, node).at(at("backend")))
     backend = created.value
-    before = identity(model.path)
+    before = Stamp.of(model.path)
     file = loadable_file(node.name, model, backend, progress)
     if isinstance(file, Err):
         return Err(of_model(file.error, node).at(at("path")))

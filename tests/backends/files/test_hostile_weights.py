@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from aegisrt.backends.files.onnx import read_onnx
-from aegisrt.backends.files.onnx_nodes import UnreadableError, read_nodes
+from aegisrt.backends.files.onnx_nodes import read_nodes
 from aegisrt.backends.files.onnx_rows import rows_of
+from aegisrt.backends.files.protobuf import DamagedError
 from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
 from aegisrt.backends.files.source import source_of, weights_file
 from aegisrt.core.result import ErrorCode, ResultError
@@ -78,7 +79,7 @@ def test_a_tag_that_engines_cut_to_another_one_is_refused(written, tmp_path):
 def test_nodes_behind_such_a_tag_are_refused(written):
     node = field(4, b"Relu")
     path = written(varint(1 << 3 | 2 | CUT_BY_ENGINES) + varint(len(node)) + node)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(DamagedError):
         read_nodes(path)
 
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from aegisrt.backends.files.elf import check_elf
 from aegisrt.backends.files.onnx import read_onnx
-from aegisrt.backends.files.onnx_nodes import UnreadableError, read_nodes
+from aegisrt.backends.files.onnx_nodes import read_nodes
 from aegisrt.backends.files.onnx_rows import rows_of
+from aegisrt.backends.files.protobuf import DamagedError
 from aegisrt.backends.files.source import source_of
 from aegisrt.backends.tensorrt.plan import read_header
 from aegisrt.cli.tensors.inputs import read_inputs
@@ -258,7 +259,7 @@ TARGETS: dict[str, Target] = {
     "jpeg": Target(
         ".jpg", lambda: _picture_seeds("JPEG"), mutations.bytes_changed, _input("picture", "any"), 300, needs="PIL"
     ),
-    "onnx": Target(".onnx", _onnx_seeds, mutations.protobuf_changed, _onnx, 700, allowed=(UnreadableError,)),
+    "onnx": Target(".onnx", _onnx_seeds, mutations.protobuf_changed, _onnx, 700, allowed=(DamagedError,)),
     "plan": Target(".engine", _plan_seeds, mutations.bytes_changed, read_header, 800),
     "elf": Target(".so", _elf_seeds, mutations.bytes_changed, check_elf, 800),
 }

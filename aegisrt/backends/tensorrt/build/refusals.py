@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.files.onnx_nodes import UnreadableError, read_nodes
+from aegisrt.backends.files.onnx_nodes import read_nodes
+from aegisrt.backends.files.protobuf import DamagedError
 from aegisrt.backends.tensorrt.build.precision import (
     CONVERTED,
     FLAGS,
@@ -66,7 +67,7 @@ def refuse_unquantized(source: Path, precision: str) -> None:
         return
     try:
         model = read_nodes(source)
-    except UnreadableError:
+    except DamagedError:
         return  # the parser reports what is wrong
     kinds = {kind for node in model.nodes for kind in (node.kind, *node.inner)}
     if _QUANTIZING.isdisjoint(kinds.union(*model.functions.values())):

@@ -19,14 +19,14 @@ from typing import Any
 from aegisrt.backends.tvm.run.index_bounds import Bounds, check_bounds
 from aegisrt.backends.tvm.run.tensors import Handover, Stage, aligned
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.sidecar import file_sha256
+from aegisrt.core.stamp import Stamp, file_sha256
 from aegisrt.core.tensor import Array, Signature, TensorSpec, shape_text
 
 ENTRIES = ("main", "default", "default_function")
 _VM_KIND = "relax.VMExecutable"
 Shapes = tuple[tuple[int, ...], ...]
 
-_opened: dict[str, str] = {}
+_opened: dict[str, Stamp | None] = {}
 _opening = threading.Lock()
 
 
@@ -44,14 +44,14 @@ def open_library(path: Path, *, holds_kernels: bool = False) -> Any:
     import tvm  # noqa: F401  (it registers the loader of VM executables)
     import tvm_ffi
 
-    real = os.path.realpath(path)
-    digest = file_sha256(path)
+    real, stamp = os.path.realpath(path), Stamp.of(path)
     with _opening:
         first = real not in _opened
-        if _opened.setdefault(real, digest) == digest and (first or not holds_kernels):
+        if _opened.setdefault(real, stamp) == stamp and (first or not holds_kernels):
             return tvm_ffi.load_module(real, keep_module_alive=False)
         with tempfile.TemporaryDirectory(prefix="aegisrt-") as folder:
-            copy = f"{folder}/{digest}{path.suffix}"  # no Path: it interns its parts, and from Python 3.12 on for good
+            # no Path: it interns its parts, and from Python 3.12 on for good
+            copy = f"{folder}/{file_sha256(path)}{path.suffix}"
             shutil.copyfile(path, copy)
             return tvm_ffi.load_module(copy, keep_module_alive=False)
 

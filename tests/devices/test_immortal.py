@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import gc, sys
-from aegisrt.core.immortal import immortalize
+from aegisrt.devices.immortal import immortalize
 
 class Loud:
     def __init__(self, name, friend=None):
