@@ -7,7 +7,7 @@ PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
 PASSED = .venv-unit/passed.txt
 
-.PHONY: python demo test check announce test-unit test-engines test-cpu lint schemas bench clean cell cell-install cell-conformance cell-demo test-cell
+.PHONY: python demo test check announce test-unit test-engines test-cpu lint examples schemas bench clean cell cell-install cell-conformance cell-demo test-cell
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
@@ -30,7 +30,7 @@ python:
 
 # Everything that runs on a CPU.
 .venv-cpu/installed: python
-	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,lint,release
+	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,examples,lint,release
 
 # No engine at all.
 .venv-unit/installed: python
@@ -39,6 +39,13 @@ python:
 # The code's checkers, and what mypy reads of pytest and of prometheus-client; no engine.
 .venv-lint/installed: python
 	@$(ENVIRONMENT) .venv-lint lint,test,metrics
+
+# The engines of docs/examples, and no other.
+.venv-examples/installed: python
+	@$(ENVIRONMENT) .venv-examples examples,test
+
+examples: .venv-examples/installed  ## the backends of docs/examples: their tests, and the conformance kit
+	.venv-examples/bin/python $(PYTEST) tests/docs/test_openvino_backend.py
 
 lint: .venv-lint/installed
 	.venv-lint/bin/ruff check .
@@ -96,4 +103,4 @@ bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in 
 	.venv-cpu/bin/python -m aegisrt.bench.own.queueing
 
 clean:
-	rm -rf .venv .venv-cpu .venv-unit .venv-lint .venv-cell
+	rm -rf .venv .venv-cpu .venv-unit .venv-lint .venv-examples .venv-cell

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aegisrt.core.optional import DISTRIBUTION
 from tests.docs.pages import ROOT
 
 OTHER_VERBS = [
@@ -149,7 +150,7 @@ def test_a_manifest_that_uses_a_kind_with_a_bad_name_is_told_whose_it_is(broken,
 def test_a_claim_on_a_packaged_kind_names_ours_too(tmp_path):
     theirs = install(tmp_path, "other-mock", {"mock": "other_mock:Backend"})
     said = aegisrt("backends", "--json", path=[theirs]).stdout
-    for name in ("`mock`", "`aegisrt`", "`other-mock`"):
+    for name in ("`mock`", f"`{DISTRIBUTION}`", "`other-mock`"):
         assert name in said
 
 

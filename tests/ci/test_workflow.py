@@ -95,6 +95,14 @@ def test_self_hosted_cells_do_what_hosted_ones_do_behind_a_gate():
     assert own == hosted
 
 
+@needs_make
+def test_the_examples_are_checked_by_their_own_test():
+    assert [step["run"] for step in load()["jobs"]["examples"]["steps"] if "run" in step] == ["make examples"]
+    (tests,) = [line for line in recipe("examples") if "pytest" in line]
+    assert tests == ".venv-examples/bin/python -m pytest -q tests/docs/test_openvino_backend.py"
+    assert (ROOT / tests.split()[-1]).exists()
+
+
 def test_the_verdict_needs_every_job():
     jobs = load()["jobs"]
     assert set(jobs["verdict"]["needs"]) == set(jobs) - {"verdict"}

@@ -1,4 +1,4 @@
-"""`damage`: what is wrong with a model file that ONNX Runtime refused, found without it."""
+"""`check_onnx`, before an engine loads a file; `damage`: what is wrong with a file that ONNX Runtime refused."""
 
 from __future__ import annotations
 
@@ -11,12 +11,34 @@ from typing import TypeAlias
 from aegisrt.backends.files.onnx import OnnxFile, looks_like_onnx, read_onnx
 from aegisrt.backends.files.readable import known_format
 from aegisrt.backends.files.source import weights_file
-from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.result import ErrorCode, ResultError, fail
 
 Finding: TypeAlias = tuple[ErrorCode, str, str | None]
 _ORT_MAGIC = b"ORTM"
 _AGAIN = "copy or export it again"
 _SHORT = re.compile(r"out of bounds|read in full|external (data|initializer)", re.IGNORECASE)
+
+
+def check_onnx(path: Path) -> OnnxFile:
+    """Return what the ONNX file at `path` declares. Call it before an engine loads it.
+
+    INVALID_ARGUMENT: if it has another format.
+    DATA_LOSS: if it is cut short or damaged.
+    UNIMPLEMENTED: if an input is not a tensor, or has an element type outside `DataType`.
+    NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT: if a file with its weights is missing, or may not be read.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    other = None if looks_like_onnx(head) else known_format(path)
+    if other:
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{path} is {other}, not an ONNX model")
+    model = read_onnx(path)
+    for name in model.external_files:
+        file = weights_file(path, name)
+        if not os.access(file, os.R_OK):
+            message = f"{file}, with weights of {path}, may not be read"
+            raise fail(ErrorCode.PERMISSION_DENIED, message, f"chmod +r {quote(str(file))}")
+    return model
 
 
 def damage(path: Path, exception: str) -> Finding | None:
@@ -31,18 +53,17 @@ def damage(path: Path, exception: str) -> Finding | None:
         return _ort_damage(path, head, is_ort)
     if is_ort:
         return ErrorCode.INVALID_ARGUMENT, f"{path} is an ORT-format model under another name", "name it `.ort`"
-    other = None if looks_like_onnx(head) else known_format(path)
-    if other:
-        return ErrorCode.INVALID_ARGUMENT, f"{path} is {other}, not an ONNX model", None
     try:
-        found = read_onnx(path)
+        model = check_onnx(path)
     except ResultError as problem:
-        if problem.error.code is ErrorCode.UNIMPLEMENTED:
-            return None
-        return problem.error.code, problem.error.message, problem.error.hint
+        error = problem.error
+        return None if error.code is ErrorCode.UNIMPLEMENTED else (error.code, error.message, error.hint)
     if exception.startswith("InvalidProtobuf"):
         return ErrorCode.DATA_LOSS, f"{path} is damaged", _AGAIN
-    return _external_damage(path, found, exception)
+    if model.external_files and _SHORT.search(exception):
+        names = ", ".join(model.external_files)
+        return ErrorCode.DATA_LOSS, f"{names}, with weights of {path}, is cut short or belongs to another model", _AGAIN
+    return None
 
 
 def _ort_damage(path: Path, head: bytes, is_ort: bool) -> Finding:
@@ -51,21 +72,3 @@ def _ort_damage(path: Path, head: bytes, is_ort: bool) -> Finding:
     what = "an ONNX model" if looks_like_onnx(head) else known_format(path)
     hint = "name it `.onnx`" if what == "an ONNX model" else None
     return ErrorCode.INVALID_ARGUMENT, f"{path} is {what or 'something else'}, not an ORT-format model", hint
-
-
-def _external_damage(path: Path, model: OnnxFile, exception: str) -> Finding | None:
-    for name in model.external_files:
-        try:
-            file = weights_file(path, name)
-        except ResultError as problem:
-            return problem.error.code, problem.error.message, problem.error.hint
-        if not os.access(file, os.R_OK):
-            return (
-                ErrorCode.PERMISSION_DENIED,
-                f"{file}, with weights of {path}, may not be read",
-                f"chmod +r {quote(str(file))}",
-            )
-    if model.external_files and _SHORT.search(exception):
-        names = ", ".join(model.external_files)
-        return ErrorCode.DATA_LOSS, f"{names}, with weights of {path}, is cut short or belongs to another model", _AGAIN
-    return None

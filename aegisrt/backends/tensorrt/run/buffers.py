@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from aegisrt.backends.base.narrowing import check_fits
 from aegisrt.backends.tensorrt.engine import EngineTensor
-from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, DataType
 from aegisrt.devices.cuda.context import CudaContext
 from aegisrt.devices.cuda.memory import copy_on_device
 from aegisrt.devices.cuda.staged import StagedTensor
 
+_INT64 = "update to TensorRT 10, which has INT64"
 _ALIGNMENT = 256
 """Bytes; TensorRT requires it of every address."""
 
@@ -68,7 +68,8 @@ class TensorBuffers:
     def fill(self, view: Array, value: Array) -> None:
         """Copy a call's input into its view, in the engine's dtype."""
         if value.dtype is not self.dtype and value.dtype != self.dtype:
-            value = _narrowed(value, self.dtype, self.tensor.public)
+            check_fits(value, self.dtype, self.tensor.public, "this version of TensorRT", _INT64)
+            value = np.ascontiguousarray(value, self.dtype)
         np.copyto(view, value)
 
     def result(self, view: Array) -> Array:
@@ -93,17 +94,3 @@ class TensorBuffers:
         """Free all of it."""
         self._staged.free()
         self._host = None
-
-
-def _narrowed(value: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """Return INT64 as the INT32 that TensorRT 8 has.
-
-    INVALID_ARGUMENT: if a value does not fit.
-    """
-    limits = np.iinfo(dtype)
-    if value.size and (value.min() < limits.min or value.max() > limits.max):
-        message = (
-            f"input `{name}` holds values outside {dtype.name}, the type that this version of TensorRT computes with"
-        )
-        raise fail(ErrorCode.INVALID_ARGUMENT, message, "update to TensorRT 10, which has INT64")
-    return np.ascontiguousarray(value, dtype)
