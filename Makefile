@@ -3,11 +3,13 @@
 PYTHON ?= python3
 # An environment is installed again only if what it is made from has changed by content.
 ENVIRONMENT = $(PYTHON) .ci/environment.py
+# Strict: a link that leads nowhere is an error. Not with --quiet, which also stops counting them.
+SITE = NO_MKDOCS_2_WARNING=1 .venv-lint/bin/mkdocs build --strict
 PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
 PASSED = .venv-unit/passed.txt
 
-.PHONY: python demo test check announce test-unit test-engines test-cpu lint examples schemas bench clean cell cell-install cell-conformance cell-demo test-cell
+.PHONY: python demo test check announce test-unit test-engines test-cpu lint site examples schemas bench clean cell cell-install cell-conformance cell-demo test-cell
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
@@ -36,9 +38,9 @@ python:
 .venv-unit/installed: python
 	@$(ENVIRONMENT) .venv-unit test
 
-# The code's checkers, and what mypy reads of pytest and of prometheus-client; no engine.
+# The checkers of the code and of the documentation, and what mypy reads of pytest and of prometheus-client; no engine.
 .venv-lint/installed: python
-	@$(ENVIRONMENT) .venv-lint lint,test,metrics
+	@$(ENVIRONMENT) .venv-lint lint,docs,test,metrics
 
 # The engines of docs/examples, and no other.
 .venv-examples/installed: python
@@ -54,6 +56,10 @@ lint: .venv-lint/installed
 	.venv-lint/bin/lint-imports
 	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv-lint/bin/zizmor --offline --quiet --persona pedantic .github
+	$(SITE)
+
+site: .venv-lint/installed  ## the documentation as a site, in build/site, with every link checked
+	$(SITE)
 
 test-unit: .venv-unit/installed
 	@! .venv-unit/bin/python -c 'import onnxruntime' 2>/dev/null || { echo 'an engine is installed in .venv-unit'; exit 1; }

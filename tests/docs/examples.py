@@ -40,7 +40,7 @@ from aegisrt.core.resources import configs_dir
 from tests.docs.pages import Block, Page
 
 RUNNABLE = ("aegisrt", "python")
-COMMANDS = (*RUNNABLE, "make", "pip")
+COMMANDS = (*RUNNABLE, "make", "pip", "uvicorn")
 """What the first line of an indented block begins with where it is a block of commands."""
 _DIGITS = ("digits.onnx", "digits.images.npy", "digits.labels.npy")
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
@@ -108,6 +108,11 @@ def run_page(page: Page, folder: Path, engines: frozenset[str], skip: frozenset[
     Blocks that need another engine than `engines` are left out, and commands in `skip`.
     """
     return _run_in_turn([one for one in examples(page) if engines.issuperset(one.needs)], folder, skip, binaries)
+
+
+def run_copy(page: Page, folder: Path, skip: frozenset[str]) -> list[str]:
+    """Return what is not as the page says, run from top to bottom in `folder`, a copy of the page's own folder."""
+    return _run_in_turn(examples(page), folder, skip, None)
 
 
 def _run_in_turn(chosen: Iterable[Example], folder: Path, skip: frozenset[str], binaries: Path | None) -> list[str]:

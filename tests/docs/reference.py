@@ -26,12 +26,18 @@ from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import CpuOptions, CudaOptions, StreamOptions
 from aegisrt.manifest.queueing import BatchingOptions, QueueOptions
 from aegisrt.manifest.schema import LimitOptions, Manifest, ModelOptions, SampleOptions, SignatureOptions, TensorOptions
+from tests.docs.api import api_reference
 from tests.docs.checks import checks_reference, tolerances_rows
 from tests.docs.pages import ROOT
+from tests.docs.support import cells_table, extras_table
+from tests.docs.tables import table
 
 ENGINES = ROOT / "docs" / "engines"
 PAGES = (
-    *(ROOT / "docs" / name for name in ("MANIFEST.md", "BACKENDS.md", "CONFORMANCE.md", "CI.md")),
+    *(
+        ROOT / "docs" / name
+        for name in ("MANIFEST.md", "BACKENDS.md", "CONFORMANCE.md", "CI.md", "API.md", "support.md")
+    ),
     *sorted(ENGINES.glob("*.md")),
 )
 _REGION = re.compile(r"<!-- generated: (.+?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -87,6 +93,9 @@ def regions() -> dict[str, Callable[[], str]]:
         "ci": lambda: fields_table(CellOptions),
         "tolerances": lambda: table(("dtype", "elementwise", "accumulated"), tolerances_rows()),
         "checks": checks_reference,
+        "api": api_reference,
+        "extras": extras_table,
+        "cells": cells_table,
         "usage": lambda: f"```text\n{usage()}```",
     }
 
@@ -157,12 +166,6 @@ def capabilities_table() -> str:
     ]
     dtypes = ["`dtypes`", *(_dtypes(backend.capabilities.dtypes) for backend in backends.values())]
     return table(("capability", *(f"`{kind}`" for kind in backends)), [*rows, tuple(dtypes)])
-
-
-def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [columns, ["---" for _ in columns], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _rows(model: Schema, defs: dict[str, Schema], before: str) -> Iterator[tuple[str, str, str, str]]:

@@ -16,8 +16,10 @@ TOOLS = {
     "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn",
     "tensorrt-lean-cu13", "tensorrt-dispatch-cu13",
     "nvidia-cublas", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cuda-runtime",
+    "uvicorn",
 }  # fmt: skip
-"""What else texts name: ONNX Runtime and TensorRT of other kinds, the libraries that engines load."""
+"""What else texts name: ONNX Runtime and TensorRT of other kinds, the libraries that engines load, and the server of
+an example."""
 ENDINGS = {".md", ".py", ".toml", ".yml", ".yaml", ".json", ".ipynb", ".txt", ""}
 TEXTS = [
     file

@@ -8,6 +8,7 @@ import pytest
 import aegisrt
 from aegisrt.core.result import ErrorCode
 from tests.docs import reference
+from tests.docs.api import undocumented
 from tests.docs.diagnostic_ids import diagnostic_ids
 from tests.docs.pages import ROOT
 from tests.docs.reference import ENGINES, PAGES, new_pages, own_backends, regions, render
@@ -62,6 +63,15 @@ def test_links_of_a_table_are_relative_to_its_page():
     text = "<!-- generated: tensor -->\n<!-- end -->\n"
     assert "[data type](MANIFEST.md#data-types)" in render(text, ROOT / "docs" / "x.md")
     assert "[data type](../MANIFEST.md#data-types)" in render(text, ROOT / "docs" / "engines" / "x.md")
+
+
+def test_every_public_name_and_member_has_a_docstring():
+    assert undocumented() == []
+
+
+def test_the_reference_of_the_api_has_every_public_name():
+    shown = re.findall(r"^## (\w+)$", (ROOT / "docs" / "API.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == [name for name in aegisrt.__all__ if not name.startswith("__")]
 
 
 def test_every_id_of_a_diagnostic_has_a_section():
