@@ -13,7 +13,7 @@ def extras_table() -> str:
     """Return a table of the extras and the requirements of each, without those that only developers need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    own = ("test", "lint", "docs", "release", "dev", "models")
+    own = ("test", "lint", "docs", "release", "dev", "models", "examples")
     rows = [(f"`{name}`", ", ".join(f"`{one}`" for one in extras[name])) for name in extras if name not in own]
     return table(("extra", "installs"), rows)
 

@@ -18,7 +18,7 @@ from tests.docs.pages import ROOT, read_page
 EXAMPLES = ROOT / "docs" / "examples"
 FOLDERS = sorted(path for path in EXAMPLES.iterdir() if path.is_dir())
 OF_ITS_OWN = {"openvino-backend"}
-"""A package with tests of its own: tests/conformance runs them."""
+"""A package with tests of its own: test_openvino_backend.py runs them."""
 PLAIN = [folder for folder in FOLDERS if folder.name not in OF_ITS_OWN]
 SERVER = "uvicorn app:app"
 
