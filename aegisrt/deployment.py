@@ -21,9 +21,10 @@ from aegisrt.manifest.check.validate import validate
 from aegisrt.manifest.compose.compose import compose
 from aegisrt.manifest.composition import Composition, composed_before, escaped, hidden_values
 from aegisrt.manifest.errors import manifest_error
-from aegisrt.manifest.hidden import hide, hide_in
+from aegisrt.manifest.hidden import hide, hide_in, hide_in_events
 from aegisrt.manifest.origin import Environment, Origins
 from aegisrt.manifest.schema import Manifest
+from aegisrt.runtime.building.deployed import log_deployed
 from aegisrt.runtime.building.factory import build_backends
 from aegisrt.runtime.context import ExecutionContext
 
@@ -183,7 +184,10 @@ def _with_refusals(error: Error) -> Error:
 
 
 def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[ExecutionContext]:
+    hide_in_events(hidden_values(resolved.composition))
     built = build_backends(resolved.graph, resolved.origins, progress)
     if isinstance(built, Err):
         return Err(hide_in(built.error, hidden_values(resolved.composition)))
-    return Ok(ExecutionContext(resolved.graph, built.value))
+    context = ExecutionContext(resolved.graph, built.value)
+    log_deployed(built.value)
+    return Ok(context)

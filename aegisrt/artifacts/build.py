@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 from aegisrt.artifacts.cache import ArtifactCache, Policy
@@ -13,8 +14,11 @@ from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.source import source_of
 from aegisrt.core.result import Err, Ok, Result, ResultError
+from aegisrt.core.shown.log import Log
 from aegisrt.core.sidecar import VerifiedFile, artifact_key
 from aegisrt.core.system_error import system_error
+
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def engine_file(
     def make(target: Path) -> None:
         backend.build(source, target, progress=progress).unwrap()
 
+    started = perf_counter_ns()
     try:
         described = source_of(readable_file(source))
         key = artifact_key(described, recipe.value)
@@ -71,4 +76,9 @@ def engine_file(
     except OSError as error:
         problem = system_error(error, f"the cache {cache.root} cannot be used", "let this user write to it").error
         return Err(replace(problem, hint=f"{problem.hint}, or name another folder: {VARIABLE}"))
+    if built:
+        ms = (perf_counter_ns() - started) / 1e6
+        _log.info(
+            "built %s from %s in %.0f ms", file.path, source, ms, engine=backend.kind, file=file.path, ms=round(ms, 3)
+        )
     return Ok(EngineFile(file, key, described["sha256"], built))

@@ -6,7 +6,6 @@ complete one. A lock for each key makes concurrent builders build once; the syst
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from aegisrt.artifacts.location import cache_root, make_root, refuse_file
 from aegisrt.artifacts.privacy import FILE_MODE, FOLDER_MODE, check_entry, make_private
 from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
+from aegisrt.core.shown.log import Log
 from aegisrt.core.sidecar import VerifiedFile
 
 Policy: TypeAlias = Literal["rebuild", "fail"]
@@ -30,7 +30,7 @@ Progress: TypeAlias = Callable[[str], None]
 _KEY_LENGTH = 64
 _RECORDS = ".records"
 """Ending of files that a backend keeps between builds, such as the records of a search."""
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class ArtifactCache:

@@ -97,7 +97,20 @@ def verb_parser(
         "--format", choices=list(formats), default="text", help="format of the output (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    _add_log_options(parser)
     return parser
+
+
+def _add_log_options(parser: UsageParser) -> None:
+    group = parser.add_argument_group("log, on stderr")
+    group.add_argument(
+        "-v", "--verbose", action="count", default=0, help="log models that load and close; -vv logs more"
+    )
+    group.add_argument("-q", "--quiet", action="store_true", help="log errors only, no warnings")
+    group.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default: warning")
+    group.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: one object a line (default: %(default)s)"
+    )
 
 
 def add_show_env(parser: UsageParser) -> None:
@@ -118,6 +131,9 @@ def parse(parser: UsageParser, argv: Sequence[str], *, takes_key: bool = False) 
         raise _ParserOnly(parser, takes_key)
     parser.json = asks_json(argv)
     arguments = parser.parse_intermixed_args(list(argv), Arguments())
+    from aegisrt.cli.logs import configure  # not for `--help`, nor for completion
+
+    configure(arguments)
     arguments.manifest, arguments.key, arguments.overrides = None, None, []
     for word in arguments.positionals:
         if is_manifest(word):

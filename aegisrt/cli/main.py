@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             code = _dispatch(argv)
         finally:  # argparse exits after it printed help
+            if logs := sys.modules.get("aegisrt.cli.logs"):
+                logs.end()
             sys.stdout.flush()
     except BrokenPipeError:
         _discard_stdout()

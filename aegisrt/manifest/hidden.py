@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from aegisrt.core.diagnostic import Diagnostic, Note
 from aegisrt.core.result import Error
+from aegisrt.core.shown.log import hide_in_logs
 from aegisrt.core.suggest import escaped
 
 HIDDEN_TEXT = "***"
@@ -45,6 +47,13 @@ def hide_in(error: Error, values: Iterable[str]) -> Error:
         cause=_hidden(error.cause, pattern),
         diagnostics=tuple(_without(one, pattern) for one in error.diagnostics),
     )
+
+
+def hide_in_events(values: frozenset[str]) -> None:
+    """Show `***` instead of each of the values in what this process logs from now on."""
+    pattern = _pattern(values)
+    if pattern is not None:
+        hide_in_logs(values, partial(pattern.sub, HIDDEN_TEXT))
 
 
 def hide(diagnostics: Iterable[Diagnostic], values: Iterable[str]) -> tuple[Diagnostic, ...]:

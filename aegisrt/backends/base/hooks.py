@@ -31,6 +31,11 @@ class Hooks(ABC, Description[OptionsT], Generic[OptionsT, EngineT, SlotT]):
     _progress: Callable[[str], None] | None = None
     """While `_build` runs: called with a text for each step."""
 
+    @property
+    def restarts(self) -> int:
+        """How many processes of the engine died and were replaced; 0 for an engine in this process."""
+        return 0
+
     @abstractmethod
     def _load(self, path: Path) -> EngineT:
         """Return the engine's object for the model file at `path`, with the weights that all instances share."""

@@ -11,7 +11,6 @@ process that breaks the protocol is replaced like one that hangs.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +25,10 @@ from aegisrt.backends.isolation.channel import BadMessageError, LateError
 from aegisrt.backends.isolation.child import Job
 from aegisrt.backends.isolation.process import IsolatedProcess, ProcessDiedError
 from aegisrt.core.result import ErrorCode, Result, ResultError, fail
+from aegisrt.core.shown.log import Log
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _AGAIN = "send it again, unless the request itself ends the process"
 _ATTEMPTS = 3
 """How many processes a request is sent to, if each ends before it can have begun the request."""
@@ -80,7 +80,6 @@ class _Seat:
 
     engine: _IsolatedModel
     process: IsolatedProcess | None
-    deaths: int = field(default=0)
 
 
 class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
@@ -91,6 +90,13 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._seats: list[_Seat] = []
+        self._restarts = 0
+        self._counting = threading.Lock()
+
+    @property
+    def restarts(self) -> int:
+        """How many processes of this backend died, hung or broke the protocol, and were replaced."""
+        return self._restarts
 
     @property
     def pids(self) -> list[int]:
@@ -149,14 +155,12 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
                 if death.may_have_begun:
                     raise process.death(_message(how), _AGAIN) from None
             except LateError:
-                process.kill()
-                self._replace(slot, process)
                 how = f"was ended after {self.options.isolation_timeout_ms:g} ms without an answer"
+                self._replace(slot, process, how)
                 break
             except BadMessageError as bad:
-                process.kill()
-                self._replace(slot, process)
                 how = f"was ended for an answer that is not one of this protocol ({bad})"
+                self._replace(slot, process, how)
                 break
         raise fail(ErrorCode.UNAVAILABLE, _message(how), _AGAIN)
 
@@ -166,8 +170,7 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
         UNAVAILABLE: if a fresh one dies before that.
         """
         if seat.process is not None and (seat.process.owes_answer or not seat.process.is_alive()):
-            seat.process.kill()
-            self._replace(seat, seat.process)
+            self._replace(seat, seat.process, "owed an answer" if seat.process.owes_answer else None)
         if seat.process is None:
             seat.engine.deployed.check()  # here too: a process takes seconds to start only to refuse the file
             seat.process = seat.engine.next()
@@ -183,15 +186,35 @@ class IsolatedBackend(RuntimeBackend[Any, _IsolatedModel, _Seat]):
             seat.engine.restock()
         return process
 
-    def _replace(self, seat: _Seat, dead: IsolatedProcess) -> str:
-        """Give the seat the next process, without waiting for it; return how the dead one ended."""
+    def _replace(self, seat: _Seat, dead: IsolatedProcess, why: str | None = None) -> str:
+        """Give the seat the next process, without waiting for it; return how the dead one ended.
+
+        `why` is the reason for which it is killed; without one it has ended, or is about to.
+        """
         seat.process = None
-        seat.deaths += 1
+        with self._counting:
+            self._restarts += 1
+        if why is not None:
+            dead.kill()
         try:
             seat.process = seat.engine.next()
         except OSError as error:
-            _log.warning("no process could be started for the model, the next request tries again: %s", error)
-        return dead.end()
+            _log.warning("no process could be started for %s, the next request tries again: %s", self._shown(), error)
+        how = dead.end()
+        _log.warning(
+            "process %d of %s %s; it is replaced",
+            dead.pid,
+            self._shown(),
+            why or how,
+            model=self._model,
+            engine=self.kind,
+            pid=dead.pid,
+            restarts=self._restarts,
+        )
+        return how
+
+    def _shown(self) -> str:
+        return f"model `{self._model}`" if self._model else f"a model on {self.kind}"
 
     def _close(self, slot: _Seat) -> None:
         self._seats.remove(slot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -25,11 +24,12 @@ from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.optional import Requirement, require
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.result import Error, ResultError
+from aegisrt.core.shown.log import Log
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
 from aegisrt.devices.cuda.arrays import arrays_on
 from aegisrt.devices.cuda.stream import CudaStream
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -161,7 +161,15 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
         except Exception as error:
             if ours.fallback == "forbid" or tuple(requested) == (CPU,):
                 raise ResultError(load_error(error, path)) from error
-            _log.info("%s does not load on %s, falling back to the CPU: %s", path, ", ".join(requested), error)
+            names = ", ".join(requested)
+            _log.warning(
+                "%s does not load on %s, and runs on the CPU: %s",
+                path,
+                names,
+                error,
+                model=self._model,
+                engine=self.kind,
+            )
             return self._session(ort, path, {CPU: {}})
         refuse_fallback(tuple(requested), session.get_providers(), ours)
         return session

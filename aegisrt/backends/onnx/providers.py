@@ -12,6 +12,7 @@ from typing import Any
 
 from aegisrt.backends.onnx.options import ONNXOptions, Setting, setting_text
 from aegisrt.core.result import ErrorCode, fail
+from aegisrt.core.shown.log import Log
 from aegisrt.core.suggest import suggest
 from aegisrt.devices.base import Device
 
@@ -28,6 +29,7 @@ _INSTALL = {
     "QNNExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-qnn",
 }
 
+_log = Log(__name__)
 Chosen = dict[str, dict[str, str]]
 
 
@@ -48,6 +50,8 @@ def choose(ort: Any, options: ONNXOptions, device: Device) -> Chosen:
         elif options.fallback == "forbid":
             message = f"`{name}` is requested, but onnxruntime {ort.__version__} here has only {_list(available)}"
             raise fail(ErrorCode.UNAVAILABLE, message, _advice(name))
+        else:
+            _log.warning("`%s` is not in onnxruntime %s here: the model runs without it", name, ort.__version__)
     return chosen or {CPU: {}}
 
 
@@ -61,6 +65,8 @@ def refuse_fallback(requested: Sequence[str], got: Sequence[str], options: ONNXO
         message = f"`{lost[0]}` is requested, but did not start; the session has {_list(got)}"
         hint = f"set `log_severity: warning` to see the reason; {_advice(lost[0])}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint)
+    if lost:
+        _log.warning("`%s` did not start: the model runs on %s", "`, `".join(lost), _list(got))
 
 
 def _requested(options: ONNXOptions, device: Device) -> Mapping[str, Mapping[str, Setting]]:

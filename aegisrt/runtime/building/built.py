@@ -17,6 +17,8 @@ class BuiltBackends(dict[str, RuntimeBackend[Any]]):
         super().__init__()
         self.unbatched: dict[str, str] = {}
         """Why a model with `batching` must run its requests one by one, by the model's name."""
+        self.took_ms: dict[str, float] = {}
+        """How long each model took to deploy, in milliseconds, by its name: build, load, checks and warm-up."""
         self._shared: dict[str, SharedStream] = {}
 
     def stream(self, manifest: Manifest[Any], name: str) -> StreamOptions | SharedStream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import perf_counter_ns
 from typing import Any
 
 from aegisrt.backends.base.backend import Names, RuntimeBackend
@@ -37,12 +38,14 @@ def build_backends(
     for node in graph.models:
         if progress:
             progress(node.name)
+        started = perf_counter_ns()
         result = _build(graph, node, origins, progress, built)
         if isinstance(result, Err):
             for backend in built.values():
                 backend.unload()
             return result
         built[node.name] = result.value
+        built.took_ms[node.name] = (perf_counter_ns() - started) / 1e6
     return Ok(built)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.result import ErrorCode, ResultError, fail
+from aegisrt.core.shown.log import Log
 from aegisrt.core.tensor import Array, DataType, Signature
 from aegisrt.graph.batching import rows_in_file
 from aegisrt.manifest.queueing import BatchingOptions
@@ -28,7 +28,7 @@ _LARGEST = (100, 1)
 On a GPU 100 is not tried: no index is checked there, and one that is out of range may cost the process its GPU."""
 _HINT = "leave `batching` out, or export a model whose rows do not depend on each other"
 _TRUST = "give the model a `sample`; or, if its rows are independent, set `batching.rows: trust`"
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any], limit_bytes: int) -> str | None:
@@ -53,7 +53,7 @@ def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any],
     if found is not None:
         doubt = f"generated rows change each other in a batch: {found.text}"
     if doubt is not None:
-        _log.warning("model `%s` runs its requests one by one: %s; %s", name, doubt, _TRUST)
+        _log.warning("model `%s` runs its requests one by one: %s; %s", name, doubt, _TRUST, model=name)
     return doubt
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
-_log = logging.getLogger(__name__)
+from aegisrt.core.shown.log import Log
+
+_log = Log(__name__)
 
 
 class BatchSwitch:
@@ -23,5 +24,5 @@ class BatchSwitch:
             if self.off is not None:
                 return False
             self.off = reason
-        _log.warning("model `%s` runs its requests one by one from now on: %s", self._model, reason)
+        _log.warning("model `%s` runs its requests one by one from now on: %s", self._model, reason, model=self._model)
         return True

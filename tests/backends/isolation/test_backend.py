@@ -397,9 +397,9 @@ def kill_under_load(path, kills: int) -> list[float]:
         seat = backend._seats[len(recoveries) % 2]
         while seat.process is None or not seat.process.is_alive() or seat.process._ready is None:
             time.sleep(0.001)
-        before, started = seat.deaths, time.monotonic()
+        before, started = backend.restarts, time.monotonic()
         os.kill(seat.process.pid, signal.SIGKILL)
-        while seat.deaths == before or seat.process is None or seat.process._ready is None:
+        while backend.restarts == before or seat.process is None or seat.process._ready is None:
             time.sleep(0.001)
         recoveries.append(time.monotonic() - started)
     stop.set()

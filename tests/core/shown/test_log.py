@@ -1,0 +1,75 @@
+"""Events: on one line, with control characters escaped and secrets hidden, and formatted only if they are logged."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from aegisrt.core.shown import log as module
+from aegisrt.core.shown.log import Log, hide_in_logs
+
+
+@pytest.fixture
+def secrets(monkeypatch):
+    monkeypatch.setattr(module._Secrets, "_hidden", {})
+
+
+def test_an_event_has_fields_for_handlers(caplog):
+    with caplog.at_level(logging.INFO, logger="aegisrt"):
+        Log("aegisrt.some.module").info("loaded `%s` in %.0f ms", "m", 1.6, model="m", ms=1.6, version=None)
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == ("aegisrt.some.module", "INFO", "loaded `m` in 2 ms")
+    assert (record.model, record.ms) == ("m", 1.6)
+    assert not hasattr(record, "version")
+    assert record.filename == "test_log.py"
+
+
+def test_control_characters_and_lines_are_escaped(caplog):
+    with caplog.at_level(logging.WARNING, logger="aegisrt"):
+        Log("aegisrt.x").warning("failed: %s", "a\nFAKE LINE\x1b[2J\u202e", request_id="r\r\n\x00", parts=("\x07",))
+    (record,) = caplog.records
+    assert record.getMessage() == r"failed: a\nFAKE LINE\x1b[2J\u202e"
+    assert record.request_id == r"r\r\n\x00"
+    assert record.parts == [r"\x07"]
+
+
+def test_a_percent_sign_in_a_value_formats_nothing(caplog):
+    with caplog.at_level(logging.WARNING, logger="aegisrt"):
+        Log("aegisrt.x").warning("%s", "100 %s %d")
+    assert caplog.records[0].getMessage() == "100 %s %d"
+
+
+def test_secrets_are_hidden_in_texts_and_fields(caplog, secrets):
+    hide_in_logs(frozenset({"hunter2"}), lambda text: text.replace("hunter2", "***"))
+    with caplog.at_level(logging.WARNING, logger="aegisrt"):
+        Log("aegisrt.x").warning("the token %s", "hunter2", path="/hunter2/x")
+    (record,) = caplog.records
+    assert (record.getMessage(), record.path) == ("the token ***", "/***/x")
+
+
+def test_nothing_is_formatted_for_a_level_that_is_off():
+    class Counted:
+        shown = 0
+
+        def __str__(self):
+            Counted.shown += 1
+            return "x"
+
+    logging.getLogger("aegisrt.off").setLevel(logging.ERROR)
+    Log("aegisrt.off").warning("%s", Counted(), field=Counted())
+    assert Counted.shown == 0
+
+
+def test_a_library_prints_no_warnings_by_itself():
+    program = "from aegisrt.core.shown.log import Log; Log('aegisrt.x').warning('hello')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_package_does_not_import_logging_until_it_is_used():
+    program = "import aegisrt, sys; print('logging' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
