@@ -162,7 +162,7 @@ class ArtifactCache:
         return self._entries / f".building-{key}"
 
     def _with_log(self, problem: ResultError, file: Path, key: str) -> Error:
-        """Copy the build's log to a place that stays, and return the error with that path in its hint."""
+        """Copy the build's log to a place that stays, and return the error with that path."""
         log = file.with_name(f"{file.name}.log")
         if not log.exists():
             return problem.error
@@ -171,8 +171,7 @@ class ArtifactCache:
         with fresh_file(kept) as fresh:
             shutil.copyfile(log, fresh)
             fresh.chmod(FILE_MODE)
-        hint = problem.error.hint and problem.error.hint.replace(str(log), str(kept))
-        return replace(problem.error, hint=hint)
+        return replace(problem.error, log=str(kept))
 
     @contextmanager
     def _lock(self, key: str, progress: Progress | None) -> Iterator[None]:

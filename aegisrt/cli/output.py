@@ -81,6 +81,8 @@ def print_error(error: Error, format: str) -> int:  # noqa: A002
         warn(shown_line(f"{_location(error)}error[{error.code}]: {error.message}"))
         if error.cause and error.cause.strip():
             warn(f"   = cause: {error.cause.strip().splitlines()[0]}")
+        if error.log:
+            warn(f"   = log: {error.log}")
         if error.hint:
             warn(f"\n{shown_line(f'hint: {error.hint}')}")
     return code
@@ -95,6 +97,8 @@ def error_json(error: Error) -> dict[str, Any]:
         "location": str(error.location) if error.location else None,
         "cause": error.cause,
     }
+    if error.log:
+        plain["log"] = error.log
     if error.diagnostics:
         plain["diagnostics"] = [item.to_json() for item in error.diagnostics]
     return plain

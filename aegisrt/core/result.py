@@ -48,6 +48,8 @@ class Error:
     """The engine's or the operating system's own message."""
     diagnostics: tuple[Diagnostic, ...] = ()
     """Every error of a manifest, if the manifest is what failed."""
+    log: str | None = None
+    """The file with the output of the process that failed."""
 
     def at(self, location: Location | None) -> Error:
         """Return this error with `location`, unless it has one already."""
@@ -55,8 +57,8 @@ class Error:
 
     def __str__(self) -> str:
         where = f"{self.location}: " if self.location else ""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}{self.code}: {self.message}{hint}"
+        more = "; ".join(filter(None, (self.hint, self.log and f"the log is {self.log}")))
+        return f"{where}{self.code}: {self.message}" + (f" ({more})" if more else "")
 
 
 class ResultError(Exception):

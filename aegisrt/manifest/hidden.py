@@ -45,6 +45,7 @@ def hide_in(error: Error, values: Iterable[str]) -> Error:
         message=_hidden(error.message, pattern) or "",
         hint=_hidden(error.hint, pattern),
         cause=_hidden(error.cause, pattern),
+        log=_hidden(error.log, pattern),
         diagnostics=tuple(_without(one, pattern) for one in error.diagnostics),
     )
 

@@ -116,7 +116,8 @@ def test_a_failed_build_leaves_no_entry_and_its_log(cache, source):
     error = build(cache, source, fails=True).unwrap_err()
     assert "it failed" in error.message
     assert cache.entries() == []
-    assert [path.read_text() for path in (cache.root / "logs").iterdir()] == ["a log"]
+    (log,) = (cache.root / "logs").iterdir()
+    assert (log.read_text(), error.log) == ("a log", str(log))
     assert build(cache, source).unwrap().built
 
 

@@ -159,3 +159,13 @@ def test_the_lines_and_the_name_of_a_manifest_run_no_command(form, tmp_path, mon
     out, err = capsys.readouterr()
     assert_safe(out)
     assert_safe(err)
+
+
+def test_the_log_of_a_process_is_a_field_of_its_own(capsys):
+    error = Error(ErrorCode.INTERNAL, "it died of SIGSEGV", "read the log", log="/cache/logs/m.log")
+    assert print_error(error, "text") == 1
+    assert "   = log: /cache/logs/m.log\n" in capsys.readouterr().err
+    print_error(error, "json")
+    assert json.loads(capsys.readouterr().out)["error"]["log"] == "/cache/logs/m.log"
+    print_error(Error(ErrorCode.INTERNAL, "without a process"), "json")
+    assert "log" not in json.loads(capsys.readouterr().out)["error"]

@@ -82,6 +82,8 @@ def test_at_sets_a_location_once():
     ("error", "text"),
     [
         (Error(ErrorCode.NOT_FOUND, "gone"), "NOT_FOUND: gone"),
+        (Error(ErrorCode.INTERNAL, "gone", log="l"), "INTERNAL: gone (the log is l)"),
+        (Error(ErrorCode.INTERNAL, "gone", "again", log="l"), "INTERNAL: gone (again; the log is l)"),
         (Error(ErrorCode.NOT_FOUND, "gone", "look"), "NOT_FOUND: gone (look)"),
         (Error(ErrorCode.NOT_FOUND, "gone", "look", HERE), "deploy.yaml:3:5: NOT_FOUND: gone (look)"),
     ],

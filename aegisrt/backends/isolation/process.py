@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from aegisrt.backends.isolation.channel import BadMessageError, Channel, LateErr
 from aegisrt.backends.isolation.child import GRACE_S, LOAD, CallMessage, Job
 from aegisrt.backends.isolation.output import Output
 from aegisrt.backends.process.child import has_no_memory
+from aegisrt.backends.process.ended import how_it_ended
 from aegisrt.backends.process.environment import environment_of_child
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, TensorSpec
@@ -182,7 +182,7 @@ class IsolatedProcess:
         for arena in (self._inputs, self._outputs):
             arena.close()
         self._printed.tail(_LAST_OUTPUT_S)
-        return f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+        return how_it_ended(status)
 
     def death(self, message: str, hint: str) -> ResultError:
         """Return the error for the death of this process, which `end` ended: its limit on memory may be the reason."""

@@ -17,11 +17,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.process.child import PROGRESS, has_no_memory
+from aegisrt.backends.process.ended import how_it_ended
 from aegisrt.backends.process.environment import environment_of_child
 from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 
@@ -64,14 +65,17 @@ def run_child(
 
     It gets the environment variables of `environment_of_child`; `environment` names further ones.
     Its temporary files are in a folder that is deleted afterwards: a child that is killed deletes none itself.
-    An error that the child answers is raised unchanged. All errors name the log. And:
+    An error that the child answers is raised unchanged. All errors have the `log`. And:
     DEADLINE_EXCEEDED: if it exceeds its limits on time or silence.
     RESOURCE_EXHAUSTED: if it runs out of memory, with the option that limits it, or out of disk space.
     INTERNAL: if it dies.
     """
     with tempfile.TemporaryDirectory(prefix="aegisrt-", ignore_cleanup_errors=True) as scratch:
         variables = {**environment_of_child(environment, _search_path()), "TMPDIR": scratch}
-        return _run(module, job, folder, variables, limits=limits, log=log, progress=progress)
+        try:
+            return _run(module, job, folder, variables, limits=limits, log=log, progress=progress)
+        except ResultError as failure:
+            raise ResultError(replace(failure.error, log=str(log))) from None
 
 
 def _run(
@@ -107,8 +111,7 @@ def _run(
             if pipe is not None:
                 pipe.close()
     if watch.expired:
-        hint = f"allow more time, or read the log: {log}"
-        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"stopped: {watch.expired}", hint)
+        raise fail(ErrorCode.DEADLINE_EXCEEDED, f"stopped: {watch.expired}", "allow more time")
     return _read_answer(answer, status, peak_bytes, limits, log)
 
 
@@ -193,13 +196,12 @@ def _read_answer(answer: Path, status: int, peak_bytes: int, limits: Limits, log
         with answer.open("rb") as stream:
             plain: dict[str, Any] = json.loads(stream.read(_LONGEST_ANSWER))
         if "out_of_memory" in plain:
-            raise _out_of_memory(limits, log, str(plain["out_of_memory"]))
+            raise _out_of_memory(limits, str(plain["out_of_memory"]))
         error = plain.get("error")
         if error is not None:
             code, message = ErrorCode(error["code"]), str(error["message"])
             hint, cause = (None if error[key] is None else str(error[key]) for key in ("hint", "cause"))
-            where = f"the log is {log}"
-            raise ResultError(Error(code, message, f"{hint}; {where}" if hint else where, cause=cause))
+            raise ResultError(Error(code, message, hint, cause=cause))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _died(status, peak_bytes, limits, log) from None
     return plain
@@ -220,15 +222,14 @@ def _died(status: int, peak_bytes: int, limits: Limits, log: Path) -> ResultErro
     crashed_near_limit = status in _CRASHES and peak_bytes > limits.memory_bytes / 2
     tail = "\n".join(output.splitlines()[-_LOG_TAIL_LINES:])
     if status == -signal.SIGKILL or crashed_near_limit or has_no_memory(tail):
-        return _out_of_memory(limits, log, cause)
+        return _out_of_memory(limits, cause)
     if is_disk_full(tail):
-        hint = f"free space in {log.parent} and in {tempfile.gettempdir()}, or read the log: {log}"
+        hint = f"free space in {log.parent} and in {tempfile.gettempdir()}"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, "there was no disk space for a file that it wrote", hint, cause=cause)
     if _NO_DESCRIPTORS in tail.lower():
-        hint = f"raise the limit of open files (`ulimit -n`), or read the log: {log}"
+        hint = "raise the limit of open files (`ulimit -n`)"
         return fail(ErrorCode.RESOURCE_EXHAUSTED, "it had no file descriptors left", hint, cause=cause)
-    how = f"of {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
-    return fail(ErrorCode.INTERNAL, f"it died {how}", f"read the log: {log}", cause=cause)
+    return fail(ErrorCode.INTERNAL, f"it {how_it_ended(status)}", "read the log", cause=cause)
 
 
 def _cause(output: str) -> str | None:
@@ -241,7 +242,7 @@ def _cause(output: str) -> str | None:
     return "\n".join(raised[:_LOG_TAIL_LINES] if traceback and raised else lines[-_LOG_TAIL_LINES:]) or None
 
 
-def _out_of_memory(limits: Limits, log: Path, cause: str | None) -> ResultError:
+def _out_of_memory(limits: Limits, cause: str | None) -> ResultError:
     limit = f"{limits.memory_bytes / 2**30:.3g} GiB, which `{limits.memory_option}` sets"
-    hint = f"raise `{limits.memory_option}`; the log is {log}"
-    return fail(ErrorCode.RESOURCE_EXHAUSTED, f"it ran out of memory: its limit is {limit}", hint, cause=cause)
+    message = f"it ran out of memory: its limit is {limit}"
+    return fail(ErrorCode.RESOURCE_EXHAUSTED, message, f"raise `{limits.memory_option}`", cause=cause)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from aegisrt.core.optional import Requirement
 from aegisrt.core.options import BackendOptions
 from aegisrt.core.request import MODEL_METADATA
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.sidecar import Sidecar, verified_file, write_sidecar
+from aegisrt.core.sidecar import Sidecar, verified_file
 from aegisrt.core.tensor import Array, DataType, DeviceView, Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.arrays import arrays_on
@@ -173,25 +172,13 @@ class TensorRTBackend(RuntimeBackend[TensorRTOptions, LoadedEngine, TensorRTSlot
         return build_recipe(self.kind, self.options, self.device.ordinal)
 
     def _build(self, source: Path, target: Path) -> None:
-        recipe = self._recipe()
-        file = read_onnx(source)
+        recipe, file = self._recipe(), read_onnx(source)
         signature = file.signature.with_defaults_fixed()
         refuse_undeclared_model(self.capabilities, signature)
-        # Described before the build: a model that changes meanwhile must not pass for the one that was built.
-        described = source_of(source)
-        metadata = run_build(
-            source,
-            target,
-            recipe=recipe,
-            options=self.options,
-            signature=signature,
-            ordinal=self.device.ordinal,
-            progress=self._progress,
-        )
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        metadata = {**metadata, MODEL_METADATA: file.metadata}
-        built = Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now)
-        write_sidecar(target, built, trailer=True)
+        metadata = {MODEL_METADATA: file.metadata}
+        described = Sidecar(source=source_of(source), recipe=recipe, signature=signature, metadata=metadata)
+        ordinal, progress = self.device.ordinal, self._progress
+        run_build(source, target, described, options=self.options, ordinal=ordinal, progress=progress)
 
 
 def _is_compatible(sidecar: Sidecar | None) -> bool:

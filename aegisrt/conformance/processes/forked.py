@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
+from aegisrt.backends.process.ended import how_it_ended
+
 CODE = 7
 """The exit code of the child, if nothing prevents it."""
 _FAILED = 70
@@ -64,9 +66,9 @@ def _wait(pid: int, limit_s: float) -> int | None:
 def _problem(status: int | None, limit_s: float, pipe: TextIO) -> str | None:
     if status is None:
         return f"did not end within {limit_s:g} s"
-    if os.WIFSIGNALED(status):
-        return f"died of {signal.Signals(os.WTERMSIG(status)).name}"
     code = os.waitstatus_to_exitcode(status)
     if code == _FAILED and (text := pipe.read()):
         return f"failed: {text}"
-    return None if code == CODE else f"ended with exit code {code}, wanted {CODE}"
+    if code == CODE:
+        return None
+    return how_it_ended(code) if code < 0 else f"{how_it_ended(code)}, wanted {CODE}"

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from socket import socketpair
 
+from aegisrt.backends.process.ended import how_it_ended
 from aegisrt.conformance.check import Check
 from aegisrt.conformance.options import ConformanceOptions
 from aegisrt.conformance.processes.child import CallerEnvironment
@@ -88,10 +89,8 @@ def _cause(status: int, limit_s: float | None, output: str) -> str:
     """Return how a process ended, where in the backend, and the last line of its output."""
     if limit_s is not None:
         cause = f"did not return within {limit_s:g} s"
-    elif os.WIFSIGNALED(status):
-        cause = f"the process died of {signal.Signals(os.WTERMSIG(status)).name}"
     else:
-        cause = f"the process ended itself with exit code {os.waitstatus_to_exitcode(status)}"
+        cause = f"the process {how_it_ended(os.waitstatus_to_exitcode(status))}"
     return ": ".join(part for part in (cause, _place_and_last_line(output)) if part)
 
 

@@ -44,7 +44,7 @@ def made(fake, folder, **options):
     (folder / "m.onnx").touch()
     job = {
         "source": str(folder / "m.onnx"),
-        "plan": str(folder / "m.engine"),
+        "file": str(folder / "m.engine"),
         "folder": str(folder),
         "ordinal": 0,
         "distribution": fake.family,

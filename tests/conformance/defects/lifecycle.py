@@ -151,7 +151,7 @@ class CrashesAtAFileOfJunk(MockBackend):
         return super()._load(path)
 
 
-@defect("lifecycle.errors-are-results", "the process ended itself with exit code 3: fatal: bad file")
+@defect("lifecycle.errors-are-results", "the process ended with exit code 3: fatal: bad file")
 class EndsTheProcessAtAFileOfJunk(MockBackend):
     def _load(self, path):
         if path.name.startswith("junk"):

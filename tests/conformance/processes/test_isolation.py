@@ -18,7 +18,7 @@ PAIR = ["lifecycle.execute-after-load", "lifecycle.not-loaded-before-load"]
         (backends.Segfaults, "the process died of SIGSEGV: in `_execute` at backends.py:"),
         (backends.Aborts, "the process died of SIGABRT: in `_load` at backends.py:"),
         (backends.Killed, "the process died of SIGKILL"),
-        (backends.Exits, "the process ended itself with exit code 3"),
+        (backends.Exits, "the process ended with exit code 3"),
         (backends.RaisesSystemExit, "an exception was raised instead of a returned Result: SystemExit: 0"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aegisrt.backends.process.job import Limits, run_child
+from aegisrt.backends.process.built_by import build_in_child
+from aegisrt.backends.process.job import Limits
 from aegisrt.backends.tensorrt.build.refusals import refuse_options, refuse_profiles, refuse_unquantized
 from aegisrt.backends.tensorrt.distribution import BUILDERS, TensorRT, load_tensorrt
 from aegisrt.backends.tensorrt.options import Distribution, TensorRTOptions
 from aegisrt.backends.tensorrt.profiles import plain
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.tensor import Signature
+from aegisrt.core.sidecar import Sidecar
 from aegisrt.devices.cuda.driver import cuda_driver
 
 _UNLIMITED_BYTES = 2**50
@@ -75,47 +75,38 @@ def _target(trt: TensorRT, options: TensorRTOptions, ordinal: int) -> dict[str, 
 def run_build(
     source: Path,
     target: Path,
+    described: Sidecar,
     *,
-    recipe: Mapping[str, Any],
     options: TensorRTOptions,
-    signature: Signature,
     ordinal: int,
     progress: Callable[[str], None] | None,
-) -> dict[str, Any]:
-    """Build `source` into `target` in a child process; return the child's description of the engine.
+) -> None:
+    """Build `source` into `target` in a child process; `described` becomes its sidecar.
 
-    Errors as of `build.main` and `run_child`; the log is `target` with the suffix `.log`.
+    Errors as of `build.main` and `build_in_child`.
     """
-    trt, declared = load_builder(options.distribution), options.declared_profiles
+    trt, declared, limits = load_builder(options.distribution), options.declared_profiles, options.build
+    recipe, signature = described.recipe, described.signature
     refuse_options(trt, recipe["options"], recipe["target"]["compute_capabilities"])
     refuse_unquantized(source, options.precision)
     refuse_profiles(signature, declared, options.max_batch_size, options.max_dynamic_size)
-    log = target.with_name(f"{target.name}.log")
-    log.unlink(missing_ok=True)
-    limits = options.build
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-        plan = Path(folder, target.name)
-        job = {
-            "source": str(source.absolute()),
-            "plan": str(plan.absolute()),
-            "folder": folder,
-            "ordinal": ordinal,
-            "distribution": trt.distribution,
-            "options": recipe["options"],
-            "profiles": [plain(profile) for profile in declared],
-            "inputs": [spec.name for spec in signature.inputs],
-            "compute_capabilities": recipe["target"]["compute_capabilities"],
-            "memory_limit": limits.memory_bytes,
-            "timing_cache": None if limits.timing_cache is None else str(limits.timing_cache.absolute()),
-        }
-        description = run_child(
-            "aegisrt.backends.tensorrt.build.main",
-            job,
-            Path(folder),
-            limits=Limits(limits.timeout_s, limits.memory_bytes or _UNLIMITED_BYTES),
-            log=log,
-            environment=options.environment,
-            progress=progress,
-        )
-        plan.replace(target)
-    return description
+    job = {
+        "ordinal": ordinal,
+        "distribution": trt.distribution,
+        "options": recipe["options"],
+        "profiles": [plain(profile) for profile in declared],
+        "inputs": [spec.name for spec in signature.inputs],
+        "compute_capabilities": recipe["target"]["compute_capabilities"],
+        "memory_limit": limits.memory_bytes,
+        "timing_cache": None if limits.timing_cache is None else str(limits.timing_cache.absolute()),
+    }
+    build_in_child(
+        "aegisrt.backends.tensorrt.build.main",
+        job,
+        source,
+        target,
+        described,
+        limits=Limits(limits.timeout_s, limits.memory_bytes or _UNLIMITED_BYTES),
+        environment=options.environment,
+        progress=progress,
+    )

@@ -30,7 +30,7 @@ _FLOATS = ("FLOAT", "HALF", "BF16")
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Build the engine of `job["source"]` into `job["plan"]`; return its description for the sidecar."""
+    """Build the engine of `job["source"]` into `job["file"]`; return its description for the sidecar."""
     warnings.simplefilter("ignore", DeprecationWarning)
     report_progress("loading TensorRT")
     try:
@@ -73,7 +73,7 @@ def build_engine(trt: TensorRT, job: dict[str, Any]) -> dict[str, Any]:
         serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise _not_built(trt, lines, job["memory_limit"])
-    with Path(job["plan"]).open("wb") as stream:
+    with Path(job["file"]).open("wb") as stream:
         stream.write(serialized)
     cache.write()
     inputs = [spec.name for spec in _inputs(network)]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.source import source_of
-from aegisrt.backends.process.job import Limits, run_child
+from aegisrt.backends.process.built_by import build_in_child
+from aegisrt.backends.process.job import Limits
 from aegisrt.backends.tvm.options import TVMOptions
 from aegisrt.core.capabilities import Capabilities
 from aegisrt.core.request import MODEL_METADATA
-from aegisrt.core.sidecar import Sidecar, write_sidecar
+from aegisrt.core.sidecar import Sidecar
 from aegisrt.core.tensor import Signature, TensorSpec
 
 _COMPILER = "aegisrt.backends.tvm.build.main"
@@ -35,34 +34,17 @@ def build_library(
     file = read_onnx(source)
     signature = _with_sizes(file.signature.with_defaults_fixed(), options.free_dimensions)
     refuse_undeclared_model(capabilities, signature)
-    described = source_of(source)
-    log = target.with_name(f"{target.name}.log")
-    log.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-        library = Path(folder, target.name)
-        job = {
-            "source": str(source.absolute()),
-            "library": str(library.absolute()),
-            "records": str(target.with_name(f"{target.name}.records").absolute()),
-            "target": recipe["target"],
-            "free_dimensions": options.free_dimensions,
-            "shapes": options.variants,
-            "tuning": _tuning(options, recipe["target"]),
-        }
-        answer = run_child(
-            _COMPILER,
-            job,
-            Path(folder),
-            limits=_limits(options),
-            log=log,
-            environment=options.environment,
-            progress=progress,
-        )
-        library.replace(target)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    metadata = {**answer, MODEL_METADATA: file.metadata}
-    built = Sidecar(source=described, recipe=recipe, signature=signature, metadata=metadata, created=now)
-    write_sidecar(target, built, trailer=True)
+    metadata = {MODEL_METADATA: file.metadata}
+    described = Sidecar(source=source_of(source), recipe=recipe, signature=signature, metadata=metadata)
+    job = {
+        "records": str(target.with_name(f"{target.name}.records").absolute()),
+        "target": recipe["target"],
+        "free_dimensions": options.free_dimensions,
+        "shapes": options.variants,
+        "tuning": _tuning(options, recipe["target"]),
+    }
+    limits, environment = _limits(options), options.environment
+    build_in_child(_COMPILER, job, source, target, described, limits=limits, environment=environment, progress=progress)
 
 
 def _limits(options: TVMOptions) -> Limits:

@@ -51,7 +51,7 @@ class Variant:
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Write the library to the job's `library`; return its functions and the facts that calls need."""
+    """Write the library to the job's `file`; return its functions and the facts that calls need."""
     _refuse_without_linker()
     model = load_onnx(Path(job["source"]))
     variants = list(_variants(model, job["free_dimensions"], job["shapes"]))
@@ -138,7 +138,7 @@ def _compiled(attempt: Attempt, job: dict[str, Any]) -> dict[str, Any]:
         module = _import(variant, module, attempt)
     executable, tuning = _executable(module, target, job)
     report_progress("linking")
-    _link(executable, job["library"])
+    _link(executable, job["file"])
     functions = [{"name": item.function, "shapes": item.shapes} for item in attempt.variants]
     return {"functions": functions, "folded_by": installed_version() if attempt.fold else None, **tuning}
 

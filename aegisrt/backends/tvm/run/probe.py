@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +57,15 @@ def probe(
                 environment=environment,
             )
         except ResultError as failure:
-            raise _refusal(failure.error, path, log) from failure
+            raise _refusal(failure.error, path) from failure
     return Probed(answer["entry"], signature_of(answer["signature"]) if with_signature else None)
 
 
-def _refusal(error: Error, path: Path, log: Path) -> ResultError:
+def _refusal(error: Error, path: Path) -> ResultError:
     if error.code is ErrorCode.INTERNAL:
         message = f"{path} cannot be opened: a process that tried, {error.message.removeprefix('it ')}"
         return fail(ErrorCode.DATA_LOSS, message, "it is damaged: copy or build it again", cause=error.cause)
-    hint = (error.hint or "").replace(f"; the log is {log}", "").replace(f"the log is {log}", "")
-    return fail(error.code, error.message, hint or None, cause=error.cause)
+    return ResultError(replace(error, log=None))  # it was deleted
 
 
 def open_in_child(job: dict[str, Any]) -> dict[str, Any]:
