@@ -34,7 +34,7 @@ class FakeFunction:
         if self.argtypes is not None and len(arguments) != len(self.argtypes):
             raise TypeError(f"takes {len(self.argtypes)} arguments, {len(arguments)} given")
         return self.call(
-            *(getattr(item, "value", item) if isinstance(item, ctypes.c_int) else item for item in arguments)
+            *(item.value if isinstance(item, ctypes.c_int | ctypes.c_void_p) else item for item in arguments)
         )
 
 
@@ -403,6 +403,7 @@ class FakeCuda:
         module.Device, module.Context = Device, Context
         module.mem_alloc, module.pagelocked_empty = mem_alloc, pagelocked_empty
         module.memcpy_dtoh = lambda target, source: ctypes.memmove(target.ctypes.data, source, target.nbytes)
+        module.memcpy_htod = lambda target, source: ctypes.memmove(target, source.ctypes.data, source.nbytes)
         module.mem_get_info = lambda: (check() or cuda.memory_bytes - cuda.used_bytes, cuda.memory_bytes)
         module.host_alloc_flags = types.SimpleNamespace(PORTABLE=1)
         return module

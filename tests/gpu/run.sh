@@ -17,10 +17,8 @@ part doctor python3 -m aegisrt doctor
 part tests python3 -m pytest -m gpu tests/gpu -q -p no:cacheprovider
 part conformance-onnx python3 -m aegisrt conformance --backend onnx --device cuda --report "$out/onnx.json"
 part conformance-tvm python3 -m aegisrt conformance --backend tvm --device cuda --report "$out/tvm.json"
-part conformance-tensorrt python3 -m aegisrt conformance --backend tensorrt --device cuda --report "$out/tensorrt.json"
-part measure python3 -m tests.measuring.gpu configs/model/digits.onnx ${MODELS:-}
-part measure-tensorrt python3 -m tests.measuring.gpu_tensorrt configs/model/digits.onnx
-part measure-tvm python3 -m tests.measuring.gpu_tvm configs/model/digits.onnx
-part profile python3 -m tests.measuring.gpu_profile_onnx ${MODELS:-} configs/model/digits.onnx
+part conformance-tensorrt python3 -m aegisrt conformance --backend trt --device cuda --report "$out/tensorrt.json"
+part scenarios python3 -m pytest -m gpu tests/backends/tensorrt/test_scenarios.py -q -p no:cacheprovider
+part measure python3 -m tests.measuring.gpu ${MODELS:-} --json "$out/measured.json"
 part sanitizer python3 -m tests.gpu.sanitize "$out/sanitizer"
 cat "$out/summary.txt"

@@ -68,7 +68,36 @@ def test_a_row_wise_model_batches_with_a_cuda_graph(tmp_path, name):
         assert context.graph.models[0].batching == "on"
 
 
-@pytest.mark.parametrize("name", MIXING)
+@pytest.mark.parametrize("name", sorted(MIXING.keys() - {"batch-statistics"}))
 def test_a_model_that_mixes_rows_is_refused(tmp_path, name):
+    """Statistics of the batch are left out: ONNX Runtime's CUDA provider has no batch normalization that trains."""
     error = deploy(declared(tmp_path, MIXING[name](), sampled=True), GPU).unwrap_err()
     assert error.code is ErrorCode.FAILED_PRECONDITION, error
+
+
+@pytest.mark.parametrize("outputs", ["host", "device"])
+def test_requests_on_the_gpu_are_joined_there(tmp_path, outputs):
+    from aegisrt import ExecutionRequest
+    from aegisrt.devices.cuda.arrays import LEGACY_STREAM, DeviceArray
+    from aegisrt.devices.cuda.context import cuda_context
+    from aegisrt.devices.cuda.memory import DeviceBuffer
+
+    def on_gpu(value):
+        memory = DeviceBuffer(cuda_context(0), value.nbytes)
+        with cuda_context(0) as context:
+            context.pycuda.memcpy_htod(memory.pointer, value)
+        return DeviceArray(memory.pointer, value.shape, value.dtype, owner=memory, stream=LEGACY_STREAM)
+
+    path = save(
+        tmp_path, model([node("Relu", "x", "y")], [tensor("x", FLOAT, ("n", 5))], [tensor("y", FLOAT, ("n", 5))])
+    )
+    batching = {"max_batch_size": 8, "max_queue_delay_us": 200_000}
+    manifest = {"models": {"m": {"path": str(path), "backend": "onnx", "batching": batching}}}
+    values = [np.random.default_rng(seed).normal(size=(1 + seed % 2, 5)).astype(np.float32) for seed in range(5)]
+    with deploy(manifest, [*GPU, f"backends.onnx.outputs={outputs}"]).unwrap() as context:
+        waiting = [context.submit(ExecutionRequest(inputs={"x": on_gpu(value)})) for value in values]
+        results = [future.result(60).unwrap() for future in waiting]
+    for value, result in zip(values, results, strict=True):
+        found = result.outputs["y"]
+        np.testing.assert_array_equal(found if isinstance(found, np.ndarray) else found.numpy(), np.maximum(value, 0))
+    assert max(result.metadata.get("batch_size", 1) for result in results) > 1

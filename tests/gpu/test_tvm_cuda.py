@@ -12,7 +12,7 @@ from aegisrt import ExecutionRequest, TVMBackend, deploy
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode
 from aegisrt.core.sidecar import read_sidecar
-from aegisrt.devices.cuda.arrays import DeviceArray
+from aegisrt.devices.cuda.arrays import LEGACY_STREAM, DeviceArray
 from aegisrt.devices.cuda.context import cuda_context
 from aegisrt.devices.cuda.memory import DeviceBuffer
 from aegisrt.devices.options import StreamOptions
@@ -113,7 +113,7 @@ def test_an_array_on_the_gpu_goes_in(digits, right, offset):
         memory = DeviceBuffer(cuda_context(0), value.nbytes + offset)
         with cuda_context(0) as context:
             context.pycuda.memcpy_htod(memory.pointer + offset, value)
-        array = DeviceArray(memory.pointer + offset, value.shape, value.dtype, owner=memory)
+        array = DeviceArray(memory.pointer + offset, value.shape, value.dtype, owner=memory, stream=LEGACY_STREAM)
         np.testing.assert_allclose(run(backend, array), right(value), rtol=1e-3, atol=1e-4)
     check(backend, images(16, 9), right)
     backend.unload().unwrap()

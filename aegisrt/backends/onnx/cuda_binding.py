@@ -5,9 +5,7 @@ https://onnxruntime.ai/docs/api/python/api_summary.html#data-on-device
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from aegisrt.backends.files.onnx_elements import ELEMENT
 from aegisrt.core.tensor import Array, DataType, Signature, TensorSpec
+from aegisrt.devices.cuda.call import Copy, QuickCall
 from aegisrt.devices.cuda.context import CudaContext
 from aegisrt.devices.cuda.staged import StagedTensor
 from aegisrt.devices.cuda.stream import CudaStream
@@ -23,14 +22,6 @@ from aegisrt.devices.cuda.stream import CudaStream
 def runs_bound(signature: Signature) -> bool:
     """Return whether a model's tensors can be bound by address; strings cannot."""
     return all(spec.dtype is not DataType.BYTES for spec in (*signature.inputs, *signature.outputs))
-
-
-class Copy(NamedTuple):
-    """A copy between the GPU and page-locked memory."""
-
-    target: int
-    source: int
-    size_bytes: int
 
 
 class TensorPlace(NamedTuple):
@@ -44,9 +35,9 @@ class TensorPlace(NamedTuple):
     """Of `host`."""
 
     @property
-    def is_direct(self) -> bool:
-        """Whether the engine reads or writes the host's memory itself."""
-        return self.pointer == self.address
+    def is_copied(self) -> bool:
+        """Whether the tensor has elements and the engine does not read or write the host's memory itself."""
+        return self.pointer != self.address and self.host.nbytes > 0
 
 
 @dataclass(slots=True, eq=False)
@@ -96,53 +87,48 @@ class Binding:
     run_options: Any
     memory: TensorMemory
     stream: CudaStream
-    waits: bool
-    """Whether a run waits for the GPU before it returns, and needs only the copies of the inputs before it."""
-    fills: list[tuple[str, Array]] = field(default_factory=list)
-    """Inputs by name, each with the host's memory that it is written to."""
-    uploads: list[Callable[[], int]] = field(default_factory=list)
-    """Each enqueues the copy of an input to the GPU, and returns the driver's code."""
-    downloads: list[Copy] = field(default_factory=list)
-    results: list[Array] | None = None
-    """The host's side of the outputs, once their shapes are known."""
-    sources: list[int] = field(default_factory=list)
-    """Where the engine writes the outputs, once their shapes are known."""
-    quick: bool = False
-    """Whether no work of ours follows a run: ONNX Runtime writes the host's memory and waits itself."""
+    places: dict[str, TensorPlace] = field(default_factory=dict)
+    """The inputs that each call fills, by name."""
+    uploads: list[Copy] = field(default_factory=list)
+    """The copies of those that the engine reads on the GPU."""
+    results: list[TensorPlace] | None = None
+    """The outputs, once their shapes are known."""
+    quick: QuickCall | None = None
+    """The whole call, once everything is bound."""
     broken: int = 0
     """How often the recording of its run was broken by other work on the GPU."""
     used: bool = False
     """Whether it ran with memory of ONNX Runtime bound to the outputs: that stays bound, whatever the next shapes."""
 
+    @property
+    def downloads(self) -> list[Copy]:
+        """The copies of outputs that the engine writes on the GPU."""
+        results = self.results or ()
+        return [Copy(place.address, place.pointer, place.host.nbytes) for place in results if place.is_copied]
+
     def bind_input(self, spec: TensorSpec, shape: tuple[int, ...], place: TensorPlace) -> None:
         """Bind an input to memory that each call fills."""
         self.io.bind_input(spec.name, place.device_type, *self._tensor(place, spec, shape))
-        self.fills.append((spec.name, place.host))
-        if not place.is_direct and place.host.nbytes:
-            copy = self.memory.context.driver.cuMemcpyHtoDAsync_v2
-            self.uploads.append(partial(copy, place.pointer, place.address, place.host.nbytes, self.stream.handle))
+        self.places[spec.name] = place
+        if place.is_copied:
+            self.uploads.append(Copy(place.pointer, place.address, place.host.nbytes))
 
-    def bind_borrowed(self, spec: TensorSpec, shape: tuple[int, ...], pointer: int, ordinal: int) -> None:
+    def bind_borrowed(self, spec: TensorSpec, shape: tuple[int, ...], pointer: int) -> None:
         """Bind an input to the caller's own memory on the GPU."""
+        ordinal = self.stream.device.ordinal
         self.io.bind_input(spec.name, self.memory.device_type, ordinal, ELEMENT[spec.dtype], shape, pointer)
 
     def bind_outputs(self, specs: list[TensorSpec], places: list[TensorPlace]) -> None:
         """Bind the outputs to memory of ours: fewer allocations than with ONNX Runtime's, and fixed addresses."""
         for spec, place in zip(specs, places, strict=True):
             self.io.bind_output(spec.name, place.device_type, *self._tensor(place, spec, place.host.shape))
-            if not place.is_direct and place.host.nbytes:
-                self.downloads.append(Copy(place.address, place.pointer, place.host.nbytes))
-        self.quick = self.waits and not self.downloads
-        self.results = [place.host for place in places]
-        self.sources = [place.pointer for place in places]
+        self.results = places
 
     def bind_unallocated(self, outputs: tuple[str, ...]) -> None:
         """Let ONNX Runtime allocate the outputs, as long as their shapes are not known."""
         if self.used:
             self.io.clear_binding_outputs()
-        self.downloads.clear()
-        self.sources.clear()
-        self.results, self.quick = None, False
+        self.results = self.quick = None
         for name in outputs:
             on_cpu = name in self.memory.on_cpu
             self.io.bind_output(

@@ -33,7 +33,8 @@ class FewThreads:
         """Return what a call returns, or raise what it raises."""
         ours = None if hasattr(self._thread, "runs_directly") else self._choose()
         if ours is None:
-            return self._alone(call, *arguments)
+            with self._busy:
+                return call(*arguments)
         return ours.submit(self._alone, call, *arguments).result()
 
     def close(self) -> None:

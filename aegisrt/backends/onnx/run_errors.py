@@ -16,6 +16,8 @@ CAPTURE = re.compile(r"CUDA failure 90[0-8]\b|cudaErrorStreamCapture")
 """A recording of the application, of this thread or in CUDA's mode `global`, forbids the call."""
 LIBRARY = re.compile(r"CUDA failure|CUDA error|CU(?:BLAS|DNN|FFT|RAND|SPARSE)")
 """A failure of CUDA, or of one of its libraries."""
+OTHER_SHAPE = re.compile("pre-allocated output|re-use buffer|Expected shape from model")
+"""An output has another shape than the memory that is bound to it."""
 CAPTURE_MESSAGE = "the application records a CUDA graph, and the driver does not allow this meanwhile"
 MEMORY = re.compile(
     r"Failed to allocate memory|bad_alloc|out of memory|CUDA_ERROR_OUT_OF_MEMORY|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"

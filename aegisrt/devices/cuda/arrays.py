@@ -1,9 +1,10 @@
-"""`DeviceArray`: an array on a GPU: a result, or a view of the array of another library."""
+"""`DeviceArray`: an array on a GPU: a result, or a view of the array of another library. `JoinedArray`: several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from math import prod
 from typing import Any
 
@@ -13,6 +14,7 @@ from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array, DataType, DeviceView, TensorSpec
 from aegisrt.devices.cuda.context import cuda_context
 from aegisrt.devices.cuda.dlpack import read_capsule
+from aegisrt.devices.cuda.memory import ResultMemory
 
 LEGACY_STREAM = 1
 """`CU_STREAM_LEGACY`: the default stream, which libraries use unless they choose another."""
@@ -51,7 +53,13 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3; the data is complete, so a reader need not wait for a stream."""
+        """Version 3; the data is complete, so a reader need not wait for a stream.
+
+        The reader's own work on the memory must have ended, or be on the default stream, when the array is released: a
+        later result may be in the same memory.
+        """
+        if isinstance(self.owner, ResultMemory):
+            self.owner.shown = True
         return {
             "shape": self.shape,
             "typestr": _typestr(self.dtype),
@@ -75,11 +83,53 @@ class DeviceArray:
                     raise context.translate(error) from error
         return host
 
+    def rows(self, start: int, end: int) -> DeviceArray:
+        """Return some of the rows, in the same memory."""
+        pointer = self.pointer + start * prod(self.shape[1:]) * self.dtype.itemsize
+        owner = self if self.owner is None else self.owner
+        return replace(self, pointer=pointer, shape=(end - start, *self.shape[1:]), owner=owner)
+
+    @staticmethod
+    def joined(parts: Sequence[DeviceArray]) -> JoinedArray:
+        """Return arrays whose rows follow each other; nothing is copied."""
+        return JoinedArray(tuple(parts))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("an array on a GPU reaches the host only as a copy")
         host = self.numpy()
         return host if dtype is None else host.astype(dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedArray:
+    """The rows of several arrays on one GPU, as one input; an instance copies them to its own memory on the GPU."""
+
+    parts: tuple[DeviceArray, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The rows of all parts, and the other dimensions, which are equal."""
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of each part."""
+        return self.parts[0].dtype
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the data."""
+        return sum(part.nbytes for part in self.parts)
+
+    def numpy(self) -> Array:
+        """Return a copy on the host."""
+        return np.concatenate([part.numpy() for part in self.parts])
 
 
 def _typestr(dtype: np.dtype[Any]) -> str:
@@ -110,7 +160,12 @@ def arrays_on(ordinal: int) -> DeviceView:
     """
     context = cuda_context(ordinal)
 
-    def view(value: Any, spec: TensorSpec) -> DeviceArray | None:
+    def view(value: Any, spec: TensorSpec) -> DeviceArray | JoinedArray | None:
+        if isinstance(value, JoinedArray):
+            return JoinedArray(tuple([part for part in map(of_one, value.parts, repeat(spec)) if part is not None]))
+        return of_one(value, spec)
+
+    def of_one(value: Any, spec: TensorSpec) -> DeviceArray | None:
         array = device_array(value, spec)
         if array is None or not array.size:
             return array

@@ -37,6 +37,11 @@ class _Thread(threading.local):
     captures_locally = False
     """Whether this thread is in the capture mode `thread local`."""
 
+    def __init__(self) -> None:
+        self.current = c_void_p()
+        """The context that was current when `CudaContext.make_current` looked last."""
+        self.current_address = byref(self.current)
+
 
 _thread = _Thread()
 
@@ -58,19 +63,23 @@ class CudaContext:
         self.driver = driver
         self.pycuda = pycuda
         self.lost: Error | None = None
+        self.thread = _thread
+        """What is known of the thread that asks."""
         try:
             pycuda.init()
             self._context = pycuda.Device(ordinal).retain_primary_context()
         except pycuda.Error as error:
             raise self.translate(error) from error
         self._push, self._pop = self._context.push, pycuda.Context.pop
+        self._get_current = driver.cuCtxGetCurrent
         with self:
-            self._handle = self._current()
+            self.handle = self._current() or 0
+            """The `CUcontext`."""
 
     def __enter__(self) -> CudaContext:
         if self.lost is not None:
             raise ResultError(self.lost)
-        if not _thread.captures_locally:
+        if not self.thread.captures_locally:
             self._capture_locally()
         self._push()
         return self
@@ -97,15 +106,19 @@ class CudaContext:
         If the thread has no context, that of device 0 is made current and stays so, as CUDA's runtime does at its first
         call in a thread. Another device's is not made current, because the caller's own work would then run there.
         """
+        thread = self.thread
         if self.lost is not None:
             return False
-        if not _thread.captures_locally:
+        if not thread.captures_locally:
             self._capture_locally()
-        current = self._current()
+        code = self._get_current(thread.current_address)
+        if code:
+            self.check("cuCtxGetCurrent", code)
+        current = thread.current.value
         if current is None and self.ordinal == 0:
-            self.check("cuCtxSetCurrent", self.driver.cuCtxSetCurrent(self._handle))
+            self.check("cuCtxSetCurrent", self.driver.cuCtxSetCurrent(self.handle))
             return True
-        return current == self._handle
+        return current == self.handle
 
     def current(self) -> AbstractContextManager[Any]:
         """Return this context, or one that does nothing if `make_current`: faster, but not enough for pycuda."""
@@ -147,7 +160,7 @@ class CudaContext:
         mode = c_int(THREAD_LOCAL_CAPTURE)
         code = self.driver.cuThreadExchangeStreamCaptureMode(byref(mode))
         self.check("cuThreadExchangeStreamCaptureMode", code)
-        _thread.captures_locally = True
+        self.thread.captures_locally = True
 
     def _current(self) -> int | None:
         handle = c_void_p()

@@ -56,6 +56,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphExecDestroy": (c_void_p,),
     "cuGraphDestroy": (c_void_p,),
 }
+_NEVER_WAITS = frozenset({"cuCtxGetCurrent"})
+"""Functions that are called with the GIL held. To release it lets other threads run, which takes longer than the call
+itself; but a function that may wait, for a lock of the driver or for the GPU, must not hold it."""
 THREAD_LOCAL_CAPTURE = 1
 """`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: other threads do not disturb what a thread records."""
 _POINTER_IS_MANAGED, _POINTER_ORDINAL = 8, 9
@@ -87,8 +90,9 @@ class CudaDriver:
         UNAVAILABLE: with the loader's or the driver's own text, if that fails or the driver is too old.
         """
         self._library = _load() if library is None else library
+        holding = ctypes.PyDLL(LIBRARY) if isinstance(self._library, ctypes.CDLL) else self._library
         for name, arguments in _SIGNATURES.items():
-            function = getattr(self._library, name, None)
+            function = getattr(holding if name in _NEVER_WAITS else self._library, name, None)
             if function is None:
                 message = f"the NVIDIA driver has no `{name}`: it is older than CUDA 11.4"
                 raise fail(ErrorCode.UNAVAILABLE, message, "update the driver")

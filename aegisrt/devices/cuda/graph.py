@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from ctypes import byref, c_void_p
+from functools import partial
 
 from aegisrt.core.result import Error, ErrorCode, ResultError
 from aegisrt.devices.cuda.context import CudaContext
@@ -56,6 +57,10 @@ class CudaGraph:
         code = self._context.driver.cuGraphLaunch(self._executable, stream)
         if code:
             self._context.check("cuGraphLaunch", code)
+
+    def launcher(self, stream: int) -> Callable[[], int]:
+        """Return a function that enqueues it on a stream and returns the driver's code, until `close`."""
+        return partial(self._context.driver.cuGraphLaunch, c_void_p(self._executable), c_void_p(stream))
 
     def close(self) -> None:
         """Destroy it; may be called again. The stream that it was launched on must be done with it."""

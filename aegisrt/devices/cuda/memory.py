@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+from collections.abc import Callable
 from ctypes import memmove
 from math import prod
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from aegisrt.core.result import ResultError
+from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda.context import CudaContext
 from aegisrt.devices.immortal import immortalize
@@ -30,6 +31,8 @@ class DeviceBuffer:
         """
         self._context = context
         self.size_bytes = max(size_bytes, _SMALLEST)
+        self.was_shown = False
+        """Whether the address of a former result in it was passed to another library."""
         self._allocation: Any = None
         with context:
             try:
@@ -98,31 +101,44 @@ class PinnedBuffer:
                 self.free()
 
 
-class StagingPool:
-    """Page-locked buffers by size, kept for the next use: locking pages takes the driver about a millisecond.
+B = TypeVar("B", DeviceBuffer, PinnedBuffer)
+
+
+class BufferPool(Generic[B]):
+    """Buffers by size, kept for the next use: to allocate or free one takes the driver long, and may wait for the GPU.
 
     Thread-safe. Released buffers are kept up to `keep_bytes`.
     """
 
-    def __init__(self, context: CudaContext, *, keep_bytes: int = 256 * 2**20) -> None:
+    def __init__(self, context: CudaContext, kind: type[B], *, keep_bytes: int = 256 * 2**20) -> None:
         self._context = context
+        self._kind: Callable[[CudaContext, int], B] = kind
         self._keep_bytes = keep_bytes
         self._kept_bytes = 0
-        self._free: dict[int, list[PinnedBuffer]] = {}
+        self._free: dict[int, list[B]] = {}
         self._lock = threading.RLock()
         """Reentrant, because the garbage collector may release a buffer at any time, also in a thread that holds it."""
 
-    def take(self, size_bytes: int) -> PinnedBuffer:
-        """Return a buffer of at least this size."""
+    def take(self, size_bytes: int) -> B:
+        """Return a buffer of at least this size.
+
+        RESOURCE_EXHAUSTED: if there is no memory, also after all kept buffers were freed.
+        """
         size = 1 << (max(size_bytes, _SMALLEST) - 1).bit_length()
         with self._lock:
             kept = self._free.get(size)
             if kept:
                 self._kept_bytes -= size
                 return kept.pop()
-        return PinnedBuffer(self._context, size)
+        try:
+            return self._kind(self._context, size)
+        except ResultError as refused:
+            if refused.error.code is not ErrorCode.RESOURCE_EXHAUSTED or not self._kept_bytes:
+                raise
+        self.clear()
+        return self._kind(self._context, size)
 
-    def release(self, buffer: PinnedBuffer) -> None:
+    def release(self, buffer: B) -> None:
         """Keep a buffer for the next use, or free it if enough are kept."""
         with self._lock:
             if self._kept_bytes + buffer.size_bytes <= self._keep_bytes:
@@ -139,6 +155,53 @@ class StagingPool:
             self._kept_bytes = 0
         for buffer in kept:
             buffer.free()
+
+    def close(self) -> None:
+        """Free all kept buffers, and from now on each that is released."""
+        self._keep_bytes = -1
+        self.clear()
+
+
+class ResultPool:
+    """Memory for the results of one instance on the GPU, used again without an allocation. Thread-safe."""
+
+    def __init__(self, context: CudaContext) -> None:
+        self._pool = BufferPool(context, DeviceBuffer)
+        self._used: dict[int, DeviceBuffer] = {}
+        """Memory of results, by address: the garbage collector must not find a buffer together with its result, because
+        it would call `__del__` of both."""
+
+    def take(self, size_bytes: int) -> tuple[ResultMemory, bool]:
+        """Return memory, and whether another library may still read a former result in it."""
+        buffer = self._pool.take(size_bytes)
+        self._used[buffer.pointer] = buffer
+        return ResultMemory(self, buffer.pointer), buffer.was_shown
+
+    def release(self, pointer: int, *, shown: bool) -> None:
+        """Keep the memory of a result for the next one; `shown` as in `ResultMemory`."""
+        buffer = self._used.pop(pointer)
+        buffer.was_shown = shown
+        self._pool.release(buffer)
+
+    def close(self) -> None:
+        """Free what is kept; memory of results that are held is freed with them."""
+        self._pool.close()
+
+
+class ResultMemory:
+    """Memory of one result on the GPU; returns to its pool once nothing refers to it."""
+
+    __slots__ = ("_pool", "pointer", "shown")
+
+    def __init__(self, pool: ResultPool, pointer: int) -> None:
+        self._pool = pool
+        self.pointer = pointer
+        self.shown = False
+        """Whether the address was passed to another library: its work may still read the memory later."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # no caller to report to: the garbage collector runs this
+            self._pool.release(self.pointer, shown=self.shown)
 
 
 def copy_to_device(context: CudaContext, target: int, source: int, size_bytes: int, stream: int) -> None:
@@ -159,7 +222,7 @@ def copy_on_device(context: CudaContext, target: int, source: int, size_bytes: i
         context.check("cuMemcpyDtoDAsync", code)
 
 
-_pools: dict[int, StagingPool] = {}
+_pools: dict[int, BufferPool[PinnedBuffer]] = {}
 _pools_lock = threading.Lock()
 
 
@@ -177,10 +240,10 @@ def _clear_pools() -> None:
                 pool.clear()
 
 
-def staging_pool(context: CudaContext) -> StagingPool:
+def staging_pool(context: CudaContext) -> BufferPool[PinnedBuffer]:
     """Return the pool of a device, shared by all tensors that are staged to it."""
     with _pools_lock:
         pool = _pools.get(context.ordinal)
         if pool is None or pool._context is not context:
-            pool = _pools[context.ordinal] = StagingPool(context)
+            pool = _pools[context.ordinal] = BufferPool(context, PinnedBuffer)
         return pool

@@ -163,9 +163,17 @@ class CudaStream:
         """Make the work that is enqueued from now on wait for all present work of another stream; None: no wait."""
         if other is not None and other != self.handle:
             event = CudaEvent(self.context, timing=False)
-            event.record(other)
-            self.wait_for(event)
+            with self.lock, self.context:
+                self.wait_after(event, other)
             event.close()
+
+    def wait_after(self, event: CudaEvent, other: int) -> None:
+        """Wait as `wait_for_stream` does, by an event of the caller's; the device's context must be current already."""
+        context, driver = self.context, self.context.driver
+        if code := driver.cuEventRecord(event.handle, other):
+            context.check("cuEventRecord", code)
+        if code := driver.cuStreamWaitEvent(self.open_handle(), event.handle, 0):
+            context.check("cuStreamWaitEvent", code)
 
     def close(self) -> None:
         """Wait for its work and destroy it; may be called again."""

@@ -1,5 +1,6 @@
 """ONNX Runtime on a GPU: the binding, on its CPU provider and a fake GPU whose memory is host memory."""
 
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from aegisrt.backends.onnx.signature import session_signature  # noqa: E402
 from aegisrt.core.resources import configs_dir  # noqa: E402
 from aegisrt.core.result import ErrorCode, ResultError, fail  # noqa: E402
 from aegisrt.devices.base import Device  # noqa: E402
-from aegisrt.devices.cuda.arrays import DeviceArray  # noqa: E402
+from aegisrt.devices.cuda.arrays import DeviceArray, JoinedArray  # noqa: E402
 from aegisrt.devices.cuda.context import cuda_context  # noqa: E402
 from aegisrt.devices.cuda.driver import CAPTURE_HINT  # noqa: E402
 from aegisrt.devices.cuda.memory import DeviceBuffer  # noqa: E402
@@ -110,7 +111,7 @@ def test_memory_of_ours_is_bound_once_the_shapes_are_known(opened):
     for _ in range(3):
         slot.call({"image": images(2)}, ("probabilities",))
     (bound,) = slot._bindings._bound.values()
-    assert [host.shape for host in bound.results] == [(2, 10)]
+    assert [place.host.shape for place in bound.results] == [(2, 10)]
 
 
 def test_an_output_whose_shape_changes_with_the_values(opened, tmp_path):
@@ -171,6 +172,54 @@ def test_results_left_on_the_device(opened, fake_cuda):
         (got,) = slot.call({"image": images(2, seed)}, ("probabilities",))
         stored = fake_cuda.allocations[got.pointer][: got.nbytes].view(np.float32).reshape(got.shape)
         np.testing.assert_allclose(stored, plain(DIGITS, image=images(2, seed))[0], rtol=1e-5)
+
+
+def on_gpu(fake_cuda, value):
+    memory = DeviceBuffer(cuda_context(0), value.nbytes)
+    fake_cuda.allocations[memory.pointer][: value.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
+    return DeviceArray(memory.pointer, value.shape, value.dtype, owner=memory)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_call_on_the_gpu_copies_nothing_to_the_host_and_allocates_nothing(graph, opened, fake_cuda):
+    (slot,), _ = opened(DIGITS, outputs="device", cuda_graph=graph)
+    seen, values = [], [on_gpu(fake_cuda, images(2, seed)) for seed in range(6)]
+    for step, value in enumerate(values):
+        if step == 3:
+            fake_cuda.calls.clear()
+            fake_cuda.watch = lambda name, work: seen.append(name) or work()
+        (answer,) = slot.call({"image": value}, ("probabilities",))
+        stored = fake_cuda.allocations[answer.pointer][: answer.nbytes].view(np.float32).reshape(answer.shape)
+        np.testing.assert_allclose(stored, plain(DIGITS, image=images(2, step))[0], rtol=1e-5)
+    assert not {"mem_alloc", "pagelocked_empty", "DeviceAllocation.free", "cuEventCreate"} & set(seen)
+    assert not {"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"} & set(fake_cuda.calls)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_arrays_on_the_gpu_that_are_joined_and_by_turns_arrays_on_the_host(graph, opened, fake_cuda):
+    (slot,), _ = opened(DIGITS, cuda_graph=graph)
+    for seed in range(4):
+        parts = [images(count, seed + count) for count in (1, 3)]
+        joined = JoinedArray(tuple(on_gpu(fake_cuda, part) for part in parts))
+        fake_cuda.calls.clear()
+        (got,) = slot.call({"image": joined}, ("probabilities",))
+        wanted = plain(DIGITS, image=np.concatenate(parts))[0]
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+        assert "cuMemcpyHtoDAsync_v2" not in fake_cuda.calls
+        (got,) = slot.call({"image": np.concatenate(parts)}, ("probabilities",))
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+def test_a_steady_call_takes_few_steps_in_python(opened):
+    (slot,), _ = opened(DIGITS, cuda_graph=True)
+    value, names, made = {"image": images(2)}, ("probabilities",), []
+    for _ in range(4):
+        slot.call(value, names)
+    sys.setprofile(lambda frame, event, _: made.append(frame.f_code) if event == "call" else None)
+    slot.call(value, names)
+    sys.setprofile(None)
+    ours = [code.co_name for code in made if "/aegisrt/" in code.co_filename]
+    assert len(ours) <= 8, ours
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -495,7 +544,7 @@ def add(slot, count):
 
 
 def addresses_on_the_gpu(slot):
-    return {upload.args[0] for bound in slot._bindings._bound.values() for upload in bound.uploads}
+    return {upload.target for bound in slot._bindings._bound.values() for upload in bound.uploads}
 
 
 def test_where_one_input_found_room_and_the_next_did_not_no_binding_keeps_the_old_address(opened, added, fake_cuda):
@@ -533,7 +582,7 @@ def test_where_there_is_no_room_for_the_outputs_onnx_runtime_s_own_are_answered(
     fake_cuda.memory_bytes *= 2
     for _ in range(3):
         add(slot, 100_000)
-    assert [len(bound.sources) for bound in slot._bindings._bound.values()] == [1]
+    assert [len(bound.results) for bound in slot._bindings._bound.values()] == [1]
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -544,15 +593,19 @@ def test_a_call_that_is_broken_off_leaves_nothing_in_flight(calls_before, lost, 
     for _ in range(calls_before):
         slot.call({"image": images(2)}, ("probabilities",))
 
-    def interrupted():
+    def interrupted(name, work):
+        if name != "cuStreamSynchronize":
+            return work()
+        fake_cuda.watch = lambda name, work: work()
+        fake_cuda.calls.clear()
         if lost:
             fake_cuda.fail["cuStreamSynchronize"] = 700
         raise KeyboardInterrupt
 
-    slot._readback._wait = interrupted
+    fake_cuda.watch = interrupted
     with pytest.raises(KeyboardInterrupt):
         slot.call({"image": images(2)}, ("probabilities",))
-    assert fake_cuda.calls[-1] == "cuStreamSynchronize"
+    assert fake_cuda.calls == ["cuStreamSynchronize"]
     assert (cuda_context(0).lost is not None) is lost
 
 

@@ -471,6 +471,21 @@ def test_outputs_on_the_device(trt, fake_cuda, tmp_path):
     assert fake_cuda.allocations == {}
 
 
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_call_on_the_gpu_copies_nothing_to_the_host_and_allocates_nothing(graph, trt, fake_cuda, tmp_path):
+    backend = TensorRTBackend({"outputs": "device", "cuda_graph": graph})
+    backend.load(write(tmp_path, trt)).unwrap()
+    seen, values = [], [on_device(fake_cuda, rows(2, start)) for start in range(6)]
+    for step, value in enumerate(values):
+        if step == 3:
+            fake_cuda.calls.clear()
+            fake_cuda.watch = lambda name, work: seen.append(name) or work()
+        answer = run(backend, value)["y"]
+        np.testing.assert_array_equal(answer.numpy(), rows(2, step) * 2)
+    assert not {"mem_alloc", "pagelocked_empty", "DeviceAllocation.free", "cuEventCreate"} & set(seen)
+    assert not {"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"} & set(fake_cuda.calls)
+
+
 def test_outputs_on_the_device_that_the_engine_has_on_the_host(trt, fake_cuda, tmp_path):
     backend = TensorRTBackend({"outputs": "device"})
     backend.load(write(tmp_path, trt, outputs={"host_y": ("FLOAT", [-1, 3])})).unwrap()

@@ -18,7 +18,7 @@ from aegisrt.core.result import ErrorCode, ResultError
 from aegisrt.core.sidecar import file_sha256
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.base import Device
-from aegisrt.devices.cuda.arrays import DeviceArray
+from aegisrt.devices.cuda.arrays import DeviceArray, JoinedArray
 from aegisrt.devices.cuda.context import cuda_context
 from aegisrt.devices.cuda.memory import DeviceBuffer
 from aegisrt.devices.options import StreamOptions
@@ -125,6 +125,39 @@ def test_results_stay_on_the_gpu_and_outlive_the_model(digits, on_fake_gpu):
     np.testing.assert_allclose(found.numpy(), want(digits, images(2)), rtol=1e-6)
 
 
+def test_a_call_on_the_gpu_copies_nothing_to_the_host_and_allocates_nothing(digits, on_fake_gpu):
+    backend = load(digits, options={"outputs": "device"})
+    seen, values = [], [on_gpu(images(2, seed)) for seed in range(5)]
+    for step, value in enumerate(values):
+        if step == 2:
+            on_fake_gpu.calls.clear()
+            on_fake_gpu.watch = lambda name, work: seen.append(name) or work()
+        np.testing.assert_allclose(call(backend, value).numpy(), want(digits, images(2, step)), rtol=1e-6)
+    assert not {"mem_alloc", "pagelocked_empty", "DeviceAllocation.free", "cuEventCreate"} & set(seen)
+    assert not {"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"} & set(on_fake_gpu.calls)
+    backend.unload().unwrap()
+
+
+def test_arrays_on_the_gpu_that_are_joined(digits, on_fake_gpu):
+    backend = load(digits)
+    for seed in range(3):
+        parts = [images(count, seed + count) for count in (1, 3)]
+        found = call(backend, JoinedArray(tuple(on_gpu(part) for part in parts)))
+        np.testing.assert_allclose(found, want(digits, np.concatenate(parts)), rtol=1e-6)
+    backend.unload().unwrap()
+
+
+def test_kernels_of_two_instances_follow_each_other_on_the_gpu_and_the_host_waits_for_neither(digits, on_fake_gpu):
+    backend = load(digits, instances=2)
+    one, two = backend._loaded.slots
+    for slot, waits in ((one, False), (one, False), (two, True), (two, False), (one, True)):
+        on_fake_gpu.calls.clear()
+        slot.call({"image": images(2)}, ("probabilities",))
+        assert ("cuStreamWaitEvent" in on_fake_gpu.calls) is waits
+    backend.unload().unwrap()
+    assert tvm_cuda._latest == {}
+
+
 def code_of(library) -> list[str]:
     """Return the mappings of executable code that came of a library, under its own name or a copy's."""
     names = (str(library), f"{file_sha256(library)}.so")
@@ -212,7 +245,7 @@ def test_an_interrupt_waits_for_the_kernels_and_stays_an_interrupt(lost, digits,
         raise KeyboardInterrupt
 
     backend = load(digits)
-    monkeypatch.setattr(tvm_cuda.TVMCudaSlot, "_own", interrupted)
+    monkeypatch.setattr(tvm_cuda.TVMCudaSlot, "_output", interrupted)
     with pytest.raises(KeyboardInterrupt):
         backend.execute(ExecutionRequest(inputs={"image": images(1)}))
     assert on_fake_gpu.calls == ["cuStreamSynchronize"]

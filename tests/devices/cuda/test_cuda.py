@@ -16,9 +16,9 @@ from aegisrt.devices.cuda import memory as cuda_memory
 from aegisrt.devices.cuda.context import cuda_context
 from aegisrt.devices.cuda.graph import CudaGraph
 from aegisrt.devices.cuda.memory import (
+    BufferPool,
     DeviceBuffer,
     PinnedBuffer,
-    StagingPool,
     copy_to_device,
     copy_to_host,
     staging_pool,
@@ -179,7 +179,7 @@ def test_a_forgotten_device_buffer_is_freed(fake_cuda):
 
 
 def test_the_pool_gives_the_same_pages_again_and_keeps_no_more_than_it_may(fake_cuda):
-    pool = StagingPool(cuda_context(0), keep_bytes=4096)
+    pool = BufferPool(cuda_context(0), PinnedBuffer, keep_bytes=4096)
     first, second = pool.take(3000), pool.take(3000)
     assert first.size_bytes == 4096
     pool.release(first)

@@ -10,7 +10,6 @@ from aegisrt.backends.base.narrowing import check_fits
 from aegisrt.backends.tensorrt.engine import EngineTensor
 from aegisrt.core.tensor import Array, DataType
 from aegisrt.devices.cuda.context import CudaContext
-from aegisrt.devices.cuda.memory import copy_on_device
 from aegisrt.devices.cuda.staged import StagedTensor
 
 _INT64 = "update to TensorRT 10, which has INT64"
@@ -28,13 +27,13 @@ class TensorBuffers:
         """The caller's dtype, which may be wider than the engine's."""
         self.converts = self._public != self.dtype
         self._context = context
-        self._staged = StagedTensor(context)
+        self.staged = StagedTensor(context)
         self._host: Array | None = None
 
     @property
     def pointer(self) -> int:
         """The address for the engine: on the GPU, or on the host for a shape tensor."""
-        return self._staged.pointer if self._host is None else int(self._host.ctypes.data)
+        return self.staged.pointer if self._host is None else int(self._host.ctypes.data)
 
     @property
     def passes_through_host(self) -> bool:
@@ -44,12 +43,12 @@ class TensorBuffers:
     @property
     def device_bytes(self) -> int:
         """Bytes held on the GPU."""
-        return self._staged.device_bytes
+        return self.staged.device_bytes
 
     def reserve(self, size_bytes: int, *, device: bool = True) -> bool:
         """Make room; return whether an address changed. After RESOURCE_EXHAUSTED nothing has changed."""
         if not self.tensor.on_host:
-            return self._staged.reserve(size_bytes, device=device)
+            return self.staged.reserve(size_bytes, device=device)
         if self._host is not None and self._host.nbytes >= size_bytes:
             return False
         size = max(size_bytes, _ALIGNMENT)
@@ -61,7 +60,7 @@ class TensorBuffers:
     def view(self, shape: tuple[int, ...]) -> Array:
         """Return the staging memory as an array, without a copy; invalid once `reserve` returns True."""
         if self._host is None:
-            return self._staged.view(shape, self.dtype)
+            return self.staged.view(shape, self.dtype)
         size = prod(shape) * self.dtype.itemsize
         return self._host[:size].view(self.dtype).reshape(shape)
 
@@ -79,18 +78,14 @@ class TensorBuffers:
     def to_device(self, size_bytes: int, stream: int) -> None:
         """Enqueue the copy of the staged value."""
         if self._host is None:
-            self._staged.to_device(size_bytes, stream)
+            self.staged.to_device(size_bytes, stream)
 
-    def copy_on_device(self, source: int, size_bytes: int, stream: int) -> None:
-        """Enqueue the copy from another address on the GPU to this tensor's own memory there."""
-        copy_on_device(self._context, self._staged.pointer, source, size_bytes, stream)
-
-    def to_host(self, size_bytes: int, stream: int, source: int | None = None) -> None:
-        """Enqueue the copy of a result, from `source` on the GPU or else from this tensor's own memory there."""
+    def to_host(self, size_bytes: int, stream: int) -> None:
+        """Enqueue the copy of a result."""
         if self._host is None:
-            self._staged.to_host(size_bytes, stream, source)
+            self.staged.to_host(size_bytes, stream)
 
     def free(self) -> None:
         """Free all of it."""
-        self._staged.free()
+        self.staged.free()
         self._host = None

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from numpy import ndarray
 
 from aegisrt.backends.tensorrt.run.buffers import TensorBuffers
 from aegisrt.backends.tensorrt.run.context import Shape, ShapedContext
 from aegisrt.core.tensor import Array
-from aegisrt.devices.cuda.arrays import DeviceArray
+from aegisrt.devices.cuda.arrays import DeviceArray, JoinedArray
+from aegisrt.devices.cuda.call import GpuCalls, QuickCall
 from aegisrt.devices.cuda.stream import CudaStream
 
-Borrowed = dict[str, DeviceArray]
+Borrowed = dict[str, DeviceArray | JoinedArray]
 """The caller's inputs that are on the GPU already, by the engine's names."""
-_ALIGNMENT = 256
+ALIGNMENT = 256
 """Bytes; required of an address by `IExecutionContext::setTensorAddress`."""
+Staged = tuple[TensorBuffers, Array]
+"""A tensor's memory, and its page-locked part in the shape of the call."""
 
 
 @dataclass(slots=True, eq=False)
 class PreparedCall:
     """In one thread at a time."""
 
-    inputs: tuple[tuple[TensorBuffers, Array], ...]
-    """Each with the page-locked memory that it is copied from."""
+    names: tuple[str, ...]
+    """The requested outputs, by the caller's names."""
+    inputs: tuple[Staged, ...]
     shapes: dict[str, Shape]
     """Of the inputs, by the caller's names."""
-    outputs: dict[str, tuple[TensorBuffers, Array]]
-    """The requested outputs whose shape is known before the call, by the caller's names, with their host memory."""
+    outputs: dict[str, Staged]
+    """The requested outputs whose shape is known before the call, by the caller's names."""
+    fetched: list[Staged]
+    """Those of them that are copied to the host."""
     unrequested: tuple[TensorBuffers, ...]
     """Other outputs whose shape is known: the engine writes all of them."""
     runs: int = 0
 
-    @property
-    def converts_nothing(self) -> bool:
-        """Whether the engine's dtypes are the caller's."""
-        return not any(buffers.converts for buffers, _ in (*self.inputs, *self.outputs.values()))
+    def quick(self, gpu: GpuCalls, launch: Callable[[], int]) -> QuickCall | None:
+        """Return the whole call around a recording of it; None if it cannot be prepared whole.
+
+        Each requested output must be copied to the host, and no tensor be converted.
+        """
+        tensors = (*self.inputs, *self.fetched)
+        if not gpu.alone or len(self.fetched) < len(self.names) or any(buffers.converts for buffers, _ in tensors):
+            return None
+        inputs, results = ([view for _, view in side] for side in (self.inputs, self.fetched))
+        return QuickCall(gpu.stream, self.names, inputs=inputs, launch=launch, results=results)
 
     def stage(self, inputs: dict[str, Array]) -> Borrowed:
         """Copy inputs to page-locked memory; return those that are on the GPU already."""
         borrowed: Borrowed = {}
         for (buffers, view), value in zip(self.inputs, inputs.values(), strict=True):
-            if not isinstance(value, DeviceArray):
+            if isinstance(value, ndarray):
                 buffers.fill(view, value)
             elif buffers.tensor.on_host or buffers.dtype != value.dtype:
                 buffers.fill(view, value.numpy())
@@ -54,7 +69,7 @@ class PreparedCall:
         for buffers in self.unrequested:
             context.set_address(buffers.tensor.name, buffers.pointer)
 
-    def enqueue(self, context: ShapedContext, stream: CudaStream, borrowed: Borrowed | None = None) -> None:
+    def enqueue(self, context: ShapedContext, stream: CudaStream, gpu: GpuCalls, borrowed: Borrowed) -> None:
         """Enqueue the copies in, the kernels, and the copies out.
 
         Errors as of `ShapedContext.refused`: if TensorRT does not enqueue the kernels.
@@ -62,24 +77,15 @@ class PreparedCall:
         handle = stream.handle
         for buffers, view in self.inputs:
             name = buffers.tensor.name
-            array = borrowed.get(name) if borrowed else None
+            array = borrowed.get(name)
             if array is None:
                 context.set_address(name, buffers.pointer)
                 buffers.to_device(view.nbytes, handle)
             else:
-                stream.wait_for_stream(array.stream)
-                context.set_address(name, _aligned_address(array, buffers, handle))
+                context.set_address(name, gpu.borrow(array, buffers.staged))
         lines = context.execute(handle)
         if lines is not None:
             stream.raise_if_lost()
             raise context.refused(lines)
-        for buffers, view in self.outputs.values():
+        for buffers, view in self.fetched:
             buffers.to_host(view.nbytes, handle)
-
-
-def _aligned_address(array: DeviceArray, buffers: TensorBuffers, stream: int) -> int:
-    """Return the address of a caller's array on the GPU, or of a copy if TensorRT requires another alignment."""
-    if array.pointer and not array.pointer % _ALIGNMENT:
-        return array.pointer
-    buffers.copy_on_device(array.pointer, array.nbytes, stream)
-    return buffers.pointer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -18,17 +19,18 @@ from aegisrt.backends.tensorrt.engine import LoadedEngine
 from aegisrt.backends.tensorrt.options import TensorRTOptions
 from aegisrt.backends.tensorrt.run.agreement import refuse_disagreement
 from aegisrt.backends.tensorrt.run.buffers import TensorBuffers
-from aegisrt.backends.tensorrt.run.call import Borrowed, PreparedCall
+from aegisrt.backends.tensorrt.run.call import ALIGNMENT, Borrowed, PreparedCall
 from aegisrt.backends.tensorrt.run.context import Shape, ShapedContext
 from aegisrt.backends.tensorrt.run.prepared_calls import CallKey, PreparedCalls
 from aegisrt.backends.tensorrt.run.recording import Recording
-from aegisrt.backends.tensorrt.run.results import Results
 from aegisrt.backends.tensorrt.run.scratch import scratch_bytes
-from aegisrt.core.result import ResultError
+from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.tensor import Array
 from aegisrt.devices.base import Device
-from aegisrt.devices.cuda.memory import DeviceBuffer
-from aegisrt.devices.cuda.stream import CudaEvent, open_stream
+from aegisrt.devices.cuda.arrays import DeviceArray
+from aegisrt.devices.cuda.call import GpuCalls, Output, QuickCall
+from aegisrt.devices.cuda.memory import DeviceBuffer, copy_to_device
+from aegisrt.devices.cuda.stream import open_stream
 
 
 class TensorRTSlot:
@@ -50,17 +52,16 @@ class TensorRTSlot:
             side = self._inputs if item.is_input else self._outputs
             side[item.public] = TensorBuffers(self._cuda, item, loaded.public_dtype(item))
         self._holds_sizes = any(item.on_host for item in loaded.tensors)
+        self._quick: QuickCall | None = None
+        """The last recording, if it can run whole calls."""
         self._stream, self._owns_stream = open_stream(stream, device)
-        self._done = None if self._owns_stream else CudaEvent(self._cuda, timing=False)
         self._on_device = options.outputs == "device"
-        self._replays = self._owns_stream and not self._on_device
-        """Whether recordings may run whole calls: the slot is the only user of the stream, and results are copied."""
+        self._gpu = GpuCalls(self._stream, alone=self._owns_stream, on_device=self._on_device, alignment=ALIGNMENT)
         try:
             self._context = ShapedContext(loaded)
         except BaseException:
             self._close_stream()
             raise
-        self._results = Results(self._cuda, self._stream, self._context, self._outputs)
         try:
             with self._stream.lock, self._cuda:
                 self._context.claim_profile(self._stream.handle)
@@ -73,23 +74,27 @@ class TensorRTSlot:
     def call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
         """Return the values of `outputs`, in that order."""
         try:
-            key = self._key(inputs, outputs)
-            call = self._calls.get(key)
-            if call is None:
-                call = self._prepare(key, inputs, outputs)
-            recording = self._calls.recordings.get(call)
-            if recording is not None and recording.replays and self._replays:
-                values = recording.replay(inputs.values())
+            quick = self._quick
+            if quick is not None and quick.outputs == outputs:
+                values = quick(inputs.values())
                 if values is not None:
                     return values
-            borrowed = call.stage(inputs)
-            self._run(call, recording, borrowed)
-            if self._on_device:
-                return self._results.on_device(call, outputs)
-            return self._results.on_host(call, outputs)
+            return self._call(inputs, outputs)
         except BaseException as error:
-            self._break_off(error)
+            self._current = None
+            self._context.forget()  # the next call sets its whole state
+            self._stream.break_off(error)
             raise
+
+    def _call(self, inputs: dict[str, Array], outputs: tuple[str, ...]) -> Sequence[Any]:
+        key = self._key(inputs, outputs)
+        call = self._calls.get(key)
+        if call is None:
+            call = self._prepare(key, inputs, outputs)
+        borrowed = call.stage(inputs)
+        recording = self._calls.recordings.get(call)
+        self._quick = None if recording is None else recording.quick
+        return self._gpu.answer(self._enqueue, call, recording, borrowed, outputs)
 
     def bytes_held(self) -> int:
         """Return the GPU memory that this instance holds in addition to the engine's weights."""
@@ -114,8 +119,7 @@ class TensorRTSlot:
 
     def _close_stream(self) -> None:
         try:
-            if self._done is not None:
-                self._done.close()
+            self._gpu.close()
         finally:
             if self._owns_stream:
                 self._stream.close()
@@ -143,7 +147,9 @@ class TensorRTSlot:
             name: (self._outputs[name], self._outputs[name].view(known[name])) for name in outputs if name in known
         }
         unrequested = tuple(self._outputs[name] for name in known if name not in requested)
-        call = PreparedCall(staged, shapes, requested, unrequested)
+        fetched = [each for each in requested.values() if not self._on_device or each[0].passes_through_host]
+        call = PreparedCall(outputs, staged, shapes, requested, fetched, unrequested)
+        self._quick = None
         self._calls.add(key, call)
         self._current = call
         return call
@@ -180,22 +186,17 @@ class TensorRTSlot:
             self._forget()
         self._context.set_address(buffers.tensor.name, buffers.pointer)
 
-    def _run(self, call: PreparedCall, recording: Recording | None, borrowed: Borrowed) -> None:
-        """Enqueue a staged call, by its recording if that can run it, and wait for the stream."""
-        stream = self._stream
-        with stream.lock, self._cuda.current():
-            if recording is not None and not borrowed:
-                recording.launch(stream.handle)
-            else:
-                self._enqueue(call, borrowed)
-            if self._done is None:
-                stream.finish()
-            else:
-                self._done.record(stream.handle)
-        if self._done is not None:
-            self._done.synchronize()
+    def _enqueue(
+        self, call: PreparedCall, recording: Recording | None, borrowed: Borrowed, outputs: tuple[str, ...]
+    ) -> list[Output]:
+        """Enqueue a staged call, by its recording if that can run it; return its outputs."""
+        if recording is not None and not borrowed:
+            recording.launch(self._stream.handle)
+        else:
+            self._run(call, borrowed)
+        return [self._output(call, name) for name in outputs]
 
-    def _enqueue(self, call: PreparedCall, borrowed: Borrowed) -> None:
+    def _run(self, call: PreparedCall, borrowed: Borrowed) -> None:
         """Enqueue a call without its recording; at its second run, record it."""
         call.runs += 1
         if self._graphs and call.runs > 1 and not borrowed and self._record(call):
@@ -206,14 +207,48 @@ class TensorRTSlot:
             call.set_addresses(self._context)
             self._context.set_shapes(call.shapes)
             self._current = call
-        call.enqueue(self._context, self._stream, borrowed)
+        call.enqueue(self._context, self._stream, self._gpu, borrowed)
+
+    def _output(self, call: PreparedCall, name: str) -> Output:
+        """Return an output; enqueue the copy that the call itself does not have."""
+        buffers, known = self._outputs[name], call.outputs.get(name)
+        if known is not None:
+            if not self._on_device:
+                return partial(buffers.result, known[1])
+            if buffers.passes_through_host:
+                return partial(self._returned, buffers, known[1])
+            return self._gpu.leave(buffers.pointer, known[1].shape, buffers.dtype)
+        return lambda: self._gpu.answer(self._enqueue_late, name)[0]
+
+    def _enqueue_late(self, name: str) -> list[Output]:
+        """Return an output whose shape the call has reported; enqueue its copy.
+
+        The stream must be done with the call: TensorRT 8.6 has not allocated the memory when `execute_async_v3` returns
+        (seen with 8.6.1 on driver 580.159).
+        """
+        late, buffers = self._context.late[name], self._outputs[name]
+        if late.shape is None:
+            raise fail(ErrorCode.INTERNAL, f"TensorRT reported no shape for output `{name}`")
+        if self._on_device and not buffers.passes_through_host:
+            return [self._gpu.leave(late.pointer, late.shape, buffers.dtype)]
+        view = self._gpu.fetch(name, late.pointer, late.shape, buffers.dtype)
+        return [partial(self._returned if self._on_device else TensorBuffers.result, buffers, view)]
+
+    def _returned(self, buffers: TensorBuffers, view: Array) -> DeviceArray:
+        """Return a result on the GPU that exists on the host alone, because it is computed or converted there."""
+        value = buffers.result(view)
+        with self._stream.lock, self._cuda:
+            array = self._gpu.fresh(value.shape, value.dtype)
+            copy_to_device(self._cuda, array.pointer, value.ctypes.data, value.nbytes, self._stream.handle)
+            self._stream.finish()  # `value` is freed with this frame
+        return array
 
     def _record(self, call: PreparedCall) -> bool:
         """Run and record the call; if it cannot be recorded, return False and write the reason to the metadata."""
         try:
             if self._scratch is None:
                 self._scratch = DeviceBuffer(self._cuda, scratch_bytes(self._loaded.icuda_engine))
-            self._calls.recordings[call] = Recording(self._loaded, self._stream, self._scratch, call)
+            self._calls.recordings[call] = Recording(self._loaded, self._gpu, self._scratch, call)
         except ResultError as failure:
             if self._cuda.lost is not None:
                 raise
@@ -228,11 +263,5 @@ class TensorRTSlot:
 
     def _forget(self) -> None:
         """Drop all prepared calls: they contain addresses that are no longer valid."""
-        self._current = None
+        self._current = self._quick = None
         self._calls.clear()
-
-    def _break_off(self, error: BaseException) -> None:
-        """Make the next call set the context's whole state, and wait for the work that this call has enqueued."""
-        self._current = None
-        self._context.forget()
-        self._stream.break_off(error)
