@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from aegisrt.core.request import ExecutionRequest, ExecutionResult, wants_model_metadata
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.manifest.queueing import BatchingOptions
 from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.rows import are_joinable, have_rows, joined_rows, rows_of
 
 
 def refuse_unbatchable(signature: Signature) -> None:
@@ -62,12 +61,9 @@ def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashabl
 
 
 def is_joinable(batch: Sequence[Pending]) -> bool:
-    """Return whether all inputs are arrays on the host, with rows; others, such as those on a GPU, are not joined."""
-    return all(pending.inputs is not None and all(_on_host(pending.inputs)) for pending in batch)
-
-
-def _on_host(tensors: Mapping[str, Any]) -> Iterator[bool]:
-    return (isinstance(value, np.ndarray) for value in tensors.values())
+    """Return whether all inputs have rows, and are by name all on the host or all on the GPU."""
+    inputs = [pending.inputs for pending in batch if pending.inputs is not None]
+    return len(inputs) == len(batch) and are_joinable(inputs)
 
 
 def joined(batch: Sequence[Pending], options: BatchingOptions) -> tuple[ExecutionRequest, int]:
@@ -75,10 +71,7 @@ def joined(batch: Sequence[Pending], options: BatchingOptions) -> tuple[Executio
     rows = sum(pending.rows for pending in batch)
     padding = _padding(rows, options)
     parts = [pending.inputs for pending in batch if pending.inputs is not None]
-    inputs = {}
-    for name in parts[0]:
-        whole = np.concatenate([part[name] for part in parts])
-        inputs[name] = np.concatenate([whole, np.repeat(whole[-1:], padding, axis=0)]) if padding else whole
+    inputs = {name: joined_rows([part[name] for part in parts], padding) for name in parts[0]}
     first = batch[0].request
     return ExecutionRequest(inputs=inputs, outputs=first.outputs, parameters=first.parameters), rows + padding
 
@@ -99,17 +92,17 @@ def miscount(outputs: Mapping[str, Any], rows: int) -> str | None:
 
 
 def split(result: ExecutionResult, batch: Sequence[Pending]) -> list[ExecutionResult] | None:
-    """Return the result of each request: its own rows, in memory of its own. The outputs have all of the batch's rows.
+    """Return the result of each request: its own rows. The outputs have all of the batch's rows.
 
-    None if an output is not an array on the host: those are not split.
+    On the host each result is in memory of its own. None if an output has no rows that can be taken out.
     """
-    if not all(_on_host(result.outputs)):
+    if not have_rows(result.outputs):
         return None
     total = sum(pending.rows for pending in batch)
     parts, start = [], 0
     for pending in batch:
         end = start + pending.rows
-        outputs = {name: value[start:end].copy() for name, value in result.outputs.items()}
+        outputs = {name: rows_of(value, start, end) for name, value in result.outputs.items()}
         metadata = {**result.metadata, "batch_size": total}
         if pending.request.id is not None:
             metadata["request_id"] = pending.request.id
