@@ -1,7 +1,6 @@
 """`SharedStream`: one queue for all that hold the object, another for every other object."""
 
 import pickle
-from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +8,13 @@ from aegisrt.devices.options import StreamOptions
 from aegisrt.devices.shared_stream import SharedStream, owned
 
 SHARED = StreamOptions(device="cpu", shared=True)
+
+
+class Opened:
+    """A stream; a weak reference to it is possible, as it is not to a SimpleNamespace before Python 3.13."""
+
+    def __init__(self, made="first"):
+        self.made = made
 
 
 def test_a_backend_owns_a_shared_stream_of_its_own():
@@ -24,11 +30,11 @@ def test_streams_that_are_not_shared_stay_as_they_are(declared):
 
 def test_a_stream_on_each_gpu_lives_as_long_as_an_instance_holds_it():
     stream = SharedStream(SHARED)
-    first, other = stream.opened(0, SimpleNamespace), stream.opened(1, SimpleNamespace)
-    assert stream.opened(0, SimpleNamespace) is first
+    first, other = stream.opened(0, Opened), stream.opened(1, Opened)
+    assert stream.opened(0, Opened) is first
     assert other is not first
     del first
-    first = stream.opened(0, lambda: SimpleNamespace(made="again"))
+    first = stream.opened(0, lambda: Opened("again"))
     assert first.made == "again"
 
 
