@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aegisrt.backends.registry import entries, options_by_kind
 from aegisrt.core.diagnostic import Diagnostic
@@ -24,9 +24,9 @@ from aegisrt.manifest.errors import manifest_error
 from aegisrt.manifest.hidden import hide, hide_in, hide_in_events
 from aegisrt.manifest.origin import Environment, Origins
 from aegisrt.manifest.schema import Manifest
-from aegisrt.runtime.building.deployed import log_deployed
-from aegisrt.runtime.building.factory import build_backends
-from aegisrt.runtime.context import ExecutionContext
+
+if TYPE_CHECKING:
+    from aegisrt.runtime.context import ExecutionContext
 
 T = TypeVar("T")
 
@@ -184,6 +184,10 @@ def _with_refusals(error: Error) -> Error:
 
 
 def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[ExecutionContext]:
+    from aegisrt.runtime.building.deployed import log_deployed  # here: checking a manifest needs no part of it
+    from aegisrt.runtime.building.factory import build_backends
+    from aegisrt.runtime.context import ExecutionContext
+
     hide_in_events(hidden_values(resolved.composition))
     built = build_backends(resolved.graph, resolved.origins, progress)
     if isinstance(built, Err):

@@ -174,7 +174,7 @@ def png_changed(data: bytes, random: Random) -> bytes:
 
 def npy_changed(data: bytes, random: Random) -> bytes:
     """Change the header of a .npy; its length stays right."""
-    if data[:6] != b"\x93NUMPY" or random.random() < 0.3:
+    if data[:6] != b"\x93NUMPY" or len(data) < 10 or random.random() < 0.3:
         return bytes_changed(data, random)
     (size,) = struct.unpack("<H", data[8:10])
     shape = random.choice(((), (0,), (-1,), (4,), (1 << 40, 1 << 40), (1 << 29,), (2, 2), (1 << 62, 4), (0,) * 70, 3.0))

@@ -1,7 +1,4 @@
-"""What is fuzzed: for each reader valid inputs, how they are changed, and how a result is read to its end.
-
-The messages of an isolated process are not here yet: a target for `aegisrt.backends.isolation.answers` is the next.
-"""
+"""What is fuzzed: for each reader valid inputs, how they are changed, and how a result is read to its end."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from aegisrt.core.tensor import DataType, Signature, TensorSpec
 from aegisrt.deployment import resolve
 from aegisrt.manifest.diagnostics.report import render_github, render_text, to_json
 from aegisrt.runtime.building.input_budget import InputBudget
-from tests.measuring.fuzz import mutations
+from tests.measuring.fuzz import child_targets, mutations
 from tests.measuring.fuzz.mutations import Change
 
 ROOT = Path(__file__).parents[3]
@@ -262,4 +259,8 @@ TARGETS: dict[str, Target] = {
     "onnx": Target(".onnx", _onnx_seeds, mutations.protobuf_changed, _onnx, 700, allowed=(DamagedError,)),
     "plan": Target(".engine", _plan_seeds, mutations.bytes_changed, read_header, 800),
     "elf": Target(".so", _elf_seeds, mutations.bytes_changed, check_elf, 800),
+    **{
+        name: Target(suffix, seeds, change, read, examples, child_targets.ENDS[name])
+        for name, (suffix, seeds, change, read, examples) in child_targets.READERS.items()
+    },
 }
