@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable
+from itertools import islice
 
 _UNSEEN = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 """Characters that a terminal executes or hides, and that a writer of JSON or YAML leaves as they are."""
@@ -14,6 +15,9 @@ _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
 GitHub Actions: `::` at the start of a line, and `##[` anywhere in it (ActionCommand.cs of
 https://github.com/actions/runner). Azure Pipelines: `##vso[`."""
 _COMMAND_IN_DOCUMENT = re.compile(r"#(?=#\w*\[)")
+_MOST_LISTED = 50
+_MOST_COMPARED = 300
+"""How many known words, and how many characters of a word, are compared: the time grows with both."""
 _CUTOFF = 0.6
 _CUTOFF_SHORT = 0.75
 
@@ -24,8 +28,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     A word that starts with a known one counts as near (`onnxruntime` and `onnx`), and one of the same letters (`evn`
     and `env`).
     """
-    by_folded = {name.casefold(): name for name in known}
-    folded = word.casefold()
+    by_folded = {name.casefold(): name for name in islice(known, _MOST_COMPARED) if len(name) <= _MOST_COMPARED}
+    folded = word[:_MOST_COMPARED].casefold()
     likely = [name for name in by_folded if _similar_length(folded, name)]
     near = difflib.get_close_matches(folded, likely, n=1, cutoff=_CUTOFF if len(word) > 3 else _CUTOFF_SHORT)
     if not near:
@@ -70,8 +74,10 @@ def quoted(word: object) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return the names in backticks, separated by commas."""
-    return ", ".join(quoted(name) for name in names)
+    """Return the names in backticks, separated by commas; of many, the first ones and their number."""
+    every = list(names)
+    more = len(every) - _MOST_LISTED
+    return ", ".join(map(quoted, every[:_MOST_LISTED])) + (f" and {more} more" if more > 0 else "")
 
 
 def escaped(text: str) -> str:

@@ -144,3 +144,14 @@ def test_no_env_refuses_a_group_s_file_too(capsys):
     write(Path("groups"), env__site="models: {digits: {warmup: '${oc.select:models.digits.x,${oc.env:HOME}}'}}\n")
     code, printed = output(capsys, "validate", "deploy.yaml", "env=site", "--config-dir", "groups", "--no-env")
     assert (code, "groups/env/site.yaml:1:27: error[reads-environment]" in printed) == (2, True)
+
+
+def test_no_hint_names_what_is_near_to_a_hidden_value(folder, monkeypatch, capsys):
+    monkeypatch.setenv("SECRET", "ghp_0123456789")
+    (folder / "digits.onnx").write_bytes(b"x")
+    near = "".join(f"  ghp_012345678{digit}: {{kind: mock}}\n" for digit in "18")
+    text = "models:\n  m: {path: digits.onnx, backend: '${oc.env:SECRET}'}\nbackends:\n" + near
+    (folder / "deploy.yaml").write_text(text)
+    for form in ("text", "json", "github"):
+        assert main(["validate", "deploy.yaml", "--format", form]) == 2
+        assert "did you mean" not in capsys.readouterr().out

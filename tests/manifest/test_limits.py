@@ -81,7 +81,9 @@ def test_aliases_that_nest(capsys, levels):
     status, found = texts(capsys, "deploy.yaml")
     assert status == 2
     assert ("too-deep", TOO_DEEP) in {one[:2] for one in found}
-    assert {one[0] for one in found} == {"too-deep", "unknown-field"}, "the keys that hold the anchors are wrong too"
+    assert {one[0] for one in found} - {"more-errors"} == {"too-deep", "unknown-field"}, (
+        "the keys that hold the anchors are wrong too"
+    )
 
 
 @pytest.mark.parametrize("levels", DEEP)

@@ -34,7 +34,10 @@ _LISTED = 8
 
 def check_files(values: Mapping[str, Any], locator: Locator) -> None:
     """Report each file of a model that cannot be read, or that has another sha256 than declared."""
+    checked: set[tuple[str, str]] = set()  # many models may have one file, which is read once
     for path, text in _named_files(values):
+        if locator.is_full:
+            break
         folders = _own_folders(locator, path)
         problem = _address(text) or _problem(Path(text), folders)
         if problem and locator.origins.of(path).from_env:
@@ -42,7 +45,8 @@ def check_files(values: Mapping[str, Any], locator: Locator) -> None:
             locator.at_value(path, problem.id, message, hint="its value is hidden; `--show-env` shows it")
         elif problem:
             locator.at_value(path, problem.id, problem.message, label=problem.label, hint=problem.hint)
-        elif path[2:] == ("path",):
+        elif path[2:] == ("path",) and (pinned := (text, str(values["models"][path[1]].get("sha256")))) not in checked:
+            checked.add(pinned)
             _check_digest(path[:2], Path(text), values, locator, folders)
 
 

@@ -48,10 +48,13 @@ class _Links:
     def check(self, section: str, name: str, field: str, target: str, options: Mapping[str, Any]) -> None:
         wanted = self.reference(section, field, options)
         declared = _section(self.values, target)
-        asked_at = self.asked_at(section, name, field)
-        if wanted is None or wanted in declared or asked_at is None:
+        if wanted is None or wanted in declared or self.locator.is_full:
             return
-        near = self.near(wanted, target)
+        asked_at = self.asked_at(section, name, field)
+        if asked_at is None:
+            return
+        # The declared name that is nearest to a hidden value would show a part of it, run by run all of it.
+        near = None if self.locator.origins.of(asked_at).from_env else self.near(wanted, target)
         singular = target.removesuffix("s")
         by_default = "" if asked_at == (section, name, field) else f", the {field} of `{section}.{name}`,"
         self.locator.at_value(
@@ -101,9 +104,11 @@ class _Links:
         theirs = template.get("device") if isinstance(template, Mapping) else None
         device = options.get("device", _DEFAULT_DEVICE)
         devices = _section(self.values, "devices")
-        asked_at = self.asked_at("backends", name, "stream")
         both_declared = _declared(device, devices) and _declared(theirs, devices)
-        if stream is None or asked_at is None or not both_declared or theirs == device:
+        if stream is None or not both_declared or theirs == device or self.locator.is_full:
+            return
+        asked_at = self.asked_at("backends", name, "stream")
+        if asked_at is None:
             return
         self.locator.at_value(
             asked_at,

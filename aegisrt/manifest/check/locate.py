@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aegisrt.core.diagnostic import Diagnostic, Location
+from aegisrt.manifest.errors import MOST_DIAGNOSTICS
 from aegisrt.manifest.origin import KeyPath, Origin, Origins
 
 
@@ -18,6 +19,11 @@ class Locator:
     """The manifest's name in messages: its file."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     """The diagnostics so far."""
+
+    @property
+    def is_full(self) -> bool:
+        """Return True if more diagnostics would not be reported: finding out what was meant takes time for each."""
+        return len(self.diagnostics) >= MOST_DIAGNOSTICS
 
     def at_key(self, path: KeyPath, id: str, message: str, **rest: Any) -> None:  # noqa: A002
         """Add a diagnostic whose caret is on the key at `path`."""
@@ -47,6 +53,8 @@ class Locator:
         return self.key(path[:-1]) if len(path) > 1 else Location(self.name, 1, 1, 2)
 
     def _add(self, path: KeyPath, id: str, message: str, location: Location, rest: dict[str, Any]) -> None:  # noqa: A002
+        if self.is_full:
+            return
         set_by = self._setter(path).set_by
         self.diagnostics.append(Diagnostic(id, message, location, path=dotted(path), set_by=set_by, **rest))
 

@@ -26,6 +26,7 @@ from aegisrt.manifest.check.links import is_reference
 from aegisrt.manifest.check.locate import Locator, dotted, title
 from aegisrt.manifest.check.schema_walk import SchemaPlace, follow
 from aegisrt.manifest.diagnostics.wording import described, shown
+from aegisrt.manifest.errors import MOST_DIAGNOSTICS
 from aegisrt.manifest.hidden import HIDDEN
 from aegisrt.manifest.origin import KeyPath
 from aegisrt.manifest.read.lookalikes import lookalike
@@ -57,10 +58,12 @@ def explain_errors(
         place = follow(root, details["loc"])
         if locator.origins.of(place.path).from_env:
             details = {**details, "input": HIDDEN}
-        if not any(place.path[: len(path)] == path for path in emptied):
+        if not any(place.path[:length] in emptied for length in range(len(place.path) + 1)):
             located.setdefault((place.path, place.on_key), (place, []))[1].append(details)
     explainer = _Explainer(kinds, locator, list(located.values()))
     for place, errors in located.values():
+        if locator.is_full:
+            break
         explainer.explain(place, errors)
 
 
@@ -70,7 +73,11 @@ class _Explainer:
     ) -> None:
         self.kinds = kinds
         self.locator = locator
-        self.unknown = [place.path for place, errors in located if errors[0]["type"] == "extra_forbidden"]
+        self.unknown: dict[KeyPath, list[str]] = {}
+        """The keys that are no fields, by the path around them."""
+        for place, errors in located:
+            if errors[0]["type"] == "extra_forbidden":
+                self.unknown.setdefault(place.path[:-1], []).append(str(place.path[-1]))
 
     def explain(self, place: SchemaPlace, errors: list[ErrorDetails]) -> None:
         error = next(filter(is_range_error, errors), errors[0])
@@ -134,7 +141,7 @@ class _Explainer:
 
     def is_misspelt(self, around: KeyPath, name: str, model: Model) -> bool:
         """Return True if an unknown field is reported that resembles the missing one."""
-        return any(path[:-1] == around and nearest(str(path[-1]), fields(model)) == name for path in self.unknown)
+        return any(nearest(key, fields(model)) == name for key in self.unknown.get(around, ())[:MOST_DIAGNOSTICS])
 
     def bad_name(self, place: SchemaPlace, error: ErrorDetails) -> None:
         if is_reference(place.path) and not place.on_key:

@@ -13,6 +13,8 @@ from aegisrt.manifest.read.forbidden import NOWHERE, hydra_refused
 from aegisrt.manifest.read.source import Source
 from aegisrt.manifest.read.tree import Tree, is_interpolation
 
+_MOST_ENTRIES = 500
+
 
 @dataclass(frozen=True, slots=True)
 class DefaultsEntry:
@@ -183,6 +185,11 @@ def read_defaults(
         source.diagnostics.append(
             Diagnostic("defaults-syntax", "`defaults` is a list", place, path="defaults", hint=hint)
         )
+        return []
+    if len(source.defaults.value) > _MOST_ENTRIES:
+        place = source.defaults.value[_MOST_ENTRIES].at or NOWHERE
+        message = f"a defaults list has at most {_MOST_ENTRIES} entries"
+        source.diagnostics.append(Diagnostic("defaults-syntax", message, place, path="defaults", hint="remove some"))
         return []
     read = [(item, reader.entry(item)) for item in source.defaults.value]
     entries = [entry for _, entry in read if entry is not None]

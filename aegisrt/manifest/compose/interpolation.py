@@ -18,6 +18,7 @@ from aegisrt.core.suggest import did_you_mean, listed, quoted
 from aegisrt.manifest.compose.hydra import GrammarError, evaluate_interpolation, split_key
 from aegisrt.manifest.compose.override_values import grammar_fault
 from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
+from aegisrt.manifest.errors import MOST_DIAGNOSTICS
 from aegisrt.manifest.origin import Environment, KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
 from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, deep_bracket
@@ -71,6 +72,8 @@ class _Resolver:
 
     def tree(self, tree: Tree, path: KeyPath) -> Tree:
         """Return the value at `path` resolved; report one that cannot be, and return None for it."""
+        if is_interpolation(tree.value) and len(self.diagnostics) >= MOST_DIAGNOSTICS:
+            return replace(tree, value=None)  # more errors are not reported, and take time
         try:
             return self.value(tree, path)
         except _RefusedError:

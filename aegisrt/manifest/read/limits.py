@@ -6,8 +6,12 @@ from aegisrt.core.diagnostic import Diagnostic, Location
 
 MOST_LEVELS = 50
 """How many mappings and lists may be inside each other; Python's own limit of calls is reached at about 250."""
-MOST_VALUES = 200_000
-"""How many values a file may have once its aliases are expanded, and how many interpolations may make."""
+MOST_VALUES = 100_000
+"""How many values a file may have once its aliases are expanded, and how many interpolations may make. PyYAML takes two
+or three seconds for them."""
+TOO_MANY = f"more than {MOST_VALUES} keys and values"
+MOST_KEY_CHARACTERS = 1024
+"""As in YAML's short form of a key: each diagnostic of a value contains the keys around it."""
 TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
 
 

@@ -12,9 +12,9 @@ import yaml
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.core.suggest import escaped
 from aegisrt.manifest.diagnostics.snippet import LINE_BREAK
-from aegisrt.manifest.read.limits import too_deep
+from aegisrt.manifest.read.limits import TOO_MANY, too_deep
 from aegisrt.manifest.read.yaml_causes import likely_cause
-from aegisrt.manifest.read.yaml_loader import ManifestLoader, TooDeepError
+from aegisrt.manifest.read.yaml_loader import ManifestLoader, TooDeepError, TooManyError
 
 _QUOTE_IT = "put the value in quotes if it is text"
 _OPENED = {
@@ -56,6 +56,8 @@ def syntax_diagnostic(error: yaml.YAMLError, text: str, name: str) -> Diagnostic
     problem = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)
     if isinstance(error, TooDeepError):
         return too_deep(_place(mark, name))
+    if isinstance(error, TooManyError):
+        return Diagnostic("yaml-syntax", TOO_MANY, _place(mark, name), hint="write fewer")
     if mark is None:
         return Diagnostic("yaml-syntax", f"not valid YAML: {escaped(problem)}", Location(name, 1, 1, 2))
     if isinstance(error, yaml.MarkedYAMLError) and (cause := likely_cause(error, text, name)):

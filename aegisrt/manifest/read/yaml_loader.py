@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from aegisrt.core.suggest import with_unseen_escaped
-from aegisrt.manifest.read.limits import MOST_LEVELS, TOO_DEEP
+from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY
 
 _FLOAT = "tag:yaml.org,2002:float"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
@@ -37,18 +37,26 @@ class TooDeepError(yaml.MarkedYAMLError):
     """A mapping or a list inside of too many others."""
 
 
+class TooManyError(yaml.MarkedYAMLError):
+    """A key or a value beyond the limit."""
+
+
 class ManifestLoader(yaml.SafeLoader):
     """Reads the nodes of a manifest. It makes scalars only; `YamlReader` refuses duplicate keys and other tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._levels = 0
+        self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Return the next node, as PyYAML's own method does, which calls this one for each level.
 
-        Raises TooDeepError.
+        Raises TooDeepError, and TooManyError before PyYAML spends its time on the rest of a large file.
         """
+        self._nodes += 1
+        if self._nodes > MOST_VALUES:
+            raise TooManyError(problem=TOO_MANY, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
         is_collection = self.check_event(yaml.MappingStartEvent, yaml.SequenceStartEvent)
         if is_collection and self._levels == MOST_LEVELS:
             raise TooDeepError(problem=TOO_DEEP, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]

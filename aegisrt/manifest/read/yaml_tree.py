@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import yaml
 
 from aegisrt.core.diagnostic import Diagnostic, Location, Note
 from aegisrt.manifest.diagnostics.wording import shown
-from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, too_deep
+from aegisrt.manifest.errors import MOST_DIAGNOSTICS
+from aegisrt.manifest.read.limits import MOST_KEY_CHARACTERS, MOST_LEVELS, MOST_VALUES, too_deep
 from aegisrt.manifest.read.lookalikes import odd_blank
 from aegisrt.manifest.read.tree import Tree
 from aegisrt.manifest.read.yaml_causes import placeholder, template_diagnostic
@@ -27,6 +29,7 @@ class YamlReader:
     def __init__(self, file: str, loader: Any) -> None:
         self.file = file
         self.diagnostics: list[Diagnostic] = []
+        self._reported: Counter[str] = Counter()
         self._loader = loader
         self._open: set[int] = set()
         self._values = 0
@@ -97,6 +100,10 @@ class YamlReader:
         return [tree.value for tree in trees if isinstance(tree.value, dict)]
 
     def _key(self, node: yaml.Node, place: Location) -> str:
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > MOST_KEY_CHARACTERS:
+            message = f"a key has at most {MOST_KEY_CHARACTERS} characters, and this one has {len(node.value)}"
+            self._add("yaml-syntax", message, place, hint="write a shorter name")
+            return f"?{place.line}:{place.column}"
         if isinstance(node, yaml.ScalarNode):
             self._check_edges(node)
             if node.tag != f"{_CORE}str":
@@ -153,7 +160,11 @@ class YamlReader:
         return bool(node.tag == _CONTAINERS[type(node)])
 
     def _add(self, id: str, message: str, location: Location, **rest: Any) -> None:  # noqa: A002
-        self.diagnostics.append(Diagnostic(id, message, location, **rest))
+        """Keep the first errors, and the first warnings."""
+        severity = rest.get("severity", "error")
+        self._reported[severity] += 1
+        if self._reported[severity] <= MOST_DIAGNOSTICS:
+            self.diagnostics.append(Diagnostic(id, message, location, **rest))
 
 
 def _first_line(mark: Any) -> str:

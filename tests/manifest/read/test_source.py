@@ -212,5 +212,5 @@ def test_what_would_never_end_is_not_read(tmp_path, make, said):
 def test_too_many_aliases_are_one_error(read):
     lines = [f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 9)}]}}" for before, name in pairwise("abcdefgh")]
     assert [one.message for one in read("\n".join(["a: &a {x: 1}", *lines])).diagnostics] == [
-        "more than 200000 values, once aliases are expanded"
+        "more than 100000 values, once aliases are expanded"
     ]
