@@ -155,7 +155,7 @@ class _Explainer:
             place.path,
             "bad-name",
             f"{quoted(found)} is not a name",
-            label=meant(legal) or "not a name",
+            label=(meant(legal) if legal else None) or "not a name",
             hint="write the name itself: an interpolation can be a value only"
             if "${" in found
             else "a name has lower-case letters, digits, `_` and `-`, and starts with a letter or a digit",
