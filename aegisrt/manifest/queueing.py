@@ -45,12 +45,12 @@ class BatchingOptions(StrictModel):
     """Fill a batch up to the next preferred size with copies of its last row; answers never contain them."""
 
     rows: Literal["check", "trust"] = "check"
-    """`check` measures at deployment whether rows change each other, on the sample or on generated rows; a model whose
+    """`check` measures at deployment whether rows affect each other, on the sample or on generated rows; a model whose
     rows do is not batched. `trust` skips that."""
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """The largest difference that counts as equal, relative to the output's range. If left out: between batch sizes
-    1e-5 for FP64, 5e-3 for FP32, 1e-2 for FP16, 5e-2 for BF16; in other company, in batches of one size, a tenth of
-    that. Other outputs must be equal."""
+    1e-5 for FP64, 5e-3 for FP32, 1e-2 for FP16, 5e-2 for BF16; between batches of one size with other rows, a tenth
+    of that. Other outputs must be equal."""
 
     @field_validator("preferred_batch_sizes")
     @classmethod

@@ -18,7 +18,7 @@ from aegisrt.core.tensor import DataType
 
 
 class Modest(MockBackend):
-    """Declares as little as it can, and refuses the rest."""
+    """Declares as little as a backend can, and refuses the rest."""
 
     capabilities = replace(
         MockBackend.capabilities,
@@ -71,7 +71,7 @@ class NotInstalled(MockBackend):
 
 
 class NoDevice(MockBackend):
-    """Declares a GPU, and finds none."""
+    """Declares a GPU, and the machine has none."""
 
     capabilities = replace(MockBackend.capabilities, devices=("cpu", "cuda"))
 
@@ -80,7 +80,7 @@ class NoDevice(MockBackend):
 
 
 class BuildsNowhere(Builder):
-    """Builds on a GPU alone, and finds none."""
+    """Builds only on a GPU, and the machine has none."""
 
     capabilities = replace(Builder.capabilities, devices=("cpu", "cuda"))
 
@@ -131,7 +131,7 @@ class HangsWithTheGil(MockBackend):
 
 
 class CrashesOnDamage(MockBackend):
-    """Dies of what only the isolated checks feed it."""
+    """Crashes on a file that only the isolated checks load."""
 
     def _load(self, path):
         if path.parent.name.startswith(("cut", "damaged", "flipped")):

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 
 
 class Author:
-    """An author at a terminal, in a folder of his own and an environment that knows AegisRT and nothing of his."""
+    """An author of a backend at a terminal: a folder, and an environment that has AegisRT but not the package."""
 
     def __init__(self, folder: Path) -> None:
         self.project, home = folder / "project", folder / "venv"
@@ -115,7 +115,7 @@ def check_the_report(author):
 
 @contextlib.contextmanager
 def swapped(file, old, new):
-    """Put `new` in place of `old` in a file, for a while."""
+    """Replace `old` by `new` in a file while the block runs."""
     text = file.read_text(encoding="utf-8") if old else ""
     assert old in text
     if old:

@@ -31,7 +31,7 @@ def test_a_check_says_what_it_wants_and_why_and_how_to_mend_it(one):
 
 
 def test_ids_are_stable():
-    """Reports of years are compared by them: add new ones to the file, and change none that is in it."""
+    """Reports of different years are compared by these ids: add new ones to the file, and change none of the old."""
     listed = Path(__file__).with_name("check_ids.txt").read_text(encoding="utf-8").split()
     assert sorted(listed) == sorted(CHECKS)
     assert len(set(listed)) == len(listed)

@@ -1,4 +1,4 @@
-"""A class whose declaration is broken fails the check of declarations, and ends no run."""
+"""A class whose declaration is broken fails the check of declarations, and does not end the run."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_an_availability_that_fails_costs_its_own_check_alone(backend, reason):
 
 
 class RaisingOptions(MockOptions):
-    """Options that raise what pydantic does not turn into a ValidationError."""
+    """Options that raise an exception which pydantic does not convert to a ValidationError."""
 
     @classmethod
     def parse(cls, values=None):

@@ -1,4 +1,4 @@
-"""The kit finds every defect, each by the check that is meant for it, and no check is without one."""
+"""The kit detects every defect by the check that is meant for it, and every check has a defect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(open(os.environ["{variable}"]).read() if "memory" in " ".join(sys.argv) el
 
 @pytest.fixture
 def device(tmp_path, monkeypatch):
-    """Pretend a device whose memory `nvidia-smi` tells."""
+    """Simulate a device whose memory `nvidia-smi` reports."""
     tool = tmp_path / "nvidia-smi"
     tool.write_text(_NVIDIA_SMI.format(python=sys.executable, variable=sound.DEVICE_MEMORY))
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)

@@ -1,4 +1,4 @@
-"""The kit finds nothing on a sound backend, however often it is run."""
+"""The kit reports no failure of a correct backend, in any of many runs."""
 
 from __future__ import annotations
 

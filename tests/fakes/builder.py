@@ -1,4 +1,5 @@
-"""A backend that builds without an engine: it writes files slowly, in several steps, so that a kill may hit any."""
+"""A backend that builds without an engine: it writes files slowly, in several steps, so that a test can
+kill it in each of them."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ class FakeCuda:
         return 0 if self.graphs.pop(graph, None) is not None else INVALID_HANDLE
 
     def enqueue(self, stream, work, *, kernel=True):
-        """Do work that an engine enqueues on a stream, or keep it where the stream is being captured."""
+        """Do work that an engine enqueues on a stream, or record it if the stream is being captured."""
         if stream not in self.streams or (kernel and self.stack and self.contexts[stream] != self.stack[-1]):
             return INVALID_HANDLE
         if stream in self.captures:
@@ -291,7 +291,7 @@ class FakeCuda:
 
     @property
     def in_flight(self):
-        """Return the streams with work that nobody has waited for."""
+        """Return the streams with work that no caller has waited for."""
         return [stream for stream, count in self.enqueued.items() if count > self.waited.get(stream, 0)]
 
     @property

@@ -1,4 +1,4 @@
-"""A machine with a GPU and TensorRT, both stood in for, that any process sees which imports `tensorrt`.
+"""Stand-ins for a GPU and for TensorRT, in every process that imports `tensorrt`.
 
 `write_packages` makes a folder for PYTHONPATH: the conformance kit's workers and the builder's child import the fake
 from there by its real name, and the fake brings the GPU with it. Nothing is recorded, so that memory stays flat.
@@ -32,7 +32,7 @@ def write_packages(folder, api):
 
 
 def take_over(name, api, capability):
-    """Put the fake in the place of the module that imports it, and the fake GPU under the backend."""
+    """Replace TensorRT by the fake in the module that imports it, and the GPU under the backend by the fake GPU."""
     from aegisrt.devices.cuda import driver as cuda_driver
 
     cuda = FakeCuda(capability=capability)

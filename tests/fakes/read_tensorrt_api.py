@@ -1,4 +1,4 @@
-"""Read what a TensorRT binding wheel offers, into the files that `fake_tensorrt.py` is made from.
+"""Write the classes of a TensorRT binding wheel to the files from which `tensorrt.py` makes the fake.
 
     python -m tests.fakes.read_tensorrt_api WHEEL... --out tests/fakes/tensorrt_api
 

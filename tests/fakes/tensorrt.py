@@ -54,14 +54,14 @@ class PybindEnum(enum.Enum):
 
 
 class _NamedByMethod(PybindEnum):
-    """As `ErrorCode` of 8.6, whose bindings define a method `name` in place of pybind11's property."""
+    """`ErrorCode` of 8.6, whose bindings define a method `name` instead of pybind11's property."""
 
     def name(self):
         return self._name_
 
 
 class ProcessDied(BaseException):
-    """What stands for a crash of the whole process; nothing can catch the real one."""
+    """Stands for a crash of the whole process; the real one cannot be caught."""
 
 
 class FakeTensorRT:
@@ -95,11 +95,11 @@ class FakeTensorRT:
 
     @property
     def raises_safely(self):
-        """Whether its bindings take the GIL back to raise, as those of 10.13 do and those of 10.12 do not."""
+        """Whether its bindings acquire the GIL before they raise, as those of 10.13 do and those of 10.12 do not."""
         return not self.is_rtx and self.version >= (10, 13)
 
     def raise_without_the_gil(self, text):
-        """Raise RuntimeError as the bindings do from a call that gave up the GIL."""
+        """Raise RuntimeError as the bindings do from a call that released the GIL."""
         raise RuntimeError(text) if self.raises_safely else ProcessDied(text)
 
     def log(self, text, severity="ERROR"):
@@ -131,7 +131,7 @@ def _behaviour(name):
 
 
 def _restricted(fake, module, class_name, surface, behaviour):
-    """Return a class that offers what the real one offers, and no more."""
+    """Return a class that has the members of the real one, and no others."""
 
     def assign(self, name, value):
         if name.startswith("_"):
@@ -166,7 +166,7 @@ def _restricted(fake, module, class_name, surface, behaviour):
 
 
 class _Absent:
-    """Hides a method that the behaviour has for other versions."""
+    """Hides a method that other versions have."""
 
     def __get__(self, instance, owner):
         raise AttributeError("this version has no such method")

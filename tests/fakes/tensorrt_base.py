@@ -8,7 +8,7 @@ class Plain:
         return {}
 
     def _set(self, name, value):
-        """Do what setting a property does beside keeping its value."""
+        """Do the side effect of setting a property."""
 
     def _die(self):
         pass

@@ -1,4 +1,4 @@
-"""The builder of the stand-in for TensorRT: parses real ONNX where the file is there, refuses what 8.6 refuses."""
+"""The builder of the stand-in for TensorRT: parses real ONNX if the file exists, and refuses what 8.6 refuses."""
 
 import enum
 from pathlib import Path
@@ -129,7 +129,7 @@ class ITensor(Plain):
         return {"name": self._name, "shape": self._shape, "is_shape_tensor": False, "dtype": self._dtype}
 
     def _format(self):
-        """Return what the builder takes: any format that is allowed, and all are unless the caller says which."""
+        """Return the format that the builder chooses; all are allowed unless the caller restricts them."""
         linear = 1 << int(self._trt.TensorFormat.LINEAR)
         return "LINEAR" if self.__dict__.get("_set_allowed_formats") == linear else "CHW32"
 

@@ -100,7 +100,7 @@ class ICudaEngine(Plain):
         return holds_sizes(name)
 
     def _check_profile(self, index):
-        """End the process for an index on libraries of 8.6.0, which lack these calls: bindings of 8.6.1 have them."""
+        """End the process if an index is given to libraries of 8.6.0: they lack these calls of the 8.6.1 bindings."""
         if index is not None and self._fake.libraries == (8, 6, 0):
             raise self._fake.died("get_tensor_format with an index")
         assert (index or 0) < self.num_optimization_profiles
@@ -320,7 +320,7 @@ class IExecutionContext(Plain):
         return work
 
     def _enqueue_late(self):
-        """Compute the one output whose shape is known afterwards alone, into memory that its allocator gives."""
+        """Compute the one output whose shape is known only afterwards, into memory of its allocator."""
         (source,), (name,) = self._engine._described["inputs"], self._engine._described["outputs"]
         dtype, address = NUMPY[self._engine._io[source][0]], self._addresses[source]
         size = prod(self._shape(source)) * np.dtype(dtype).itemsize
@@ -334,7 +334,7 @@ class IExecutionContext(Plain):
         return True
 
     def _allocated(self, name, size, shape):
-        """Return where an output goes that has an allocator, whatever address was told beside it; 0 for nowhere."""
+        """Return the address of an output with an allocator, whatever address was also set; 0 if there is none."""
         allocator, old = self._allocators[name], self._fake.is_old
         arguments = (name, self._addresses.get(name, 0), max(size, 1), ALIGNMENT)
         reallocate = allocator.reallocate_output if old else allocator.reallocate_output_async

@@ -123,7 +123,7 @@ def _unlike(value: Any, want: Any, case: Any) -> str | None:
 
 
 def judge_in_child(engine: str, case: Any, limit_s: float = 120.0) -> str:
-    """Return the verdict of a case, run in a forked process: one of `STATES`, and a colon with what was said."""
+    """Return the verdict of a case, run in a forked process: one of `STATES`, and a colon with its output."""
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
     process = fork.Process(target=_judge_quietly, args=(engine, case, theirs))
@@ -168,7 +168,7 @@ def cases(match: str = "", every: int = 1, limit: int | None = None) -> list[Any
 
 
 def table(verdicts: dict[str, dict[str, str]]) -> str:
-    """Return a Markdown table: one line an engine, how many cases came to what."""
+    """Return a Markdown table: one line for each engine, with the number of cases of each verdict."""
     lines = [f"| engine | cases | {' | '.join(STATES)} |", f"| --- | --- |{' --- |' * len(STATES)}"]
     for engine, found in verdicts.items():
         counts = collections.Counter(verdict.partition(":")[0] for verdict in found.values())
@@ -177,7 +177,7 @@ def table(verdicts: dict[str, dict[str, str]]) -> str:
 
 
 def main() -> None:
-    """Judge the cases that were asked for, and print a table of what they came to."""
+    """Judge the requested cases, and print a table of the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--match", default="", help="only cases with this in their name")
     parser.add_argument("--every", type=int, default=1, help="only each so-many-th case")
@@ -200,7 +200,7 @@ def main() -> None:
 
 
 def _begun(file: Path | None, engines: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the verdicts by engine that a run which was stopped has written."""
+    """Return the verdicts by engine that an interrupted run has written."""
     known = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
     return {engine: known.get(engine, {}) for engine in engines}
 

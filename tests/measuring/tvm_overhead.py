@@ -1,4 +1,4 @@
-"""Prints what AegisRT adds to TVM, in turns with the bare engine's call; exits with 1 where a bound does not hold.
+"""Prints what AegisRT adds to TVM, in turns with the bare engine's call; exits with 1 if a bound does not hold.
 
 python -m tests.measuring.tvm_overhead [--rounds 50]
 

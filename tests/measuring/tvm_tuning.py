@@ -119,7 +119,7 @@ def on_onnxruntime(model: Path, inputs: dict[str, Any]) -> Callable[[], object]:
 
 
 def measured_us(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Return microseconds a call of each, round by round; the rounds take turns, so that noise hits all alike."""
+    """Return microseconds a call of each, round by round; in turns, so that noise affects all equally."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()

@@ -51,7 +51,7 @@ def check_batching(name: str, model: ModelOptions, backend: RuntimeBackend[Any],
     if found is not None and _is_certain(found, model):
         raise _refusal(found, model)
     if found is not None:
-        doubt = f"generated rows change each other in a batch: {found.text}"
+        doubt = f"generated rows affect each other in a batch: {found.text}"
     if doubt is not None:
         _log.warning("model `%s` runs its requests one by one: %s; %s", name, doubt, _TRUST, model=name)
     return doubt
@@ -79,7 +79,7 @@ def _measured(
             refused = refused or failure
     what = "its sample" if model.sample else "generated rows"
     why = f": {refused.error.message}" if refused else ""
-    return None, f"it could not be checked with {what} that rows do not change each other{why}"
+    return None, f"it could not be checked with {what} that rows do not affect each other{why}"
 
 
 def _is_certain(found: Mismatch, model: ModelOptions) -> bool:
@@ -92,7 +92,7 @@ def _refusal(found: Mismatch, model: ModelOptions) -> ResultError:
     rows = rows_in_file(model)
     named = f"; operators that may mix rows: {', '.join(rows.mixing)}" if rows is not None and rows.mixing else ""
     hint = _HINT if found.is_count else f"{_HINT}; or allow more by `batching.tolerance`"
-    message = f"the rows of a batch change each other: {found.text}{named}"
+    message = f"the rows of a batch affect each other: {found.text}{named}"
     return fail(ErrorCode.FAILED_PRECONDITION, message, hint)
 
 

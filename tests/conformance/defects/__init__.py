@@ -1,4 +1,4 @@
-"""Deliberately broken backends, one rule each, one file a subject as in aegisrt/conformance/checks/."""
+"""Backends that break one rule each; one file for each subject, as in aegisrt/conformance/checks/."""
 
 from __future__ import annotations
 

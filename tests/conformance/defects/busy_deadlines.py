@@ -13,7 +13,7 @@ from tests.conformance.defects.defect import defect
 
 @defect("deadlines.busy-engine", "were abandoned")
 class NobodyRunsMeanwhile(KeepsTheGil):
-    """So that the caller cannot go at its deadline."""
+    """Keeps the caller past its deadline."""
 
 
 @defect("deadlines.busy-engine", "a call after those abandoned: output `y` of")
@@ -40,7 +40,7 @@ class ALateCallSpoilsTheInstance(MockBackend):
 
 @defect("deadlines.busy-instances", "after it was free again")
 class WaitsInALine(MockBackend):
-    """One lock around every call, which is taken before anybody looks at the deadline."""
+    """Takes one lock around every call before the deadline is checked."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)

@@ -46,7 +46,7 @@ class OptionsOfAnotherKind(MockBackend):
 
 
 class AnythingGoes(MockOptions):
-    """Options that ignore what they do not know."""
+    """Options that ignore unknown fields."""
 
     model_config: ClassVar = {"extra": "ignore"}
 
@@ -68,7 +68,7 @@ class TakesAnyKind(MockBackend):
 
 
 class Coercing(MockOptions):
-    """Options that cast."""
+    """Options that convert values of other types."""
 
     model_config: ClassVar = {"strict": False}
     device: int | str = "cpu"
@@ -80,7 +80,7 @@ class CastsOptions(MockBackend):
 
 
 class Undeclaring:
-    """Does at run time what its class does not declare."""
+    """Does more at run time than its class declares."""
 
     DOES: ClassVar[dict] = {}
 

@@ -1,4 +1,4 @@
-"""Defects under many threads. Small sleeps stand for the time that an engine takes, in which the GIL is free."""
+"""Defects under many threads. Short sleeps stand for the time that an engine takes without the GIL."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def number(value):
 
 
 class Limiting(Answering):
-    """The timeout of a request passes through `limit` where it is a number."""
+    """Passes the timeout of a request, if it is a number, through `limit`."""
 
     def ask(self, request):
         return replace(request, timeout_ms=self.limit(request.timeout_ms)) if number(request.timeout_ms) else request

@@ -13,7 +13,7 @@ declared: list[Defect] = []
 
 @dataclass(frozen=True)
 class Defect:
-    """A backend with one rule broken, and the check that must find it."""
+    """A backend that breaks one rule, and the check that must detect it."""
 
     check: str
     """The id of the check that is meant for it."""
@@ -33,7 +33,7 @@ class Defect:
 def defect(
     check: str, says: str, *, device: str = "cpu", module: str | None = None, **settings: Any
 ) -> Callable[[type[Any]], type[Any]]:
-    """Return a decorator that declares a class as a defect which `check` must find, with `says` in its reason."""
+    """Return a decorator that declares a class as a defect; `check` must detect it, with `says` in its reason."""
 
     def declare(backend: type[Any]) -> type[Any]:
         declared.append(Defect(check, says, backend, device, module, settings))

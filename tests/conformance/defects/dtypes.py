@@ -11,7 +11,7 @@ from tests.conformance.defects.sound import WithBf16
 
 
 class Losing(Altering):
-    """Values of one dtype pass through `lose`."""
+    """Passes values of one dtype through `lose`."""
 
     DTYPE: DataType
 

@@ -78,7 +78,7 @@ class PutsAnObjectInTheError(Answering):
 
 
 class Opaque:
-    """Pickles, and equals nothing but itself."""
+    """Can be pickled, and is equal only to itself."""
 
 
 @defect("errors.serve-on", "after 10 failed calls")
@@ -97,7 +97,7 @@ class IsPoisonedByErrors(Answering):
 
 @defect("errors.serve-on", "did not return within 2 s", time_limit_s=2.0)
 class LosesAnInstanceAtEachError(MockBackend):
-    """A call that is refused does not give back its slot; when all are lost the next call waits forever."""
+    """A refused call does not release its slot; after the last slot the next call waits forever."""
 
     def _run(self, loaded, request, entered):
         try:

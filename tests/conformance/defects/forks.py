@@ -15,7 +15,7 @@ CHECK = "lifecycle.fork-after-load"
 
 
 class Pool:
-    """The threads of an engine: they are in the process that made them alone."""
+    """The threads of an engine: they exist only in the process that started them."""
 
     def __init__(self):
         self.owner = os.getpid()
@@ -78,7 +78,7 @@ class CrashesWhenItIsDropped(MockBackend):
 
 @defect(CHECK, "calls the backend failed: execute: wanted FAILED_PRECONDITION, got Ok")
 class ServesTheParentsModel(MockBackend):
-    """Nothing says that the engine still works there, even if this one does."""
+    """The engine need not work in a child, even if this one does."""
 
     def _become_copy(self):
         pass
@@ -94,7 +94,7 @@ class HasOnePoolOfThreadsForEver(MockBackend):
 
 @defect(CHECK, "after forks: output `y` of `affine`")
 class AnswersOtherwiseAfterAFork(MockBackend):
-    """Not after the first forks, which the check makes before it looks."""
+    """Fails only after the first forks, which the check makes before it measures."""
 
     forks = 0
 

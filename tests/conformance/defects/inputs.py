@@ -1,4 +1,4 @@
-"""Defects of what goes in."""
+"""Defects of inputs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class DropsWhatItDoesNotKnow(Lenient):
 
 
 class Converting(Lenient):
-    """Each input that is an array passes through `convert`, with its tensor's spec."""
+    """Passes each input that is an array through `convert`, with its tensor's spec."""
 
     def take(self, inputs, signature):
         specs = {spec.name: spec for spec in signature.inputs}
@@ -139,7 +139,7 @@ class ExpectsARequest(Answering):
 
 @defect("inputs.order-of-names", "inputs given in the order ['count', 'left', 'right']")
 class TakesInputsByPosition(Lenient):
-    """By position among the inputs of one shape."""
+    """Takes inputs of one shape by position."""
 
     def take(self, inputs, signature):
         names = [spec.name for spec in signature.inputs]
@@ -151,7 +151,7 @@ class TakesInputsByPosition(Lenient):
 
 
 class Reading(Unchecked):
-    """Each input passes through `read`, and the engine takes what comes of it."""
+    """Passes each input through `read`; the engine computes with the result."""
 
     def take(self, inputs, signature):
         return {spec.name: self.read(inputs[spec.name]) for spec in signature.inputs}
@@ -189,7 +189,7 @@ class SwapsWideTypesOnly(Reading):
 
 @defect("inputs.read-only", "an input that is read-only: wanted Ok, got INTERNAL")
 class ExportsByDlpack(Reading):
-    """As numpy before 2.1 did, which exports no read-only array."""
+    """Refuses read-only arrays, which numpy before 2.1 did not export."""
 
     def read(self, value):
         if not value.flags.writeable:

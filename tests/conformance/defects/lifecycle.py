@@ -120,7 +120,7 @@ class LoadsOnce(MockBackend):
 
 @defect("lifecycle.load-after-unload", "load after unload: wanted Ok, got RESOURCE_EXHAUSTED")
 class LoadsThreeTimes(MockBackend):
-    """Takes one of three places at each load, and gives none back."""
+    """Takes one of three places at each load, and releases none."""
 
     places = 3
 

@@ -1,4 +1,4 @@
-"""Defects of what is done with a model file."""
+"""Defects of reading a model file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conformance.defects.seams import Refusing
 
 
 class Recoding(Refusing):
-    """Answers one code in place of another."""
+    """Answers one code instead of another."""
 
     CODES: dict[ErrorCode, ErrorCode]
 
@@ -66,7 +66,7 @@ class EmptyIsAWrongArgument(Recoding):
 
 
 class Damaged(MockBackend):
-    """A load that answers DATA_LOSS goes to `damaged`."""
+    """Passes the answer DATA_LOSS of a load through `damaged`."""
 
     def load(self, path):
         result = super().load(path)
@@ -95,7 +95,7 @@ class LoadsWhatThereIs(Damaged):
 
 @defect("model-files.truncated", "bytes: wanted DATA_LOSS, got INTERNAL")
 class LooksAtTheFirstHalf(Damaged):
-    """Finds a file that is cut in half, and trips over one that lacks less."""
+    """Detects a file that is cut in half, and not one that lacks less."""
 
     def damaged(self, path, result):
         half = "half" if path.stat().st_size < 600 else "more"
@@ -193,7 +193,7 @@ class TouchesTheModel(MockBackend):
 
 
 class Failing(MockBackend):
-    """After a load that failed `failed` is called."""
+    """Calls `failed` after a load that failed."""
 
     def load(self, path):
         before = self.signature

@@ -12,7 +12,7 @@ from tests.conformance.defects.sound import SoundBackend
 
 
 class Computing(MockBackend):
-    """Computes values of one dtype in another, and gives back the first."""
+    """Computes values of one dtype in another, and returns the first."""
 
     DTYPE: str
     IN: str
@@ -61,7 +61,7 @@ class Int64In32Bits(Computing):
 
 
 class Convolving(SoundBackend):
-    """Computes the convolutional net by itself, each step of which can go wrong."""
+    """Computes the convolutional net step by step; a subclass breaks one step."""
 
     def _execute(self, slot, inputs, outputs):
         if slot.name != "conv-net":
@@ -88,7 +88,7 @@ class Convolving(SoundBackend):
 
 @defect("numerics.conv-net", "output `probabilities` of `conv-net`")
 class FlipsTheKernel(Convolving):
-    """A convolution as mathematicians have it."""
+    """Convolves with a flipped kernel, as in mathematics."""
 
     def kernel(self, kernel):
         return kernel[:, ::-1, ::-1]

@@ -24,7 +24,7 @@ class RemembersTheLastValue(SoundBackend):
 
 
 class CompilesDefaultsIn(SoundBackend):
-    """Sound: what is compiled in is no input."""
+    """Correct: an optional input that is compiled in is not an input."""
 
     def _signature(self, engine):
         return engine.signature.with_defaults_fixed()

@@ -1,4 +1,4 @@
-"""Defects of what comes out."""
+"""Defects of outputs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class DoesNotNameTheOutput(Answering):
 
 
 class Buffered(MockBackend):
-    """Answers in buffers that are used again after `DEPTH` calls of one slot."""
+    """Returns buffers that are used again after `DEPTH` calls of one slot."""
 
     DEPTH = 1
 
@@ -172,7 +172,7 @@ class AnswersLists(Altering):
 
 
 class Noisy(MockBackend):
-    """Adds what is within any tolerance."""
+    """Adds a value that is within every tolerance."""
 
     def _execute(self, slot, inputs, outputs):
         noise = np.float32(self.noise(slot))

@@ -1,4 +1,4 @@
-"""The mock, opened at the places where defects are put in; each of these is sound until a subclass breaks it."""
+"""The mock with hooks for defects: each class is correct until a subclass overrides its hook."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aegisrt.core.result import Err, Ok
 
 
 class Altering(MockBackend):
-    """What the engine computes passes through `alter`, array by array."""
+    """Passes each output array through `alter`."""
 
     def _execute(self, slot, inputs, outputs):
         return [self.alter(value) for value in super()._execute(slot, inputs, outputs)]
@@ -19,7 +19,7 @@ class Altering(MockBackend):
 
 
 class Lenient(MockBackend):
-    """Inputs pass through `take` before they are checked."""
+    """Passes inputs through `take` before they are checked."""
 
     def _make(self, path):
         loaded = super()._make(path)
@@ -32,7 +32,7 @@ class Lenient(MockBackend):
 
 
 class Unchecked(Lenient):
-    """What `take` returns goes to the engine as it is."""
+    """Gives what `take` returns to the engine, unchecked."""
 
     def _make(self, path):
         loaded = super()._make(path)
@@ -41,7 +41,7 @@ class Unchecked(Lenient):
 
 
 class Answering(MockBackend):
-    """Requests pass through `ask`, results through `answer`, errors of calls through `refuse`."""
+    """Passes requests through `ask`, results through `answer`, and errors of calls through `refuse`."""
 
     def execute(self, request):
         result = super().execute(self.ask(request))
@@ -58,7 +58,7 @@ class Answering(MockBackend):
 
 
 class Describing(MockBackend):
-    """Each tensor of the signature passes through `describe`."""
+    """Passes each tensor of the signature through `describe`."""
 
     def _signature(self, engine):
         signature = super()._signature(engine)
@@ -72,7 +72,7 @@ class Describing(MockBackend):
 
 
 class Refusing(MockBackend):
-    """The error of a failed load passes through `refuse_load`, together with the path."""
+    """Passes the error of a failed load, with the path, through `refuse_load`."""
 
     def load(self, path):
         result = super().load(path)

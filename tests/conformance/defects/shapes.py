@@ -20,7 +20,7 @@ class HasALimitOfItsOwn(MockBackend):
 
 @defect("shapes.batch", "with 1 rows: wanted Ok, got INVALID_ARGUMENT")
 class NeverShrinks(MockBackend):
-    """A buffer that has grown to 16 rows or more takes single rows no longer."""
+    """Refuses single rows after its buffer has grown to 16 rows or more."""
 
     def _execute(self, slot, inputs, outputs):
         rows = next(iter(inputs.values())).shape[0]
@@ -95,7 +95,7 @@ class PadsTheShorterInput(MockBackend):
 
 @defect("shapes.rows-are-independent", "`batch` with rows together: `y` differs from the rows alone: wanted")
 class SortsTheRowsOfABatch(Altering):
-    """As a suppression over the whole batch does, instead of over each row."""
+    """Suppresses over the whole batch, instead of within each row."""
 
     def alter(self, value):
         return value[np.argsort(value[:, 0])].copy() if value.ndim == 2 else value
@@ -103,7 +103,7 @@ class SortsTheRowsOfABatch(Altering):
 
 @defect("shapes.rows-are-independent", "`batch` with rows beside rows a thousand times as large: `y` differs")
 class ScalesByTheLargestRow(Altering):
-    """Rounds to a millionth of the largest value in the batch: exact enough, until a row of another scale comes."""
+    """Rounds to a millionth of the largest value in the batch: exact enough, except for a row of another scale."""
 
     def alter(self, value):
         step = np.abs(value).max(initial=0) / (1 << 21)

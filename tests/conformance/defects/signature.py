@@ -1,4 +1,4 @@
-"""Defects of what a backend says of its model."""
+"""Defects of signatures and metadata."""
 
 from __future__ import annotations
 

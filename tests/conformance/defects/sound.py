@@ -1,4 +1,4 @@
-"""Sound backends for what the mock does not declare; defects are subclasses of them, and they pass the kit."""
+"""Correct backends that declare what the mock does not. They pass the kit, and defects are their subclasses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEVICE_MEMORY = "AEGISRT_TESTS_DEVICE_MEMORY"
 
 
 class SoundOptions(BackendOptions):
-    """Options of a sound backend."""
+    """Options of a correct backend."""
 
     kind: Literal["sound"] = "sound"
 
@@ -95,13 +95,13 @@ class SoundBackend(RuntimeBackend):
 
 
 class WithBf16(MockBackend):
-    """The mock, with the one dtype that it leaves out."""
+    """The mock, with the one dtype that it does not declare."""
 
     capabilities = replace(MockBackend.capabilities, dtypes=frozenset(DataType))
 
 
 class Modest(MockBackend):
-    """The mock, with one dtype and nothing that need not be."""
+    """The mock, with one dtype and nothing optional."""
 
     capabilities = Capabilities(
         formats=(".mock.json",), dtypes=frozenset({DataType.FP32, DataType.INT32}), output_subset=False
@@ -126,7 +126,7 @@ class WithoutExternalData(SoundBackend):
 
 
 class OnGpu(MockBackend):
-    """The mock, with each loaded model holding memory of a device that is pretended."""
+    """The mock, with memory of a simulated device for each loaded model."""
 
     capabilities = replace(MockBackend.capabilities, devices=("cuda",))
     MODEL_MIB = 8

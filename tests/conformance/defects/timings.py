@@ -13,7 +13,7 @@ from tests.conformance.defects.seams import Answering
 
 
 class Timing(Answering):
-    """The step times pass through `timed`."""
+    """Passes the step times through `timed`."""
 
     def answer(self, result):
         return replace(result, timings=self.timed(result.timings))
@@ -66,7 +66,7 @@ class EnqueuesOnly(Timing):
 
 @defect("timings.queue-holds-the-wait", "`queue` is")
 class WaitsInsideTheEngine(MockBackend):
-    """Lets more calls in than there are instances; they wait for a lock of the engine's own."""
+    """Starts more calls than there are instances; they wait for a lock of the engine."""
 
     def __init__(self, *arguments, instances=1, **more):
         super().__init__(*arguments, instances=instances + 1, **more)

@@ -1,4 +1,4 @@
-"""The process server of the kit ends without a word when its caller does."""
+"""The process server of the kit ends with its caller, without output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the reference models of the conformance kit: ONNX files, and the same for the mock where it can express them.
+"""Makes the reference models of the conformance kit: ONNX files, and the mock's form of those that it can express.
 
 Run `python tests/conformance/references/make_models.py` (needs the package `onnx`) after a change of
 aegisrt/conformance/references/models.py; test_models.py fails when the files and this script disagree. Opset 17 and
@@ -131,7 +131,7 @@ def _nodes(helper, operation, output, reference):
 
 
 def _mock(reference):
-    """Return the mock's JSON, or None where its operations do not express the model."""
+    """Return the mock's JSON, or None if its operations do not express the model."""
     if reference.external or any(
         isinstance(operation, ConvNetReference | DefaultedAddReference) for operation in reference.operations.values()
     ):

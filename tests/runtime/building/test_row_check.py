@@ -95,4 +95,4 @@ def test_a_model_that_mixes_rows_is_refused_on_tvm(tmp_path, monkeypatch, name):
     monkeypatch.setenv("AEGISRT_CACHE_DIR", str(tmp_path / "cache"))
     error = deploy(declared(tmp_path, MIXING[name](), sample=5), ["models.m.backend=tvm"]).unwrap_err()
     assert error.code is ErrorCode.FAILED_PRECONDITION, error
-    assert "the rows of a batch change each other" in error.message
+    assert "the rows of a batch affect each other" in error.message

@@ -1,4 +1,4 @@
-"""Measuring whether rows change each other, with a backend that the tests make misbehave; needs no engine."""
+"""Measuring whether rows affect each other, with a backend that the tests make misbehave; needs no engine."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_independent_rows_may_batch_and_few_calls_show_it(tmp_path):
 def test_a_sample_refuses_what_mixes(tmp_path, rule):
     error, _ = check(tmp_path, rule, sample=SAMPLE)
     assert error.code is ErrorCode.FAILED_PRECONDITION
-    assert "the rows of a batch change each other: " in error.message
+    assert "the rows of a batch affect each other: " in error.message
     assert "`y`" in error.message
     assert "leave `batching` out" in error.hint
 
@@ -102,7 +102,7 @@ def test_the_largest_difference_is_reported_with_its_company_and_the_tolerance(t
 def test_on_generated_rows_alone_it_warns_and_the_model_must_not_batch(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         reason, _ = check(tmp_path, lambda x: row_sum(x) - row_sum(x).mean())
-    assert reason.startswith("generated rows change each other in a batch: `y` FP32 of a row differs by ")
+    assert reason.startswith("generated rows affect each other in a batch: `y` FP32 of a row differs by ")
     assert "model `m` runs its requests one by one" in caplog.text
     assert "give the model a `sample`" in caplog.text
 
@@ -169,7 +169,7 @@ def test_rows_that_the_model_refuses_leave_it_unbatched(tmp_path, caplog):
 
     for sample, what in ((None, "generated rows"), (SAMPLE, "its sample")):
         reason, _ = check(tmp_path, picky, sample=sample)
-        assert reason.startswith(f"it could not be checked with {what} that rows do not change each other: ")
+        assert reason.startswith(f"it could not be checked with {what} that rows do not affect each other: ")
 
 
 def test_sizes_are_tried_until_the_model_takes_one(tmp_path):
