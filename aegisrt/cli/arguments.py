@@ -68,7 +68,7 @@ class Arguments(argparse.Namespace):
     """A key path; None unless the verb takes one."""
     format: str
     config_dir: str | None
-    environment: Environment
+    environment: Environment = "hidden"
     """What becomes of values of environment variables, for a verb with `--show-env`."""
 
 

@@ -60,7 +60,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 def meant(near: str | None) -> str | None:
     """Return the label `did you mean ...?` for what `nearest` returned."""
-    return None if near is None else f"did you mean {quoted(near)}?"
+    return f"did you mean {quoted(near)}?" if near else None
 
 
 def suggest(word: str, known: Collection[str], what: str) -> str:

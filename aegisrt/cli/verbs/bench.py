@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
+from aegisrt.cli.deployment import add_model, resolved_or_code
 from aegisrt.cli.output import engine_output, error_json, finite, print_error, print_json
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ exit codes: 0 success, 1 the model did not load or a request failed, 2 a usage e
 
 def _parser() -> UsageParser:
     parser = verb_parser("bench", DESCRIPTION)
-    parser.add_argument("--model", metavar="NAME", help="which model; needed if there are several")
+    add_model(parser)
     parser.add_argument("--scenario", choices=SCENARIOS, default="single-stream", help="default: %(default)s")
     parser.add_argument(
         "--qps", type=_positive, metavar="N", help="server: arrivals per second (default: half the capacity)"
@@ -87,13 +88,12 @@ def main(argv: Sequence[str]) -> int:
     from aegisrt.cli.render import status
     from aegisrt.cli.verbs.run import choose
     from aegisrt.core.result import Err, ResultError
-    from aegisrt.deployment import resolve, run
+    from aegisrt.deployment import run
 
-    with engine_output():
-        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
-    if isinstance(resolved, Err):
-        return print_error(resolved.error, arguments.format)
-    chosen = choose(resolved.value, arguments.model, parser)
+    resolved = resolved_or_code(arguments)
+    if isinstance(resolved, int):
+        return resolved
+    chosen = choose(resolved, arguments.model, parser)
     try:
         _check_files(arguments)
     except ResultError as failure:

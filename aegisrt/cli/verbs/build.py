@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, parse, verb_parser
+from aegisrt.cli.deployment import resolved_or_code
 from aegisrt.cli.output import engine_output, error_json, print_error, print_json, warn
 
 if TYPE_CHECKING:
@@ -34,14 +35,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="build again even if the cache holds a file")
     arguments = parse(parser, argv)
     from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve
     from aegisrt.runtime.building.prebuild import build_engine_files
 
-    with engine_output():
-        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
-    if isinstance(resolved, Err):
-        return print_error(resolved.error, arguments.format)
-    graph, origins = resolved.value.graph, resolved.value.origins
+    resolved = resolved_or_code(arguments)
+    if isinstance(resolved, int):
+        return resolved
+    graph, origins = resolved.graph, resolved.origins
     rows, failed, started = [], 0, time.monotonic()
     with _progress() as report_progress:
         builds = build_engine_files(graph, origins, force=arguments.force, progress=report_progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
+from aegisrt.cli.deployment import add_inputs, add_model, resolve_arguments
 from aegisrt.cli.output import engine_output, print_error, print_json, print_text
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ exit codes: 0 every backend agrees, 1 one differs or did not answer, 2 a usage e
 
 def _parser() -> UsageParser:
     parser = verb_parser("compare", DESCRIPTION)
-    parser.add_argument("--model", metavar="NAME", help="which model; needed if there are several")
+    add_model(parser)
     parser.add_argument(
         "--backends",
         metavar="A,B,...",
@@ -42,13 +43,7 @@ def _parser() -> UsageParser:
         default=[],
         help="names of option sets under `backends`; the first is the reference",
     )
-    parser.add_argument(
-        "--input",
-        metavar="NAME=FILE",
-        action="append",
-        default=[],
-        help="a .npy, .npz, .json, .png or .jpg file; may be repeated",
-    )
+    add_inputs(parser)
     parser.add_argument("--atol", metavar="X", type=_tolerance, help="absolute tolerance of every output")
     parser.add_argument("--rtol", metavar="X", type=_tolerance, help="relative tolerance of every output")
     parser.add_argument("--report", metavar="FILE", help="write the results to a .json, or as JUnit XML to an .xml")
@@ -107,8 +102,7 @@ def _deployments(parser: UsageParser, arguments: Arguments) -> Result[list[tuple
     from aegisrt.core.suggest import suggest
     from aegisrt.deployment import resolve
 
-    with engine_output():
-        first = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
+    first = resolve_arguments(arguments)
     if isinstance(first, Err):
         return first
     model = choose(first.value, arguments.model, parser).graph.models[0].name

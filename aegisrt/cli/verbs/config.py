@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import add_show_env, parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json
+from aegisrt.cli.deployment import resolved_or_code
+from aegisrt.cli.output import print_json
 
 DESCRIPTION = """Print the composed manifest as YAML, with overrides applied and paths resolved. It can be deployed.
 
@@ -21,16 +22,11 @@ def main(argv: Sequence[str]) -> int:
     parser = verb_parser("config", DESCRIPTION)
     add_show_env(parser)
     arguments = parse(parser, argv)
-    from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve
 
-    with engine_output():
-        resolved = resolve(
-            arguments.manifest, arguments.overrides, config_dir=arguments.config_dir, environment=arguments.environment
-        )
-    if isinstance(resolved, Err):
-        return print_error(resolved.error, arguments.format)
-    composition = resolved.value.composition
+    resolved = resolved_or_code(arguments)
+    if isinstance(resolved, int):
+        return resolved
+    composition = resolved.composition
     if arguments.format == "json":
         print_json(composition.shown())
     else:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aegisrt.cli.arguments import add_show_env, parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json
+from aegisrt.cli.deployment import resolved_or_code
+from aegisrt.cli.output import print_error, print_json
 
 DESCRIPTION = """Show each value of the composed manifest, and the file:line or the override that set it.
 KEY.PATH, such as `models.digits`, limits it to that part.
@@ -24,17 +25,13 @@ def main(argv: Sequence[str]) -> int:
     add_show_env(parser)
     arguments = parse(parser, argv, takes_key=True)
     from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve
     from aegisrt.manifest.explain import explain
 
-    with engine_output():
-        resolved = resolve(
-            arguments.manifest, arguments.overrides, config_dir=arguments.config_dir, environment=arguments.environment
-        )
-    if isinstance(resolved, Err):
-        return print_error(resolved.error, arguments.format)
-    composition = resolved.value.composition
-    rows = explain(composition, resolved.value.manifest, arguments.key)
+    resolved = resolved_or_code(arguments)
+    if isinstance(resolved, int):
+        return resolved
+    composition = resolved.composition
+    rows = explain(composition, resolved.manifest, arguments.key)
     if isinstance(rows, Err):
         return max(2, print_error(rows.error, arguments.format))
     if arguments.format == "json":

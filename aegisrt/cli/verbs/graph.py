@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import parse, verb_parser
+from aegisrt.cli.deployment import resolved_or_code
 from aegisrt.cli.output import engine_output, print_error, print_json, print_text
 
 DESCRIPTION = """Show which model would run on which backend and device, and whether this machine can run it.
@@ -22,22 +23,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--load", action="store_true", help="load the models, and show what their engines report")
     arguments = parse(parser, argv)
     from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve, run
+    from aegisrt.deployment import run
     from aegisrt.graph.headers import with_headers
     from aegisrt.graph.render import to_mermaid, to_text
 
-    with engine_output():
-        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
-    if isinstance(resolved, Err):
-        return print_error(resolved.error, arguments.format)
-    graph = resolved.value.graph
+    resolved = resolved_or_code(arguments)
+    if isinstance(resolved, int):
+        return resolved
+    graph = resolved.graph
     if arguments.format == "json" and not arguments.load:
         graph = with_headers(graph)
     if arguments.load:
         from aegisrt.cli.render import status
 
         with status("loading"), engine_output():
-            running = run(resolved.value)
+            running = run(resolved)
         if isinstance(running, Err):
             return print_error(running.error, arguments.format)
         with engine_output(), running.value as context:

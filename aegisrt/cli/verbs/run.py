@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
+from aegisrt.cli.deployment import add_inputs, add_model, resolved_or_code
 from aegisrt.cli.output import engine_output, print_error, print_json
 
 if TYPE_CHECKING:
@@ -33,14 +34,8 @@ make up other sizes with `aegisrt init --shape NAME=SIZES --force`"""
 
 def _parser() -> UsageParser:
     parser = verb_parser("run", DESCRIPTION)
-    parser.add_argument("--model", metavar="NAME", help="which model; needed if there are several")
-    parser.add_argument(
-        "--input",
-        metavar="NAME=FILE",
-        action="append",
-        default=[],
-        help="a .npy, .npz, .json, .png or .jpg file; may be repeated",
-    )
+    add_model(parser)
+    add_inputs(parser)
     parser.add_argument("--output", metavar="FILE", help="write the outputs to a .npz, .json or .npy")
     return parser
 
@@ -50,13 +45,12 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments = parse(parser, argv)
     from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve, run
+    from aegisrt.deployment import run
 
-    with engine_output():
-        resolved = resolve(arguments.manifest, arguments.overrides, config_dir=arguments.config_dir)
-    if isinstance(resolved, Err):
-        return print_error(resolved.error, arguments.format)
-    chosen = choose(resolved.value, arguments.model, parser)
+    resolved = resolved_or_code(arguments)
+    if isinstance(resolved, int):
+        return resolved
+    chosen = choose(resolved, arguments.model, parser)
     from aegisrt.cli.render import status
 
     with status(f"loading {arguments.model or ''}"), engine_output():

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from aegisrt.cli.arguments import add_show_env, parse, verb_parser
-from aegisrt.cli.output import engine_output, print_error, print_json, print_text, wants_color
+from aegisrt.cli.deployment import resolve_arguments
+from aegisrt.cli.output import print_error, print_json, print_text, wants_color
 
 DESCRIPTION = """Check a manifest and its overrides without loading an engine. Report every error with its location.
 
@@ -29,13 +30,9 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parse(parser, argv)
     from aegisrt.core.result import Err
-    from aegisrt.deployment import resolve
     from aegisrt.manifest.diagnostics.report import render_github, render_text, to_json
 
-    with engine_output():
-        resolved = resolve(
-            arguments.manifest, arguments.overrides, config_dir=arguments.config_dir, environment=arguments.environment
-        )
+    resolved = resolve_arguments(arguments)
     if isinstance(resolved, Err) and not resolved.error.diagnostics:
         return max(2, print_error(resolved.error, arguments.format))
     diagnostics = resolved.error.diagnostics if isinstance(resolved, Err) else resolved.value.warnings

@@ -14,6 +14,7 @@ from aegisrt.manifest.diagnostics.wording import shown
 from aegisrt.manifest.hidden import Hidden
 from aegisrt.manifest.read.lookalikes import lookalike
 from aegisrt.manifest.read.yaml_causes import RENDER, placeholder
+from aegisrt.manifest.read.yaml_loader import is_number
 
 _TYPES = {
     "int": "a whole number",
@@ -80,7 +81,7 @@ def near_miss(expected: str, found: Any, is_quoted: bool) -> str | None:
     match found:
         case str() if "number" in expected and (digits := _LEADING_ZERO.fullmatch(found)):
             return f"drop the leading 0: {quoted(digits[1] + digits[2])}"
-        case str() if "number" in expected and _is_number(found):
+        case str() if "number" in expected and is_number(found):
             if is_quoted:
                 return f"remove the quotes: {quoted(found)}"
             return "to read a number out of text, write `${oc.decode:...}` around it"
@@ -105,7 +106,7 @@ def variable_hint(expected: str, found: Any, written: str | None) -> str | None:
     value = os.environ.get(variable[1]) if variable else None
     if variable is None or value is None or not isinstance(found, str | Hidden):
         return None
-    if "number" in expected and "oc.decode" not in (written or "") and _is_number(value):
+    if "number" in expected and "oc.decode" not in (written or "") and is_number(value):
         return f"to read a number out of it, write `${{oc.decode:${{oc.env:{variable[1]}}}}}`"
     name = f"the environment variable {quoted(variable[1])}"
     if isinstance(found, Hidden) and value.strip():
@@ -125,11 +126,3 @@ def _pair(text: str) -> str | None:
         return f"{text[: odd.index].rstrip()}: {text[odd.index + 1 :].strip()}" if odd.meant in ":=" else None
     found = _ASSIGNED.fullmatch(text)
     return f"{found[1]}: {found[2] or found[3] or ''}".rstrip() if found else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -95,13 +95,13 @@ class ManifestDumper(yaml.SafeDumper):
 
 
 def _text(dumper: ManifestDumper, text: str) -> yaml.ScalarNode:
-    style = "'" if text in _BOOLS_OF_OTHERS or _is_number(text) else None
+    style = "'" if text in _BOOLS_OF_OTHERS or is_number(text) else None
     if _COMMAND.search(text) or with_unseen_escaped(text) != text:
         style = '"'  # in other styles, PyYAML also folds the line breaks among the unseen to a blank
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     """Return True if Python reads the text as a number: readers of YAML 1.2 may do so too (`08`)."""
     try:
         float(text)

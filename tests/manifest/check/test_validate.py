@@ -160,7 +160,7 @@ def test_a_kind_that_is_not_registered_here_lists_those_that_are():
 def test_the_hint_lists_the_fields_of_that_kind():
     found = only(backend("precison: fp16", "tensorrt"))
     assert found.message == "`precison` is not a field of backend kind `tensorrt`"
-    common = "`kind`, `device`, `stream`, `isolation`, `isolation_timeout_ms`, `environment`"
+    common = ", ".join(f"`{name}`" for name in BackendOptions.model_fields)
     fields = f"{common}, `precision`, `workspace_bytes`"
     assert found.hint == f"fields are {fields}"
     assert found.path == "backends.b.precison"
