@@ -12,7 +12,7 @@ language, or before a block in a comment `<!-- example: NAME=VALUE ... -->`:
 
     exit=2       the block's last command exits with 2; without it, and the commands before, with 0
     exit=0|1     with either: a benchmark, whose bounds are no matter of a test
-    needs=onnx   skipped where that engine is not installed; `onnx,tvm` needs both, `matplotlib` that package
+    needs=onnx   skipped where that engine is not installed; `onnx,tvm` needs both; or a package, `matplotlib`
     session=1    goes on in the folder of the page's earlier blocks of that session, which run before it
     swap=OLD:NEW the block is run with this change in the files that the page has shown
     empty=1      the folder is empty at first, as a new user's is; so it is for later blocks of the same session
@@ -68,7 +68,7 @@ class Example:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Return the engines that it needs, `matplotlib`, or `gpu`."""
+        """Return the engines and packages that it needs, or `gpu`."""
         return tuple(filter(None, self.block.attributes.get("needs", "").split(",")))
 
     def __str__(self) -> str:

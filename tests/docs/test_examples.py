@@ -23,9 +23,12 @@ NOT_RUN = {
 """Commands that a page shows and that are not run here, and why."""
 NEEDS = {
     "gpu": pytest.mark.gpu,
-    "matplotlib": pytest.mark.skipif(
-        importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed: the extra `plot`"
-    ),
+    **{
+        module: pytest.mark.skipif(
+            importlib.util.find_spec(module) is None, reason=f"{module} is not installed: the extra `{extra}`"
+        )
+        for module, extra in {"matplotlib": "plot", "prometheus_client": "metrics"}.items()
+    },
 }
 """What an example may need besides engines."""
 
