@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy import ndarray
 
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import suggest
@@ -13,16 +14,21 @@ from aegisrt.core.tensor import Array, DataType, DeviceView, Dim, TensorSpec, sh
 
 _Fixed: TypeAlias = tuple[tuple[int, int], ...]
 """Axis and size of each dimension that is not dynamic."""
+_Checked: TypeAlias = tuple[str, "np.dtype[Any]", tuple[int, ...]]
+"""The name, the dtype and the shape of an input that was passed on as it is."""
 
 
 class InputCheck:
     """Checks the inputs of requests against a signature, and returns plain arrays for the engine.
 
     They are native-endian, C-contiguous and aligned: the caller's own array if it already was, else a copy. Nothing is
-    cast. Thread-safe.
+    cast.
+
+    Most requests have the dtypes and shapes of the one before: such inputs are only compared with what was checked
+    last. Thread-safe: what was checked last is one immutable tuple, which each check reads once and replaces whole.
     """
 
-    __slots__ = ("_by_name", "_defaults_fixed", "_device_view", "_expected", "_specs")
+    __slots__ = ("_by_name", "_defaults_fixed", "_device_view", "_expected", "_last", "_specs")
 
     def __init__(
         self, specs: Sequence[TensorSpec], device_view: DeviceView | None = None, defaults_fixed: Sequence[str] = ()
@@ -36,6 +42,7 @@ class InputCheck:
         self._specs = tuple(specs)
         self._expected = tuple(_expected(spec) for spec in specs)
         self._by_name = {spec.name for spec in specs}
+        self._last: tuple[_Checked, ...] | None = None
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Return the arrays by name in the model's order.
@@ -43,28 +50,46 @@ class InputCheck:
         INVALID_ARGUMENT: if an input is missing, unknown, or of another dtype or shape; the message names it.
         UNIMPLEMENTED: if it is an optional input whose default value the engine computes as a constant.
         """
+        last = self._last
+        if last is None or type(inputs) is not dict or len(inputs) != len(last):
+            return self._compared(inputs)
+        checked = {}
+        for name, dtype, shape in last:
+            array = inputs.get(name)
+            if type(array) is not ndarray or array.dtype is not dtype or array.shape != shape or not array.flags.carray:
+                return self._compared(inputs)
+            checked[name] = array
+        return checked
+
+    def _compared(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Compare the inputs with the signature; note their dtypes and shapes if each is passed on as it is."""
         expected = self._expected
         if (type(inputs) is not dict and not isinstance(inputs, Mapping)) or len(inputs) != len(expected):
             expected = self._without_defaults(inputs)
         checked: dict[str, Array] = {}
+        noted: list[_Checked] = []
         for name, dtype, shape, fixed, spec in expected:
             try:
                 array = inputs[name]
             except KeyError:
                 raise self._names(inputs) from None
-            if type(array) is np.ndarray and array.dtype is dtype:
-                if array.shape != shape:
-                    _require_shape(array, fixed, spec)
+            if type(array) is ndarray and array.dtype is dtype:
+                found = array.shape  # once: another thread may set the shape of an array
+                if found != shape:
+                    _require_shape(found, fixed, spec)
                 checked[name] = array if array.flags.carray else _in_order(array)
+                noted.append((name, dtype, found))
             else:
                 checked[name] = self._converted(array, fixed, spec)
+        if len(noted) == len(checked):
+            self._last = tuple(noted)
         return checked
 
     def _converted(self, value: Any, fixed: _Fixed, spec: TensorSpec) -> Any:
         """Convert a value to a plain array of the model's dtype, or to a view on the engine's device."""
         view = None if self._device_view is None else self._device_view(value, spec)
         array = _as_array(value, spec) if view is None else view
-        _require_shape(array, fixed, spec)
+        _require_shape(array.shape, fixed, spec)
         return array if view is not None else _in_order(array)
 
     def _without_defaults(self, inputs: object) -> tuple[_Expected, ...]:
@@ -114,15 +139,14 @@ def _fixed(spec: TensorSpec) -> _Fixed:
     return tuple((axis, dim) for axis, dim in enumerate(spec.shape or ()) if isinstance(dim, int))
 
 
-def _require_shape(array: Array, fixed: _Fixed, spec: TensorSpec) -> None:
+def _require_shape(shape: tuple[int, ...], fixed: _Fixed, spec: TensorSpec) -> None:
     if spec.shape is None:
         return
-    shape = array.shape
     if len(shape) != len(spec.shape):
-        raise _mismatch(spec, array)
+        raise _mismatch(spec, shape)
     for axis, size in fixed:
         if shape[axis] != size:
-            raise _mismatch(spec, array)
+            raise _mismatch(spec, shape)
 
 
 def _in_order(array: Array) -> Array:
@@ -133,8 +157,8 @@ def _in_order(array: Array) -> Array:
     return np.require(array, requirements=["C", "A"]).reshape(array.shape)
 
 
-def _mismatch(spec: TensorSpec, array: Array) -> Exception:
-    message = f"input `{spec.name}` has shape {shape_text(array.shape)}, the model takes {shape_text(spec.shape)}"
+def _mismatch(spec: TensorSpec, shape: tuple[int, ...]) -> Exception:
+    message = f"input `{spec.name}` has shape {shape_text(shape)}, the model takes {shape_text(spec.shape)}"
     return fail(ErrorCode.INVALID_ARGUMENT, message)
 
 
@@ -144,8 +168,7 @@ def check_header(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...])
     INVALID_ARGUMENT: as `InputCheck` answers for such an array.
     """
     _require_dtype(dtype, spec)
-    without_memory = np.broadcast_to(np.zeros((), np.uint8), shape)
-    _require_shape(without_memory, _fixed(spec), spec)
+    _require_shape(shape, _fixed(spec), spec)
 
 
 def _require_dtype(dtype: np.dtype[Any], spec: TensorSpec) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aegisrt.core.priority import Priority
-from aegisrt.core.timing import StepTimes
+from aegisrt.core.result import Ok
+from aegisrt.core.timing import Moments, StepTimes
 
 MODEL_METADATA = "model_metadata"
 """A request's parameter, and the key of its answer in the result's metadata."""
@@ -37,8 +38,41 @@ def wants_model_metadata(request: ExecutionRequest) -> bool:
     return isinstance(parameters, Mapping) and bool(parameters.get(MODEL_METADATA))
 
 
+@dataclass(frozen=True, slots=True)
+class ResultOrigin:
+    """What all results of one loaded model have in common."""
+
+    model: str | None
+    backend: str
+    device: str
+    metadata: dict[str, Any]
+    """Of the loaded model; its engine may add to it."""
+
+
+class _Unread:
+    """The part of a result that few callers read: it is computed when it is first read."""
+
+    __slots__ = ("_moments", "_origin")
+    _moments: Moments
+    _origin: ResultOrigin
+
+    def __getattr__(self, name: str) -> Any:
+        """Set a field that is not set yet: Python calls this for those alone."""
+        value: Any
+        if name == "timings":
+            value = StepTimes.of(self._moments)
+        elif name == "metadata":
+            value = self._origin.metadata.copy()
+        elif name in ("model", "backend", "device"):
+            value = getattr(self._origin, name)
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        setattr(self, name, value)
+        return value
+
+
 @dataclass(slots=True)
-class ExecutionResult:
+class ExecutionResult(_Unread):
     """The answer of one call. The caller owns the outputs: they share no memory with the engine."""
 
     outputs: dict[str, Any]
@@ -47,3 +81,33 @@ class ExecutionResult:
     backend: str = ""
     device: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    """What the engine reports about the loaded model, and `request_id`; the caller's own."""
+
+    def __getstate__(self) -> list[Any]:
+        """Return the fields, to be pickled."""
+        return [getattr(self, name) for name in _FIELDS]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """Set the fields of a result that was pickled."""
+        for name, value in zip(_FIELDS, state, strict=True):
+            setattr(self, name, value)
+
+
+_FIELDS = tuple(ExecutionResult.__dataclass_fields__)
+_new = object.__new__
+_set_value = Ok.__dict__["value"].__set__
+
+
+def answer_of(outputs: dict[str, Any], moments: Moments, origin: ResultOrigin) -> Ok[ExecutionResult]:
+    """Return `Ok` of a result whose other fields are computed when they are first read.
+
+    It takes half the time of calling both classes: `__init__` of a frozen dataclass sets fields by
+    `object.__setattr__`, and few callers read the times of every result.
+    """
+    result = _new(ExecutionResult)
+    result.outputs = outputs
+    result._moments = moments  # type: ignore[misc]  # a slot of its base class
+    result._origin = origin  # type: ignore[misc]
+    answer: Ok[ExecutionResult] = _new(Ok)
+    _set_value(answer, result)
+    return answer

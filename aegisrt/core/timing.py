@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+Moments: TypeAlias = tuple[int, int, int, int]
+"""What is measured of a call: when it entered, how long it waited, when the engine started, and when it had ended.
+
+In nanoseconds of `time.perf_counter_ns`.
+"""
 
 
 class StepTimes(NamedTuple):
@@ -15,10 +19,12 @@ class StepTimes(NamedTuple):
     host_to_device: int = 0
     """Checking the inputs, and copying them to the memory that the engine reads."""
     compute: int = 0
-    """Inside the engine."""
+    """Inside the engine: also its own copies."""
     device_to_host: int = 0
-    """Copying the outputs to memory that the caller reads."""
+    """Copying the outputs to memory that the caller reads, if that is done outside the engine's call."""
 
-
-step_times: Callable[[tuple[int, int, int, int]], StepTimes] = partial(tuple.__new__, StepTimes)
-"""Return `StepTimes` of four numbers in half the time of `StepTimes(...)`: each request needs one or two."""
+    @staticmethod
+    def of(moments: Moments) -> StepTimes:
+        """Return the steps between the moments of a call."""
+        entered, waited, started, ended = moments
+        return StepTimes(waited, started - entered - waited, ended - started)

@@ -16,7 +16,8 @@ from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Signature
 from aegisrt.graph.nodes import Graph
 from aegisrt.runtime.building.built import BuiltBackends
-from aegisrt.runtime.closing import wait_s
+from aegisrt.runtime.executable import Executable
+from aegisrt.runtime.life import wait_s
 from aegisrt.runtime.metrics import ModelMetrics
 from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
 from aegisrt.runtime.served import ServedModel
@@ -37,9 +38,10 @@ class ExecutionContext:
             name: ServedModel(name, backend, declared[name], self._watch, unbatched=backends.unbatched.get(name))
             for name, backend in backends.items()
         }
-        self._reached = self._served
-        """The models that requests may reach: none in a forked child."""
-        self._only = next(iter(self._served.values())) if len(backends) == 1 else None
+        self._reached: dict[str, Executable] = {name: model.intake for name, model in self._served.items()}
+        """What requests may reach, by name: nothing in a forked child."""
+        self._only = next(iter(self._reached.values())) if len(backends) == 1 else None
+        self._is_copy = False
         _contexts.add(self)
 
     @property
@@ -48,7 +50,7 @@ class ExecutionContext:
         served = self._served.items()
         metadata = {name: model.backend.metadata for name, model in served}
         described = self._graph.described({name: model.backend.model_metadata for name, model in served})
-        return described.loaded(metadata, {name: model.batching for name, model in served})
+        return described.loaded(metadata, {name: model.life.batching for name, model in served})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -69,6 +71,15 @@ class ExecutionContext:
         """Return the loaded backend of a model, to measure or inspect it; raise KeyError if the model is unknown."""
         return self._served[model].backend
 
+    def executable(self, model: str | None = None) -> Result[Executable]:
+        """Return what answers the requests of a model: for a server, which may run or post them in its own way.
+
+        It stays valid until `close()`; then it answers NOT_LOADED.
+        NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION: as of `execute`.
+        """
+        served = self._served_by(ExecutionRequest(inputs={}, model=model))
+        return served if isinstance(served, Err) else Ok(served)
+
     def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
         """Return the outputs of one call of one model.
 
@@ -82,8 +93,13 @@ class ExecutionContext:
         NOT_LOADED: after `close()`.
         FAILED_PRECONDITION: in a process that was forked after the deployment.
         """
-        served = self._served_by(request)
-        return served.execute(request) if isinstance(served, ServedModel) else served
+        served = self._only
+        if served is None or type(request) is not ExecutionRequest or request.model is not None:
+            found = self._served_by(request)
+            if isinstance(found, Err):
+                return found
+            served = found
+        return served.execute(request)
 
     def submit(self, request: ExecutionRequest) -> Future[Result[ExecutionResult]]:
         """Return the future of a request's answer; errors are in the answer, the same as `execute` returns.
@@ -97,7 +113,7 @@ class ExecutionContext:
         RESOURCE_EXHAUSTED instead, because the callback's own thread would have to make the room.
         """
         served = self._served_by(request)
-        return served.submit(request) if isinstance(served, ServedModel) else _done(served)
+        return _done(served) if isinstance(served, Err) else served.submit(request)
 
     async def execute_async(self, request: ExecutionRequest) -> Result[ExecutionResult]:
         """Return the answer of a request without blocking the event loop; canceling the task cancels the request."""
@@ -108,7 +124,7 @@ class ExecutionContext:
 
     def metrics(self) -> dict[str, ModelMetrics]:
         """Return the counts of each model since its deployment, by name."""
-        return {name: served.metrics() for name, served in self._served.items()}
+        return {name: served.life.metrics() for name, served in self._served.items()}
 
     def close(self) -> Result[None]:
         """Unload every model, once its requests are answered and its worker threads have ended.
@@ -121,12 +137,12 @@ class ExecutionContext:
         """
         if self._is_copy:
             return Ok(None)
-        since_ns, models = perf_counter_ns(), self._served.values()
-        join = not self._watch.is_here() and not any(served.is_here() for served in models)
-        for served in models:
-            served.stop()
-        closed = [served.close(since_ns, join=join) for served in models]
-        close_by_ns = max((served.close_by_ns(since_ns) for served in models), default=since_ns)
+        since_ns, models = perf_counter_ns(), [served.life for served in self._served.values()]
+        join = not self._watch.is_here() and not any(life.is_here() for life in models)
+        for life in models:
+            life.stop()
+        closed = [life.close(since_ns, join=join) for life in models]
+        close_by_ns = max((life.close_by_ns(since_ns) for life in models), default=since_ns)
         if not self._watch.close(wait_s(close_by_ns) if join else 0) and join:
             closed.append(_CALLBACK_RUNS)
         return next((error for error in closed if isinstance(error, Err)), Ok(None))
@@ -143,7 +159,7 @@ class ExecutionContext:
     ) -> None:
         self.close()
 
-    def _served_by(self, request: ExecutionRequest) -> ServedModel | Err:
+    def _served_by(self, request: ExecutionRequest) -> Executable | Err:
         if not isinstance(request, ExecutionRequest):
             return not_a_request(request)
         name = request.model
@@ -154,13 +170,9 @@ class ExecutionContext:
             return Err(Error(ErrorCode.INVALID_ARGUMENT, message, "pass the name as text"))
         return served or self._no_model(name)
 
-    @property
-    def _is_copy(self) -> bool:
-        return self._reached is not self._served
-
     def _become_copy(self) -> None:
         """Accept no requests in a forked child; takes no lock, since a thread that the child lacks may hold it."""
-        self._reached, self._only = {}, None
+        self._reached, self._only, self._is_copy = {}, None, True
 
     def _no_model(self, name: str | None) -> Err:
         if self._is_copy:

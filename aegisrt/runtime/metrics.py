@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from aegisrt.core.timing import StepTimes
+from aegisrt.core.timing import Moments
 
 TIME_BOUNDS_US = (
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000,
@@ -80,39 +80,46 @@ class Recorder:
     an engine's call the counts are not in a CPU cache, and fetching them costs more than all other work for a request.
     """
 
-    __slots__ = ("_batch_rows", "_codes", "_compute_us", "_lock", "_noted", "_queue_us")
+    __slots__ = ("_batch_rows", "_codes", "_compute_us", "_lock", "_most_noted", "_noted", "_queue_us", "mean_call_ns")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._noted: deque[StepTimes] = deque()
+        self._noted: deque[Moments] = deque()
         self._codes: dict[str, int] = defaultdict(int)
         self._queue_us = _Counts(TIME_BOUNDS_US, 1000)
         self._compute_us = _Counts(TIME_BOUNDS_US, 1000)
         self._batch_rows = _Counts(ROW_BOUNDS, 1)
+        self._most_noted = 1
+        """How many times are noted before they are added up: few at first, so that `mean_call_ns` is there soon."""
+        self.mean_call_ns: float | None = None
+        """The mean time of the engine's calls, in nanoseconds, the later ones with more weight; None before the first.
+
+        Read without the lock.
+        """
 
     def answered(self, code: str) -> None:
         """Count one answer."""
         with self._lock:
             self._codes[code] += 1
 
-    def ran(self, times: StepTimes, *, awaited: bool = True) -> None:
+    def ran(self, moments: Moments, *, awaited: bool = True) -> None:
         """Count a call of the engine for one request, and its success if the answer is awaited."""
         if awaited:
-            self._noted.append(times)
-            if len(self._noted) < _MOST_NOTED:
+            self._noted.append(moments)
+            if len(self._noted) < self._most_noted:
                 return
         with self._lock:
             self._add_noted()
             if not awaited:
-                self._add(times)
+                self._add([moments])
 
     def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int) -> None:
         """Count one call of the engine for a batch of `rows` rows, whose requests waited `queue_ns`."""
         with self._lock:
-            for waited in queue_ns:
-                self._queue_us.add(waited)
-            self._compute_us.add(compute_ns)
-            self._batch_rows.add(rows)
+            self._queue_us.add_all(queue_ns)
+            self._compute_us.add_all((compute_ns,))
+            self._batch_rows.add_all((rows,))
+            self._measured(compute_ns)
 
     def snapshot(
         self, instances: int, busy: int, queued: int, memory_bytes: int | None, batching: bool | None = None
@@ -134,13 +141,22 @@ class Recorder:
 
     def _add_noted(self) -> None:
         """Add up the noted times; only the lock's holder removes any, so at least `len(_noted)` are there."""
-        for _ in range(len(self._noted)):
-            self._add(self._noted.popleft())
-            self._codes[OK] += 1
+        noted = [self._noted.popleft() for _ in range(len(self._noted))]
+        if noted:
+            self._add(noted)
+            self._codes[OK] += len(noted)
+            self._most_noted = min(2 * self._most_noted, _MOST_NOTED)
 
-    def _add(self, times: StepTimes) -> None:
-        self._queue_us.add(times.queue + times.host_to_device)
-        self._compute_us.add(times.compute)
+    def _add(self, calls: Sequence[Moments]) -> None:
+        compute_ns = [ended - started for _, _, started, ended in calls]
+        self._queue_us.add_all([started - entered for entered, _, started, _ in calls])
+        self._compute_us.add_all(compute_ns)
+        self._measured(sum(compute_ns) / len(calls))
+
+    def _measured(self, call_ns: float) -> None:
+        """Count a call's time, or the mean of some, for half of the mean of all."""
+        mean = self.mean_call_ns
+        self.mean_call_ns = float(call_ns) if mean is None else (mean + call_ns) / 2
 
 
 class _Counts:
@@ -155,9 +171,11 @@ class _Counts:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0
 
-    def add(self, value: int) -> None:
-        self._counts[bisect_left(self._limits, value)] += 1
-        self._sum += value
+    def add_all(self, values: Sequence[int]) -> None:
+        counts, limits = self._counts, self._limits
+        for value in values:
+            counts[bisect_left(limits, value)] += 1
+        self._sum += sum(values)
 
     def histogram(self) -> Histogram:
         return Histogram(self._bounds, tuple(accumulate(self._counts)), self._sum / self._scale)

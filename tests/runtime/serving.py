@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 
@@ -38,19 +39,21 @@ def declared(**options: object) -> ModelOptions:
 
 
 @contextmanager
-def served(folder: Path, instances: int = 1, **options: object) -> Iterator[tuple[ServedModel, RecordingProbe]]:
+def served(
+    folder: Path, instances: int = 1, backend: type[Probe] = RecordingProbe, **options: object
+) -> Iterator[tuple[ServedModel, Any]]:
     """Yield a model of `y = 2 x`, x FP32 [n], and its probe; on leaving, no thread of it may be left."""
     path = folder / "m.probe"
     path.write_bytes(b"probe")
     before = set(threading.enumerate())
-    probe = RecordingProbe(instances=instances)
+    probe = backend(instances=instances)
     probe.load(path).unwrap()
     model = ServedModel("m", probe, declared(instances=instances, **options))
     try:
         yield model, probe
     finally:
         probe.gate.set()
-        model.close(perf_counter_ns())
+        model.life.close(perf_counter_ns())
         model.watch.close()
         until(lambda: set(threading.enumerate()) <= before)
 
@@ -59,10 +62,10 @@ def request(*values: float, **fields: object) -> ExecutionRequest:
     return ExecutionRequest(inputs={"x": np.array(values, np.float32)}, **fields)
 
 
-def busy(model: ServedModel, probe: RecordingProbe, *values: float):
+def busy(model: ServedModel, probe: Probe, *values: float):
     """Return the future of a request that now runs, and goes on until `probe.gate` is set."""
     probe.gate.clear()
-    future = model.submit(request(*values or (0,)))
+    future = model.intake.submit(request(*values or (0,)))
     assert probe.running.acquire(timeout=5)
     return future
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from aegisrt import ErrorCode, ExecutionRequest, ResultError, prometheus_registry
-from aegisrt.core.timing import StepTimes
 from aegisrt.graph.build import build_graph
 from aegisrt.manifest.origin import NoOrigins
 from aegisrt.runtime import prometheus
@@ -41,8 +40,8 @@ def test_a_histogram_counts_each_value_up_to_its_bound_and_sums_them():
 def test_every_call_is_counted_however_many_there_were(calls):
     recorder = Recorder()
     for _ in range(calls):
-        recorder.ran(StepTimes(queue=40_000, host_to_device=20_000, compute=3_000_000))
-    recorder.ran(StepTimes(compute=1_000), awaited=False)
+        recorder.ran((5, 40_000, 60_005, 3_060_005))
+    recorder.ran((5, 0, 5, 1_005), awaited=False)
     recorder.answered(ErrorCode.CANCELLED)
     for _ in range(2):
         found = recorder.snapshot(1, 0, 0, None)
@@ -51,12 +50,25 @@ def test_every_call_is_counted_however_many_there_were(calls):
         assert found.compute_us.sum == calls * 3_000 + 1
 
 
+def test_the_mean_time_of_a_call_is_there_after_the_first_and_follows_the_last_ones():
+    recorder = Recorder()
+    assert recorder.mean_call_ns is None
+    recorder.ran((0, 0, 10, 50_010))
+    assert recorder.mean_call_ns == 50_000
+    for _ in range(1_000):
+        recorder.ran((0, 0, 10, 1_010))
+    assert 1_000 <= recorder.mean_call_ns < 1_100
+    for _ in range(20):
+        recorder.called((0, 0), 9_000, 2)
+    assert 8_900 < recorder.mean_call_ns <= 9_000
+
+
 def test_calls_of_many_threads_are_counted_once_each_while_somebody_looks():
     recorder, seen = Recorder(), []
 
     def work(index):
         for number in range(2_000):
-            recorder.ran(StepTimes(compute=1_000))
+            recorder.ran((0, 0, 0, 1_000))
             if index == 0 and number % 50 == 0:
                 seen.append(recorder.snapshot(1, 0, 0, None).requests.get("OK", 0))
 

@@ -22,6 +22,7 @@ from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.base.undeclared import refuse_undeclared_model
 from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.snapshot import Snapshot
+from aegisrt.core.request import ResultOrigin
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
@@ -77,8 +78,16 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
 
     def _new_locks(self) -> None:
         self._gate = threading.Lock()
-        self._idle = threading.Condition(self._gate)
         self._changing = threading.Lock()
+
+    @property
+    def calls_gate(self) -> threading.Lock:
+        """Guards which model is loaded and which slots are free; the queue in front has its state under it too.
+
+        So a call takes and releases one lock when it starts, and when it ends. Only counts and references change under
+        it: no hook and no caller's code runs.
+        """
+        return self._gate
 
     @property
     def signature(self) -> Signature | None:
@@ -146,8 +155,11 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
             view = self._device_view(engine)
             turns = self.stream.turns if isinstance(self.stream, SharedStream) and self.device.kind == "cpu" else None
             files.refuse_change("loaded")
-            metadata, own = self._metadata(engine), self._model_metadata(engine)
-            return Loaded(engine, signature, slots, metadata, self.capabilities, files, own, view, turns)
+            origin = ResultOrigin(self._model, self._backend, self.device.name, self._metadata(engine))
+            own = self._model_metadata(engine)
+            return Loaded(
+                engine, signature, slots, self.capabilities, files, origin, own, view, turns=turns, gate=self._gate
+            )
         except BaseException:
             self._release(engine, slots)
             raise
@@ -156,8 +168,10 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         """Replace the loaded model, wait for the calls in the old one and release it; return any error of that."""
         with self._gate:
             old, self._loaded, self._is_copy = self._loaded, fresh, False
-            while old is not None and old.users:
-                self._idle.wait()
+            if old is not None:
+                old.is_replaced = True
+                while old.is_in_use:
+                    old.ended.wait()
         return self._release(old.engine, old.slots) if old is not None else None
 
     def _become_copy(self) -> None:

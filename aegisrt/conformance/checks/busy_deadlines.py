@@ -40,7 +40,7 @@ def busy_engine(subject: Subject) -> None:
                 late_ns.append(waited_ns - limit_ns)
                 if isinstance(result, Err):
                     verdict.refused(result, ErrorCode.DEADLINE_EXCEEDED, f"{call} with a quarter of its time")
-            answer = verdict.ok(model.execute(ExecutionRequest(inputs=others)), "a call after those abandoned")
+            answer = verdict.ok(model.intake.execute(ExecutionRequest(inputs=others)), "a call after those abandoned")
             subject.matches(name, others, answer.outputs, "a call after those abandoned")
             if isinstance(result, Err) and max(late_ns) < took_ns // 2:
                 return
@@ -87,7 +87,7 @@ def busy_instances(subject: Subject) -> None:
 
 def _timed(model: ServedModel, request: ExecutionRequest) -> tuple[Result[ExecutionResult], int]:
     started = perf_counter_ns()
-    result = model.execute(request)
+    result = model.intake.execute(request)
     return result, perf_counter_ns() - started
 
 
@@ -98,7 +98,7 @@ def _behind_a_queue(subject: Subject, name: str) -> Iterator[ServedModel]:
     model = ServedModel(name, backend, ModelOptions(path=subject.model(name), backend="judged"))
     try:
         yield model
-        verdict.that(isinstance(closed := model.close(perf_counter_ns()), Ok), f"close: wanted Ok, got {closed}")
+        verdict.that(isinstance(closed := model.life.close(perf_counter_ns()), Ok), f"close: wanted Ok, got {closed}")
     finally:
-        model.close(perf_counter_ns())
+        model.life.close(perf_counter_ns())
         model.watch.close()

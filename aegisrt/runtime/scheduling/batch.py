@@ -6,11 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aegisrt.backends.base.call import Call
 from aegisrt.core.request import ExecutionRequest, ExecutionResult, wants_model_metadata
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.tensor import Array, Signature, TensorSpec
 from aegisrt.manifest.queueing import BatchingOptions
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 from aegisrt.runtime.scheduling.rows import are_joinable, have_rows, joined_rows, rows_of
 
 
@@ -53,27 +54,37 @@ def refuse_oversized(rows: int, options: BatchingOptions) -> None:
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "split the request, or raise `batching.max_batch_size`")
 
 
-def batch_key(inputs: Mapping[str, Array], request: ExecutionRequest) -> Hashable:
+def batch_key(call: Call[Any, Any]) -> Hashable:
     """Return a key that is equal for requests that may share a batch."""
-    shapes = tuple(value.shape[1:] for value in inputs.values())
-    outputs = None if request.outputs is None else tuple(request.outputs)
-    return tuple(inputs), shapes, outputs, wants_model_metadata(request)
+    shapes = tuple(value.shape[1:] for value in call.inputs.values())
+    return tuple(call.inputs), shapes, call.outputs, wants_model_metadata(call.request)
 
 
-def is_joinable(batch: Sequence[Pending]) -> bool:
-    """Return whether all inputs have rows, and are by name all on the host or all on the GPU."""
-    inputs = [pending.inputs for pending in batch if pending.inputs is not None]
-    return len(inputs) == len(batch) and are_joinable(inputs)
+def is_joinable(batch: Sequence[Queued]) -> bool:
+    """Return whether all inputs have rows, and are by name all on the host or all on the GPU.
+
+    Also, whether all were checked for the same loaded model.
+    """
+    calls = [pending.call for pending in batch if pending.call is not None and pending.may_join]
+    if len(calls) < len(batch) or any(call.loaded is not calls[0].loaded for call in calls):
+        return False
+    return are_joinable([call.inputs for call in calls])
 
 
-def joined(batch: Sequence[Pending], options: BatchingOptions) -> tuple[ExecutionRequest, int]:
-    """Return one request of all rows in order, padded if the options ask for it, and the number of its rows."""
+def joined(batch: Sequence[Queued], options: BatchingOptions, started_ns: int) -> tuple[Call[Any, Any], int]:
+    """Return one call of all rows in order, padded if the options ask for it, and the number of its rows.
+
+    Its deadline is the last one of the requests: none, if one of them has none.
+    """
     rows = sum(pending.rows for pending in batch)
     padding = _padding(rows, options)
-    parts = [pending.inputs for pending in batch if pending.inputs is not None]
-    inputs = {name: joined_rows([part[name] for part in parts], padding) for name in parts[0]}
-    first = batch[0].request
-    return ExecutionRequest(inputs=inputs, outputs=first.outputs, parameters=first.parameters), rows + padding
+    calls = [pending.call for pending in batch if pending.call is not None]
+    inputs = {name: joined_rows([call.inputs[name] for call in calls], padding) for name in calls[0].inputs}
+    first = calls[0].request
+    request = ExecutionRequest(inputs=inputs, outputs=first.outputs, parameters=first.parameters)
+    deadlines = [call.deadline_ns for call in calls if call.deadline_ns is not None]
+    last = max(deadlines) if len(deadlines) == len(calls) else None
+    return calls[0].joined(request, inputs, started_ns, last), rows + padding
 
 
 def _padding(rows: int, options: BatchingOptions) -> int:
@@ -91,7 +102,7 @@ def miscount(outputs: Mapping[str, Any], rows: int) -> str | None:
     return None
 
 
-def split(result: ExecutionResult, batch: Sequence[Pending]) -> list[ExecutionResult] | None:
+def split(result: ExecutionResult, batch: Sequence[Queued]) -> list[ExecutionResult] | None:
     """Return the result of each request: its own rows. The outputs have all of the batch's rows.
 
     On the host each result is in memory of its own. None if an output has no rows that can be taken out.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from aegisrt.manifest.queueing import BatchingOptions
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class BatchRule:
             options.max_batch_size, frozenset(options.preferred_batch_sizes), options.max_queue_delay_us * 1000
         )
 
-    def count(self, waiting: Iterable[Pending], *, overdue: bool) -> int:
+    def count(self, waiting: Iterable[Queued], *, overdue: bool) -> int:
         """Return how many of the first waiting requests form a batch now; 0 to wait for more.
 
         The largest preferred size that can be formed; else all that fit, if they fill a batch or one of them is

@@ -9,13 +9,14 @@ from typing import Any
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.result import Err, Ok
 from aegisrt.manifest.queueing import BatchingOptions
+from aegisrt.runtime.executable import Answer
 from aegisrt.runtime.metrics import OK, Recorder
 from aegisrt.runtime.scheduling.batch import is_joinable, joined, miscount, split
 from aegisrt.runtime.scheduling.batch_switch import BatchSwitch
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 from aegisrt.runtime.scheduling.queue import RequestQueue
 from aegisrt.runtime.scheduling.seat import Seat
-from aegisrt.runtime.scheduling.worker import LATE_IN_QUEUE, Answer, Worker, worker_failed
+from aegisrt.runtime.scheduling.worker import LATE_IN_QUEUE, Worker, worker_failed
 
 
 class BatchWorker(Worker):
@@ -33,7 +34,7 @@ class BatchWorker(Worker):
         self._batching = batching
         self._switch = switch
 
-    def _serve(self, seat: Seat, batch: list[Pending]) -> None:
+    def _serve(self, seat: Seat, batch: list[Queued]) -> None:
         try:
             answers = self._run(batch)
         except BaseException as error:  # noqa: BLE001  (a worker outlives anything that an engine raises)
@@ -41,9 +42,9 @@ class BatchWorker(Worker):
         for pending, answer, awaited in zip(batch, answers, self._queue.finish(seat), strict=True):
             if awaited:
                 self._recorder.answered(OK if type(answer) is Ok else answer.unwrap_err().code)
-                pending.set_result(answer)
+                pending.settle(answer)
 
-    def _run(self, batch: list[Pending]) -> list[Answer]:
+    def _run(self, batch: list[Queued]) -> list[Answer]:
         if (len(batch) > 1 or self._batching.pad_to_preferred) and self._switch.off is None:
             live = [pending for pending in batch if not pending.expired()]
             joint = self._run_joined(live) if live and is_joinable(live) else None
@@ -52,7 +53,7 @@ class BatchWorker(Worker):
                 return [by_request.get(pending, LATE_IN_QUEUE) for pending in batch]
         return [self._run_one(pending) for pending in batch]
 
-    def _run_one(self, pending: Pending) -> Answer:
+    def _run_one(self, pending: Queued) -> Answer:
         result = self.run_alone(pending)
         if type(result) is Ok:
             self.check_rows(result.value.outputs, pending.rows)
@@ -70,11 +71,11 @@ class BatchWorker(Worker):
         if wrong is not None and self._switch.turn_off(wrong):
             self._queue.stop_batching()
 
-    def _run_joined(self, batch: Sequence[Pending]) -> list[Answer] | None:
+    def _run_joined(self, batch: Sequence[Queued]) -> list[Answer] | None:
         """Return the answers of a batch; None if its requests must be run one by one."""
         started = perf_counter_ns()
-        request, rows = joined(batch, self._batching)
-        result = self._backend.execute(request)
+        call, rows = joined(batch, self._batching, started)
+        result = self._backend.run_call(call)
         if isinstance(result, Err):
             return None
         self.check_rows(result.value.outputs, rows)
@@ -86,7 +87,9 @@ class BatchWorker(Worker):
             return None
         waits = []
         for pending, part in zip(batch, parts, strict=True):
-            part.timings = part.timings._replace(queue=started - pending.entered_ns + part.timings.queue)
+            waited, copied = started - pending.ready_ns, pending.ready_ns - pending.entered_ns
+            times = part.timings
+            part.timings = times._replace(queue=times.queue + waited, host_to_device=times.host_to_device + copied)
             waits.append(part.timings.queue + part.timings.host_to_device)
         self._recorder.called(waits, result.value.timings.compute, sum(pending.rows for pending in batch))
         return [Ok(part) for part in parts]

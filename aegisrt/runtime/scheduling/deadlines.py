@@ -8,9 +8,9 @@ from collections.abc import Callable
 from itertools import count
 
 from aegisrt.core.deadline import left_s
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 
-Expire = Callable[[Pending], None]
+Expire = Callable[[Queued], None]
 _COMPACT_FROM = 1024
 
 
@@ -23,13 +23,13 @@ class DeadlineWatch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._heap: list[tuple[int, int, Pending, Expire]] = []
+        self._heap: list[tuple[int, int, Queued, Expire]] = []
         self._order = count()
         self._compact_at = _COMPACT_FROM
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def add(self, pending: Pending, expire: Expire) -> None:
+    def add(self, pending: Queued, expire: Expire) -> None:
         """Call `expire(pending)` from the watch's thread once its deadline has passed, unless it is done by then.
 
         Raise RuntimeError if the watch's thread cannot start.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from aegisrt.core.priority import PRIORITIES
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 
 
 class Lane:
@@ -16,33 +16,33 @@ class Lane:
     __slots__ = ("_levels", "rows")
 
     def __init__(self) -> None:
-        self._levels: tuple[OrderedDict[Pending, None], ...] = tuple(OrderedDict() for _ in PRIORITIES)
+        self._levels: tuple[OrderedDict[Queued, None], ...] = tuple(OrderedDict() for _ in PRIORITIES)
         self.rows = 0
 
-    def __iter__(self) -> Iterator[Pending]:
+    def __iter__(self) -> Iterator[Queued]:
         return chain.from_iterable(self._levels)
 
     def __bool__(self) -> bool:
         return any(self._levels)
 
-    def add(self, pending: Pending) -> None:
+    def add(self, pending: Queued) -> None:
         """Append a request behind the others of its priority."""
         self._levels[pending.level][pending] = None
         self.rows += pending.rows
 
-    def remove(self, pending: Pending) -> None:
+    def remove(self, pending: Queued) -> None:
         """Remove one request, wherever it waits."""
         del self._levels[pending.level][pending]
         self.rows -= pending.rows
 
-    def take(self, count: int) -> list[Pending]:
+    def take(self, count: int) -> list[Queued]:
         """Remove and return the first `count` requests."""
         taken = list(islice(self, count))
         for pending in taken:
             self.remove(pending)
         return taken
 
-    def take_first(self) -> Pending:
+    def take_first(self) -> Queued:
         """Remove and return the request that goes first; the lane is not empty."""
         for level in self._levels:
             if level:
@@ -51,7 +51,7 @@ class Lane:
                 return pending
         raise LookupError("the lane is empty")
 
-    def first(self) -> Pending:
+    def first(self) -> Queued:
         """Return the request that goes first; the lane is not empty."""
         return next(iter(self))
 

@@ -1,4 +1,4 @@
-"""`Pending`: one request in a model's queue, and the future of its answer."""
+"""`Pending`: one request in a model's queue, and the future of its answer; `Queued`: its part that the queue uses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,48 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from time import perf_counter_ns
 from typing import Any, Literal
 
+from aegisrt.backends.base.call import Call
 from aegisrt.core.priority import PRIORITIES
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Result
-from aegisrt.core.tensor import Array
 
 Stage = Literal["new", "queued", "running", "done"]
 _log = logging.getLogger(__name__)
+
+
+class Queued:
+    """One request in a model's queue, however its answer is delivered.
+
+    Whoever sets `stage` to `done`, under the queue's lock, settles the request, once. So the first of the worker, the
+    deadline, `cancel` and `close` wins, and later answers are dropped.
+    """
+
+    stage: Stage = "new"
+    level = PRIORITIES.index("normal")
+    key: Hashable = None
+    """Equal for requests that may share a batch: the shapes behind the first dimension, and the wanted outputs."""
+    rows = 1
+    may_join = False
+    """Whether the request may become part of a batch."""
+    deadline_ns: int | None = None
+    entered_ns: int
+    ready_ns: int
+    """When it was checked, and began to wait."""
+    request: ExecutionRequest
+    call: Call[Any, Any] | None = None
+    """What the engine gets. The queue drops it once it has run, or never will: it refers to the loaded model."""
+
+    def settle(self, result: Result[ExecutionResult]) -> None:
+        """Deliver the answer, in this thread."""
+        raise NotImplementedError
+
+    def done(self) -> bool:
+        """Return whether the request is settled."""
+        raise NotImplementedError
+
+    def expired(self) -> bool:
+        """Return whether the deadline has passed."""
+        return self.deadline_ns is not None and perf_counter_ns() >= self.deadline_ns
 
 
 class Answers:
@@ -31,26 +66,15 @@ class Answers:
         self.withdraw = withdraw
 
 
-class Pending(Future[Result[ExecutionResult]]):
+class Pending(Future[Result[ExecutionResult]], Queued):
     """The future that `submit` returns. It always ends: in a Result, or canceled by its holder.
 
-    Whoever sets `stage` to `done`, under the queue's lock, settles the request. So the first of the worker, the
-    deadline, `cancel` and `close` wins, and later answers are dropped. `cancel()` succeeds only while the request
-    waits.
+    `cancel()` succeeds only while the request waits.
 
     A plain `Future` creates a condition with a lock of its own, and another lock for each wait: a third of the time of
     a bare hop to a thread and back. Here all futures of a model share one condition, which guards their states for
     `concurrent.futures.wait` and `as_completed`, and `result` waits on a plain lock.
     """
-
-    stage: Stage = "new"
-    level = PRIORITIES.index("normal")
-    key: Hashable = None
-    """Equal for requests that may share a batch: the shapes behind the first dimension, and the wanted outputs."""
-    rows = 1
-    inputs: dict[str, Array] | None = None
-    """The checked inputs, if the request may become part of a batch."""
-    deadline_ns: int | None = None
 
     _state = PENDING
     _result: Result[ExecutionResult] | None = None
@@ -102,6 +126,8 @@ class Pending(Future[Result[ExecutionResult]]):
         if self._done_callbacks:
             self._invoke_callbacks()
 
+    settle = set_result
+
     def set_exception(self, exception: BaseException | None) -> None:
         """Set an exception, as for any future. Nothing here calls it: errors are answers."""
         super().set_exception(exception)
@@ -132,7 +158,3 @@ class Pending(Future[Result[ExecutionResult]]):
                 callback(self)
             except BaseException:  # noqa: BLE001
                 _log.exception("a callback of %r failed", self)
-
-    def expired(self) -> bool:
-        """Return whether the deadline has passed."""
-        return self.deadline_ns is not None and perf_counter_ns() >= self.deadline_ns

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from time import perf_counter_ns
-from typing import Literal
+from typing import Any, Literal
 
+from aegisrt.backends.base.call import Call
 from aegisrt.core.deadline import left_s
 from aegisrt.runtime.scheduling.batch_rule import ALONE, BatchRule
-from aegisrt.runtime.scheduling.pending import Pending, Stage
+from aegisrt.runtime.scheduling.pending import Queued, Stage
 from aegisrt.runtime.scheduling.seat import Seat
 from aegisrt.runtime.scheduling.waiting import WaitingRequests
 
@@ -18,9 +19,10 @@ Put = Literal["queued", "full", "closed", "gone"]
 class RequestQueue:
     """Bounded; ordered by priority and then by age, with one lane for each shape of request.
 
-    One lock guards all of its state and the `stage` of its requests. Only counts and references change under it: no
-    engine runs, no request is answered, no caller's code is called and no other lock is taken. So each holder releases
-    it within microseconds.
+    One lock guards all of its state and the `stage` of its requests: the gate of its backend, which guards the slots
+    too. So a call in the caller's own thread takes it twice: once to take an instance and its slot, once to free both.
+    Only counts and references change under it: no engine runs, no request is answered, no caller's code is called and
+    no other lock is taken. So each holder releases it within microseconds.
 
     An instance is free or taken. `enter` takes a free one for its caller if no request waits, and `leave` frees it;
     `take` takes one for a worker, together with the batch to run on it, and `finish` frees it. Hence at most
@@ -28,10 +30,10 @@ class RequestQueue:
     With batching the worker takes its batch itself when it has woken: by then more requests may wait.
     """
 
-    def __init__(self, instances: int, max_size: int, rule: BatchRule) -> None:
+    def __init__(self, instances: int, max_size: int, rule: BatchRule, gate: threading.Lock) -> None:
         self.instances = instances
         self._max_size = max_size
-        self._lock = threading.Lock()
+        self._lock = gate
         self._room = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
         self._waiting = WaitingRequests(rule)
@@ -43,27 +45,41 @@ class RequestQueue:
         """Callers that wait for room."""
         self._closed = False
 
-    def enter(self, held: list[bool]) -> bool:
-        """Take a free instance for the caller; return False if there is none, or if requests wait.
+    @property
+    def is_idle(self) -> bool:
+        """Whether an instance is free and no request waits; read without the lock, so it may change at once."""
+        return self._free > 0 and not self._waiting.size
 
-        `held`, a list of one element, becomes True under the same lock. So `leave` is right even if the caller is
-        interrupted before it gets the return value: Python handles signals between calls, and there is no call between
-        the two lines that change the count and `held`.
+    def enter(self, call: Call[Any, Any]) -> bool:
+        """Take a free instance, and a slot of the backend, for the caller's own thread.
+
+        Return False if there is none, or if requests wait. `call.has_slot` changes with the counts, under the same
+        lock: Python handles signals between calls, and there is no call between these lines. So `leave` is right even
+        if the caller is interrupted before it gets the return value.
         """
         with self._lock:
-            if not self._free or self._waiting.size or self._closed:
+            loaded = call.loaded
+            slots = loaded.free
+            if not self._free or self._waiting.size or self._closed or not slots or loaded.is_replaced:
                 return False
             self._free -= 1
-            held[0] = True
+            call.slot = slots[0]
+            call.has_slot = True
+            del slots[0]
             return True
 
-    def leave(self, held: list[bool]) -> None:
-        """Free an instance that was entered; only the first call has an effect."""
+    def leave(self, call: Call[Any, Any]) -> None:
+        """Free the instance and the slot of a call that has entered; only the first call has an effect."""
         with self._lock:
-            if held[0]:
+            loaded = call.loaded
+            if call.has_slot:
+                call.has_slot = False
                 self._free += 1
-                held[0] = False
-            self._notify_free()
+                loaded.free += (call.slot,)
+            if self._waiting.size or self._closed:
+                self._notify_free()
+            if loaded.waiting or loaded.is_replaced:
+                loaded.slot_freed()
 
     def finish(self, seat: Seat) -> list[bool]:
         """Free a worker's instance; return for each request of its batch whether its answer is awaited."""
@@ -71,13 +87,13 @@ class RequestQueue:
             awaited = []
             for pending in seat.batch:
                 awaited.append(pending.stage == "running")
-                pending.stage = "done"
+                pending.stage, pending.call = "done", None
             seat.batch = []
             self._free += 1
             self._notify_free()
             return awaited
 
-    def put(self, pending: Pending, *, wait: bool) -> Put:
+    def put(self, pending: Queued, *, wait: bool) -> Put:
         """Add a request; with `wait`, wait for room until its deadline or its `cancel`.
 
         Return `queued`; `full` if there is no room, and the request is unchanged; `closed` if the caller must answer
@@ -92,7 +108,7 @@ class RequestQueue:
             if pending.stage != "new":
                 return "gone"
             if self._closed:
-                pending.stage = "done"
+                pending.stage, pending.call = "done", None
                 return "closed"
             if self._waiting.rule.is_single and self._idle and self._free and not self._waiting.size:
                 self._hand_over(pending)
@@ -112,7 +128,7 @@ class RequestQueue:
             return self._waiting.size >= self._max_size
         return self._waiting.size - self._waiting.count_taken(self._free) >= self._max_size
 
-    def _hand_over(self, pending: Pending) -> None:
+    def _hand_over(self, pending: Queued) -> None:
         """Give a request and a free instance to an idle worker, past the lanes."""
         seat = self._idle.pop()
         self._free -= 1
@@ -134,7 +150,7 @@ class RequestQueue:
         finally:
             self._held -= 1
 
-    def claim(self, pending: Pending, *, also_running: bool) -> Stage | None:
+    def claim(self, pending: Queued, *, also_running: bool) -> Stage | None:
         """Remove a request that the caller will settle; return its stage before, or None if it cannot be claimed."""
         with self._lock:
             stage = pending.stage
@@ -142,8 +158,10 @@ class RequestQueue:
                 return None
             if stage == "queued":
                 self._remove(pending)
-            elif stage == "new" and self._held:
-                self._room.notify_all()
+            elif stage == "new":
+                pending.call = None
+                if self._held:
+                    self._room.notify_all()
             pending.stage = "done"
             return stage
 
@@ -154,7 +172,7 @@ class RequestQueue:
             self._seats.append(seat)
         return seat
 
-    def take(self, seat: Seat) -> list[Pending] | None:
+    def take(self, seat: Seat) -> list[Queued] | None:
         """Wait for a batch and a free instance to run it on; return the batch, or None after the queue's end."""
         while True:
             with self._lock:
@@ -189,7 +207,7 @@ class RequestQueue:
             else:
                 seat.wake.acquire()
 
-    def _start(self, seat: Seat, batch: list[Pending]) -> None:
+    def _start(self, seat: Seat, batch: list[Queued]) -> None:
         self._free -= 1
         for pending in batch:
             pending.stage = "running"
@@ -215,9 +233,9 @@ class RequestQueue:
         while self._idle:
             self._idle.pop().wake.release()
 
-    def _remove(self, pending: Pending) -> None:
+    def _remove(self, pending: Queued) -> None:
         self._waiting.remove(pending)
-        pending.stage = "done"
+        pending.stage, pending.call = "done", None
         self._room.notify()
         if self._closed:
             self._wake_all()
@@ -237,7 +255,7 @@ class RequestQueue:
             self._waiting.rule = ALONE
             self._wake_all()
 
-    def claim_waiting(self) -> list[Pending]:
+    def claim_waiting(self) -> list[Queued]:
         """Remove and return every waiting request; the caller settles them."""
         with self._lock:
             waiting = list(self._waiting)
@@ -255,7 +273,7 @@ class RequestQueue:
                 self._ended.wait(wait_s)
             return True
 
-    def running(self) -> list[Pending]:
+    def running(self) -> list[Queued]:
         """Return the requests that workers run now."""
         with self._lock:
             return [pending for seat in self._seats for pending in seat.batch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 
 
 class Seat:
@@ -19,5 +19,5 @@ class Seat:
     def __init__(self) -> None:
         self.wake = threading.Lock()
         self.wake.acquire()
-        self.batch: list[Pending] = []
+        self.batch: list[Queued] = []
         """The requests that the worker runs or will run; empty while it has none."""

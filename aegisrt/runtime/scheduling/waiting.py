@@ -7,7 +7,7 @@ from itertools import chain
 
 from aegisrt.runtime.scheduling.batch_rule import BatchRule
 from aegisrt.runtime.scheduling.lane import Lane
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 
 _HOUR_NS = 3_600_000_000_000
 
@@ -23,10 +23,10 @@ class WaitingRequests:
         self.size = 0
         """The number of waiting requests."""
 
-    def __iter__(self) -> Iterator[Pending]:
+    def __iter__(self) -> Iterator[Queued]:
         return chain.from_iterable(self._lanes.values())
 
-    def add(self, pending: Pending) -> None:
+    def add(self, pending: Queued) -> None:
         """Append a request to the lane of its key."""
         lane = self._lanes.get(pending.key)
         if lane is None:
@@ -34,14 +34,14 @@ class WaitingRequests:
         lane.add(pending)
         self.size += 1
 
-    def remove(self, pending: Pending) -> None:
+    def remove(self, pending: Queued) -> None:
         """Remove one request, wherever it waits."""
         lane = self._lanes[pending.key]
         lane.remove(pending)
         self._forget_empty(pending.key, lane)
         self.size -= 1
 
-    def take(self, now_ns: int, *, closed: bool) -> tuple[list[Pending], int]:
+    def take(self, now_ns: int, *, closed: bool) -> tuple[list[Queued], int]:
         """Remove and return the batch that goes first; or no requests, and when the next batch is due.
 
         The lanes are not empty. Once the queue is `closed`, no batch waits for more requests.

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter_ns
-from typing import Any, TypeAlias
+from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.deadline import late
-from aegisrt.core.request import ExecutionResult
-from aegisrt.core.result import Err, Error, Ok, Result
+from aegisrt.core.result import Err, Error, Ok
 from aegisrt.core.system_error import exhausted_hint, system_code
-from aegisrt.core.timing import step_times
+from aegisrt.runtime.executable import Answer
 from aegisrt.runtime.metrics import Recorder
-from aegisrt.runtime.scheduling.pending import Pending
+from aegisrt.runtime.scheduling.pending import Queued
 from aegisrt.runtime.scheduling.queue import RequestQueue
 from aegisrt.runtime.scheduling.seat import Seat
 
-Answer: TypeAlias = Result[ExecutionResult]
 LATE_IN_QUEUE = late(
     "while the request waited for a free instance", "allow a longer timeout_ms, or declare more `instances`"
 )
@@ -40,31 +38,31 @@ class Worker:
             self._serve(seat, batch)
             del batch
 
-    def _serve(self, seat: Seat, batch: list[Pending]) -> None:
+    def _serve(self, seat: Seat, batch: list[Queued]) -> None:
         """Run the one request of a batch. Every request pays for each line here: keep it short."""
         pending = batch[0]
+        call = pending.call
         try:
             answer = self.run_alone(pending)
         except BaseException as error:  # noqa: BLE001  (a worker outlives anything that an engine raises)
             answer = worker_failed(error)
         awaited = self._queue.finish(seat)[0]
-        if type(answer) is Ok:
-            self._recorder.ran(answer.value.timings, awaited=awaited)
+        if type(answer) is Ok and call is not None:
+            self._recorder.ran(call.moments, awaited=awaited)
         elif awaited:
             self._recorder.answered(answer.unwrap_err().code)
         if awaited:
-            pending.set_result(answer)
+            pending.settle(answer)
 
-    def run_alone(self, pending: Pending) -> Answer:
+    def run_alone(self, pending: Queued) -> Answer:
         """Return the backend's answer to one request, with the time that it waited."""
+        call = pending.call
+        assert call is not None
         started = perf_counter_ns()
-        if pending.deadline_ns is not None and started >= pending.deadline_ns:
+        if call.deadline_ns is not None and started >= call.deadline_ns:
             return LATE_IN_QUEUE
-        result = self._backend.execute(pending.request)
-        if type(result) is Ok:
-            waited, checks, compute, copies = result.value.timings
-            result.value.timings = step_times((waited + started - pending.entered_ns, checks, compute, copies))
-        return result
+        call.waited_ns = started - pending.ready_ns
+        return self._backend.run_call(call)
 
 
 def worker_failed(error: BaseException) -> Err:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 
 from aegisrt import MockBackend, ONNXBackend
 from aegisrt.backends.base.backend import Names, RuntimeBackend
-from aegisrt.backends.base.loaded import Loaded
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.optional import Requirement
 from aegisrt.core.options import BackendOptions
@@ -20,6 +20,7 @@ from aegisrt.core.result import Err, Error, ErrorCode, ResultError, fail
 from aegisrt.devices.base import Device
 from tests.backends.probe import Probe
 from tests.fakes.builder import FakeBackend
+from tests.runtime.serving import until
 
 X = np.array([1, 2, 3], np.float32)
 
@@ -411,30 +412,70 @@ class TestErrors:
         assert probe.execute(request()).is_ok()
         assert probe.unload().is_ok()
 
-    def test_a_slot_that_an_interrupt_lost_beside_another_call_comes_back_when_that_ends(self, model, monkeypatch):
-        backend = Probe(instances=2)
-        backend.load(model).unwrap()
-        take = Loaded.take
+    def test_an_interrupt_anywhere_in_a_call_loses_no_slot(self, probe):
+        """Python may raise KeyboardInterrupt wherever it enters a function, and after each call of one in C."""
 
-        def interrupted(loaded, deadline):
-            take(loaded, deadline)
-            raise KeyboardInterrupt
+        def execute_until(count: int) -> int:
+            left = count
 
-        backend.gate.clear()
-        with ThreadPoolExecutor(2) as pool:
-            other = pool.submit(backend.execute, request())
-            backend.running.acquire(timeout=5)
-            monkeypatch.setattr(Loaded, "take", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                backend.execute(request())
-            monkeypatch.setattr(Loaded, "take", take)
-            backend.gate.set()
-            assert other.result(5).is_ok()
-            backend.gate.clear()
-            both = [pool.submit(backend.execute, request()) for _ in range(2)]
-            assert all(backend.running.acquire(timeout=5) for _ in range(2))
-            backend.gate.set()
-            assert all(call.result(5).is_ok() for call in both)
+            def interrupt(frame, event, argument):
+                nonlocal left
+                if event in ("call", "c_return") and "/aegisrt/" in frame.f_code.co_filename:
+                    left -= 1
+                    if not left:
+                        raise KeyboardInterrupt
+
+            sys.setprofile(interrupt)
+            try:
+                probe.execute(request())
+            except KeyboardInterrupt:
+                return 0
+            finally:
+                sys.setprofile(None)
+            return left
+
+        count = 1
+        while not execute_until(count):
+            assert probe._loaded.free == probe._loaded.slots, f"at {count}"
+            count += 1
+        assert count > 10
+        assert probe.execute(request()).is_ok()
+        assert probe.unload().is_ok()
+
+    @pytest.mark.parametrize("interrupted", ["before", "after"])
+    def test_a_call_that_is_interrupted_while_it_waits_leaves_the_slot_to_the_next(self, probe, interrupted):
+        """`after`: it was notified already, and passes the notification on."""
+        freed, waiting, ended = probe._loaded.freed, [], []
+        wait = freed.wait
+
+        def wait_until_interrupted(timeout=None):
+            waiting.append(threading.current_thread())
+            if threading.current_thread() is waiting[0]:
+                if interrupted == "after":
+                    wait(5)
+                raise KeyboardInterrupt
+            return wait(5)
+
+        def execute():
+            try:
+                ended.append(probe.execute(request()).is_ok())
+            except KeyboardInterrupt:
+                ended.append("interrupted")
+
+        freed.wait = wait_until_interrupted
+        probe.gate.clear()
+        threads = [threading.Thread(target=execute) for _ in range(3)]
+        threads[0].start()
+        assert probe.running.acquire(timeout=5)
+        for count, thread in enumerate(threads[1:], 1):
+            thread.start()
+            until(lambda count=count: len(waiting) == count)
+        probe.gate.set()
+        for thread in threads:
+            thread.join(5)
+        assert sorted(map(str, ended)) == ["True", "True", "interrupted"]
+        assert (probe._loaded.waiting, probe._loaded.free) == (0, probe._loaded.slots)
+        assert probe.unload().is_ok()
 
     def test_what_an_engine_does_not_do_is_unimplemented(self, probe, model, tmp_path):
         assert code_of(probe.build(model, tmp_path / "out")) is ErrorCode.UNIMPLEMENTED

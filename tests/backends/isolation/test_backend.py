@@ -346,17 +346,17 @@ def test_a_caller_goes_at_its_deadline_and_the_model_serves_again_after_a_hang(p
     backend.load(path).unwrap()
     model = ServedModel("m", backend, declared())
     try:
-        assert model.execute(request(1, timeout_ms=60_000)).is_ok()
+        assert model.intake.execute(request(1, timeout_ms=60_000)).is_ok()
         pid = hang(backend)
         for _ in range(3):
             started = time.monotonic()
-            assert model.execute(request(1, timeout_ms=50)).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
+            assert model.intake.execute(request(1, timeout_ms=50)).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
             assert time.monotonic() - started < 0.5
-        assert model.execute(request(3)).unwrap().outputs["y"][0] == 6
+        assert model.intake.execute(request(3)).unwrap().outputs["y"][0] == 6
         assert not is_alive(pid)
-        assert model.metrics().requests == {"OK": 2, "DEADLINE_EXCEEDED": 3}
+        assert model.life.metrics().requests == {"OK": 2, "DEADLINE_EXCEEDED": 3}
     finally:
-        model.close(time.perf_counter_ns()).unwrap()
+        model.life.close(time.perf_counter_ns()).unwrap()
         model.watch.close()
 
 
@@ -383,11 +383,11 @@ def kill_under_load(path, kills: int) -> list[float]:
             value = seed * 100_000 + sent[seed]
             sent[seed] += 1
             if seed % 2:
-                future = model.submit(request(value))
+                future = model.intake.submit(request(value))
                 future.add_done_callback(lambda done, value=value: answers[seed].append((value, done.result())))
                 future.result(30)
             else:
-                answers[seed].append((value, model.execute(request(value))))
+                answers[seed].append((value, model.intake.execute(request(value))))
 
     threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -406,14 +406,14 @@ def kill_under_load(path, kills: int) -> list[float]:
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive(), "a request was lost: its client still waits"
-    model.close(time.perf_counter_ns()).unwrap()
+    model.life.close(time.perf_counter_ns()).unwrap()
     model.watch.close()
     for seed, found in enumerate(answers):
         assert [value for value, _ in found] == [seed * 100_000 + index for index in range(sent[seed])]
     codes = Counter("OK" if result.is_ok() else result.unwrap_err().code for found in answers for _, result in found)
     assert set(codes) <= {"OK", "UNAVAILABLE"}  # what a process had not read goes to the next one, and is answered
     assert codes["OK"] > kills >= codes["UNAVAILABLE"]
-    assert model.metrics().requests == codes
+    assert model.life.metrics().requests == codes
     right = [
         result.unwrap().outputs["y"][0] == value * 2 for found in answers for value, result in found if result.is_ok()
     ]

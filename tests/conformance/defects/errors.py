@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-import numpy as np
-
 from aegisrt.backends.mock import MockBackend
+from aegisrt.core.result import Err
 from tests.conformance.defects.defect import defect
 from tests.conformance.defects.seams import Answering, Refusing
 
@@ -99,10 +98,8 @@ class IsPoisonedByErrors(Answering):
 class LosesAnInstanceAtEachError(MockBackend):
     """A refused call does not release its slot; after the last slot the next call waits forever."""
 
-    def _run(self, loaded, request, entered):
-        try:
-            return super()._run(loaded, request, entered)
-        except Exception:
-            if loaded.slots and np.random.default_rng(0).random() < 1:
-                loaded.take(None)
-            raise
+    def execute(self, request):
+        result, loaded = super().execute(request), self._loaded
+        if isinstance(result, Err) and loaded and loaded.free:
+            del loaded.free[0]
+        return result

@@ -42,16 +42,16 @@ def finds(probe):
 
 def test_a_batch_of_other_rows_is_run_one_by_one_and_no_other_is_made(tmp_path, caplog):
     with served(tmp_path, batching=BATCHING) as (model, probe):
-        assert (model.batching, model.metrics().batching) == ("on", True)
+        assert (model.life.batching, model.life.metrics().batching) == ("on", True)
         finds(probe)
         with caplog.at_level(logging.WARNING):
-            assert answers([model.submit(request(1)), model.submit(request(2))]) == [[2, 2], [4, 4]]
+            assert answers([model.intake.submit(request(1)), model.intake.submit(request(2))]) == [[2, 2], [4, 4]]
         assert sizes(probe) == [2, 1, 1]
-        assert model.batching == "off: output `y` had 4 rows for 2 in the inputs"
-        assert model.metrics().batching is False
+        assert model.life.batching == "off: output `y` had 4 rows for 2 in the inputs"
+        assert model.life.metrics().batching is False
         # -1 and 1 together have as many finds as rows: each would get a half of the other's
         for _ in range(2):
-            assert answers([model.submit(request(-1)), model.submit(request(1))]) == [[], [2, 2]]
+            assert answers([model.intake.submit(request(-1)), model.intake.submit(request(1))]) == [[], [2, 2]]
         assert sizes(probe) == [2, 1, 1, 1, 1, 1, 1]
         assert [record.getMessage() for record in caplog.records] == [
             "model `m` runs its requests one by one from now on: output `y` had 4 rows for 2 in the inputs"
@@ -63,10 +63,10 @@ def test_a_lone_request_of_other_rows_shows_it_before_a_batch_can_add_up_by_chan
     with served(tmp_path, batching=BATCHING | {"max_queue_delay_us": 0}) as (model, probe):
         finds(probe)
         lone = request(1, timeout_ms=5000 if way == "deadline" else None)
-        result = model.submit(lone).result(5) if way == "submit" else model.execute(lone)
+        result = model.intake.submit(lone).result(5) if way == "submit" else model.intake.execute(lone)
         assert result.unwrap().outputs["y"].tolist() == [2, 2]
-        assert model.batching.startswith("off: ")
-        futures = [busy(model, probe), model.submit(request(-1)), model.submit(request(1))]
+        assert model.life.batching.startswith("off: ")
+        futures = [busy(model, probe), model.intake.submit(request(-1)), model.intake.submit(request(1))]
         probe.gate.set()
         assert answers(futures) == [[], [], [2, 2]]
         assert sizes(probe) == [1, 1, 1, 1]
@@ -86,10 +86,10 @@ def test_a_batch_that_ran_meanwhile_is_doubted_too(tmp_path):
             return hold(slot, inputs, outputs)
 
         probe._execute = execute
-        futures = [model.submit(request(-1)), model.submit(request(1))]
+        futures = [model.intake.submit(request(-1)), model.intake.submit(request(1))]
         assert first.wait(5)
-        futures += [model.submit(request(2)), model.submit(request(3))]
-        until(lambda: model.batching != "on")
+        futures += [model.intake.submit(request(2)), model.intake.submit(request(3))]
+        until(lambda: model.life.batching != "on")
         second.set()
         assert answers(futures) == [[], [2, 2], [4, 4], [6, 6]]
 
@@ -97,8 +97,8 @@ def test_a_batch_that_ran_meanwhile_is_doubted_too(tmp_path):
 def test_requests_that_wait_for_company_need_wait_no_longer(tmp_path):
     with served(tmp_path, instances=2, batching=BATCHING | {"max_queue_delay_us": 30_000_000}) as (model, probe):
         finds(probe)
-        waiting = model.submit(request(5, outputs=["y"]))  # of another lane
-        assert model.execute(request(1, 2, timeout_ms=5000)).unwrap().outputs["y"].tolist() == [2, 2, 4, 4]
+        waiting = model.intake.submit(request(5, outputs=["y"]))  # of another lane
+        assert model.intake.execute(request(1, 2, timeout_ms=5000)).unwrap().outputs["y"].tolist() == [2, 2, 4, 4]
         assert answers([waiting]) == [[10, 10]]
 
 
@@ -109,25 +109,25 @@ def test_outputs_on_a_device_are_counted_too_and_right_ones_leave_batching_on(tm
 
     with served(tmp_path, batching=BATCHING) as (model, probe):
         probe._execute = lambda slot, inputs, outputs: [Elsewhere(len(inputs["x"])) for _ in outputs]
-        futures = [model.submit(request(1)), model.submit(request(2))]
+        futures = [model.intake.submit(request(1)), model.intake.submit(request(2))]
         assert all(future.result(5).is_ok() for future in futures)
-        assert model.batching == "on"
+        assert model.life.batching == "on"
 
 
 def test_padding_and_empty_requests_are_not_held_against_a_model(tmp_path):
     batching = {"max_batch_size": 8, "preferred_batch_sizes": [4, 8], "pad_to_preferred": True}
     with served(tmp_path, batching=batching) as (model, probe):
-        futures = [busy(model, probe, 9), *(model.submit(request(*range(n + 1))) for n in (1, 2))]
+        futures = [busy(model, probe, 9), *(model.intake.submit(request(*range(n + 1))) for n in (1, 2))]
         probe.gate.set()
         assert [len(value) for value in answers(futures)] == [1, 2, 3]
-        assert model.batching == "on"
+        assert model.life.batching == "on"
 
 
 def test_a_model_without_batching_options_has_no_state_of_it(tmp_path):
     with served(tmp_path) as (model, probe):
         finds(probe)
-        assert model.execute(request(1)).unwrap().outputs["y"].tolist() == [2, 2]
-        assert (model.batching, model.metrics().batching) == (None, None)
+        assert model.intake.execute(request(1)).unwrap().outputs["y"].tolist() == [2, 2]
+        assert (model.life.batching, model.life.metrics().batching) == (None, None)
 
 
 @pytest.fixture

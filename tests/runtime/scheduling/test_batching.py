@@ -34,7 +34,7 @@ def results(futures):
 
 def test_requests_of_differing_sizes_share_a_call_and_get_their_own_rows(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
-        futures = [busy(model, probe), *(model.submit(request(*range(n), id=str(n))) for n in (3, 1, 4, 2))]
+        futures = [busy(model, probe), *(model.intake.submit(request(*range(n), id=str(n))) for n in (3, 1, 4, 2))]
         probe.gate.set()
         found = results(futures)
         assert sizes(probe) == [1, 8, 2]
@@ -47,7 +47,7 @@ def test_requests_of_differing_sizes_share_a_call_and_get_their_own_rows(tmp_pat
 
 def test_a_large_request_is_not_passed_over_for_small_ones(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 4}) as (model, probe):
-        futures = [busy(model, probe), *(model.submit(request(*range(n))) for n in (3, 4, 1))]
+        futures = [busy(model, probe), *(model.intake.submit(request(*range(n))) for n in (3, 4, 1))]
         probe.gate.set()
         results(futures)
         assert sizes(probe) == [1, 3, 4, 1]
@@ -80,7 +80,7 @@ def test_arrays_that_are_not_the_hosts_are_run_one_by_one(tmp_path, monkeypatch,
             monkeypatch.setattr(probe, "_execute", elsewhere)
         else:
             monkeypatch.setattr(model.backend, "check", given)
-        futures += [model.submit(request(*range(n))) for n in (3, 1)]
+        futures += [model.intake.submit(request(*range(n))) for n in (3, 1)]
         probe.gate.set()
         for result, n in zip(results(futures)[1:], (3, 1), strict=True):
             found = result.outputs["y"]
@@ -108,7 +108,7 @@ def test_unequal_rows_are_refused_on_every_path(tmp_path):
 
 def test_a_request_of_too_many_rows_is_refused_on_every_path(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 2}) as (model, probe):
-        for result in (model.execute(request(1, 2, 3)), model.submit(request(1, 2, 3)).result(1)):
+        for result in (model.intake.execute(request(1, 2, 3)), model.intake.submit(request(1, 2, 3)).result(1)):
             assert result.unwrap_err().code is ErrorCode.INVALID_ARGUMENT
             assert "max_batch_size" in result.unwrap_err().message
         assert probe.calls == []
@@ -117,8 +117,8 @@ def test_a_request_of_too_many_rows_is_refused_on_every_path(tmp_path):
 def test_wrong_inputs_are_refused_before_they_can_spoil_a_batch(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
         running = busy(model, probe)
-        good = [model.submit(request(value)) for value in (1, 2)]
-        bad = model.submit(ExecutionRequest(inputs={"x": np.zeros(1)}))
+        good = [model.intake.submit(request(value)) for value in (1, 2)]
+        bad = model.intake.submit(ExecutionRequest(inputs={"x": np.zeros(1)}))
         assert bad.result(1).unwrap_err().code is ErrorCode.INVALID_ARGUMENT
         probe.gate.set()
         results([running, *good])
@@ -129,7 +129,7 @@ def test_one_bad_request_in_a_batch_fails_alone(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
         probe.refuse = lambda x: bool((x == 13).any())
         running = busy(model, probe)
-        futures = [model.submit(request(value)) for value in (11, 12, 13, 14)]
+        futures = [model.intake.submit(request(value)) for value in (11, 12, 13, 14)]
         probe.gate.set()
         wait([running, *futures], 5)
         assert [future.result().is_ok() for future in futures] == [True, True, False, True]
@@ -146,7 +146,7 @@ def test_a_model_that_loses_rows_is_run_request_by_request(tmp_path):
         original = probe._execute
         probe._execute = lambda slot, inputs, outputs: [value[:1] for value in original(slot, inputs, outputs)]
         running = busy(model, probe)
-        futures = [model.submit(request(value)) for value in (1, 2)]
+        futures = [model.intake.submit(request(value)) for value in (1, 2)]
         probe.gate.set()
         assert [result.outputs["y"].tolist() for result in results([running, *futures])] == [[0], [2], [4]]
 
@@ -154,7 +154,7 @@ def test_a_model_that_loses_rows_is_run_request_by_request(tmp_path):
 def test_other_outputs_are_another_batch(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
         wanted = (None, ["y"], ["z"], None, ["z"])
-        futures = [busy(model, probe), *(model.submit(request(i + 1, outputs=w)) for i, w in enumerate(wanted))]
+        futures = [busy(model, probe), *(model.intake.submit(request(i + 1, outputs=w)) for i, w in enumerate(wanted))]
         probe.gate.set()
         found = results(futures)[1:]
         assert [sorted(result.outputs) for result in found] == [["y", "z"], ["y"], ["z"], ["y", "z"], ["z"]]
@@ -164,7 +164,7 @@ def test_other_outputs_are_another_batch(tmp_path):
 def test_a_lone_request_waits_for_others_only_as_long_as_it_may(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 8, "max_queue_delay_us": 60_000}) as (model, probe):
         started = time.monotonic()
-        futures = [model.submit(request(1)), model.submit(request(2))]
+        futures = [model.intake.submit(request(1)), model.intake.submit(request(2))]
         found = results(futures)
         assert 0.055 < time.monotonic() - started < 5
         assert sizes(probe) == [2]
@@ -175,8 +175,8 @@ def test_a_full_batch_and_a_preferred_one_do_not_wait(tmp_path):
     batching = {"max_batch_size": 8, "preferred_batch_sizes": [4], "max_queue_delay_us": 5_000_000}
     with served(tmp_path, batching=batching) as (model, probe):
         started = time.monotonic()
-        results([model.submit(request(value)) for value in range(4)])
-        results([model.submit(request(*range(8)))])
+        results([model.intake.submit(request(value)) for value in range(4)])
+        results([model.intake.submit(request(*range(8)))])
         assert time.monotonic() - started < 2
         assert sizes(probe) == [4, 8]
 
@@ -184,13 +184,13 @@ def test_a_full_batch_and_a_preferred_one_do_not_wait(tmp_path):
 def test_padding_is_never_seen(tmp_path):
     batching = {"max_batch_size": 8, "preferred_batch_sizes": [4, 8], "pad_to_preferred": True}
     with served(tmp_path, batching=batching) as (model, probe):
-        futures = [busy(model, probe, 9), *(model.submit(request(*range(n))) for n in (2, 3))]
+        futures = [busy(model, probe, 9), *(model.intake.submit(request(*range(n))) for n in (2, 3))]
         probe.gate.set()
         found = results(futures)
         assert sizes(probe) == [4, 8]
         assert [result.outputs["y"].tolist() for result in found] == [[18], [0, 2], [0, 2, 4]]
         assert [result.metadata["batch_size"] for result in found] == [1, 5, 5]
-        assert model.metrics().batch_rows.sum == 6
+        assert model.life.metrics().batch_rows.sum == 6
 
 
 def test_a_request_of_no_rows_takes_part(tmp_path):
@@ -198,7 +198,12 @@ def test_a_request_of_no_rows_takes_part(tmp_path):
     with served(tmp_path, batching=batching) as (model, probe):
         probe.capabilities = replace(probe.capabilities, zero_size=True)
         probe.load(tmp_path / "m.probe").unwrap()
-        futures = [busy(model, probe), model.submit(request()), model.submit(request(5)), model.submit(request())]
+        futures = [
+            busy(model, probe),
+            model.intake.submit(request()),
+            model.intake.submit(request(5)),
+            model.intake.submit(request()),
+        ]
         probe.gate.set()
         assert [result.outputs["y"].tolist() for result in results(futures)] == [[0], [], [10], []]
 
@@ -206,12 +211,12 @@ def test_a_request_of_no_rows_takes_part(tmp_path):
 def test_a_deadline_inside_a_batch_is_one_requests_own(tmp_path):
     with served(tmp_path, batching={"max_batch_size": 8}) as (model, probe):
         running = busy(model, probe)
-        hurried = model.submit(request(1, timeout_ms=20))
-        patient = model.submit(request(2))
+        hurried = model.intake.submit(request(1, timeout_ms=20))
+        patient = model.intake.submit(request(2))
         assert hurried.result(1).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
         probe.gate.set()
         assert [result.outputs["y"][0] for result in results([running, patient])] == [0, 4]
-        until(lambda: model.metrics().requests == {"OK": 2, "DEADLINE_EXCEEDED": 1})
+        until(lambda: model.life.metrics().requests == {"OK": 2, "DEADLINE_EXCEEDED": 1})
 
 
 def test_shapes_have_lanes_of_their_own(tmp_path):
@@ -281,7 +286,7 @@ def test_a_batch_that_an_idle_instance_waits_for_does_not_fill_the_queue(tmp_pat
     batching = {"max_batch_size": 4, "max_queue_delay_us": 200_000}
     queue = {"max_queue_size": 1, "when_full": when_full}
     with served(tmp_path, batching=batching, queue=queue) as (model, probe):
-        results([model.submit(request(value)) for value in range(4)])
+        results([model.intake.submit(request(value)) for value in range(4)])
         assert sizes(probe) == [4]
 
 

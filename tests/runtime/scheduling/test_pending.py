@@ -97,7 +97,7 @@ def test_wait_and_as_completed_take_requests_of_two_models_among_other_futures(t
     with served(folders[0]) as (first, probe):
         slow = busy(first, probe)
         with served(folders[1]) as (second, _):
-            quick = second.submit(request(1))
+            quick = second.intake.submit(request(1))
             assert wait([slow, quick, other], 5, FIRST_COMPLETED).done == {quick}
             timer = threading.Timer(0.02, lambda: (probe.gate.set(), other.set_result(Ok(2))))
             timer.start()
@@ -109,7 +109,7 @@ def test_wait_and_as_completed_take_requests_of_two_models_among_other_futures(t
 
 def test_as_completed_yields_each_of_a_flood_once(tmp_path):
     with served(tmp_path, instances=2, queue={"max_queue_size": 2000}) as (model, _):
-        futures = [model.submit(request(index)) for index in range(1000)]
+        futures = [model.intake.submit(request(index)) for index in range(1000)]
         found = [future.result().unwrap().outputs["y"][0] for future in as_completed(futures, 30)]
         assert sorted(found) == [index * 2 for index in range(1000)]
 
@@ -117,7 +117,7 @@ def test_as_completed_yields_each_of_a_flood_once(tmp_path):
 def test_a_callback_of_a_cancelled_one_may_ask_for_the_result(tmp_path):
     with served(tmp_path) as (model, probe):
         busy(model, probe)
-        future, found = model.submit(request(1)), []
+        future, found = model.intake.submit(request(1)), []
 
         def ask(done: Future) -> None:
             try:
@@ -133,7 +133,7 @@ def test_a_callback_of_a_cancelled_one_may_ask_for_the_result(tmp_path):
 def test_a_callback_that_ends_its_thread_keeps_nobody_waiting_for_a_cancelled_one(tmp_path, caplog):
     with served(tmp_path) as (model, probe):
         busy(model, probe)
-        future = model.submit(request(1))
+        future = model.intake.submit(request(1))
         future.add_done_callback(lambda done: sys.exit())
         assert future.cancel()
         assert wait([future], 5).done == {future}
@@ -145,12 +145,12 @@ def test_a_callback_that_ends_its_thread_keeps_nobody_waiting_for_a_cancelled_on
 @pytest.mark.parametrize("options", [{}, {"batching": {"max_batch_size": 4}}])
 def test_a_callback_that_ends_its_thread_costs_no_worker(tmp_path, caplog, options):
     with served(tmp_path, **options) as (model, probe):
-        futures = [busy(model, probe), *(model.submit(request(value)) for value in (1, 2, 3))]
+        futures = [busy(model, probe), *(model.intake.submit(request(value)) for value in (1, 2, 3))]
         for future in futures:
             future.add_done_callback(lambda done: sys.exit())
         probe.gate.set()
         assert all(future.result(5).is_ok() for future in futures)
-        assert model.submit(request(4)).result(5).is_ok()
+        assert model.intake.submit(request(4)).result(5).is_ok()
         assert caplog.text.count("a callback of") == 4
 
 
@@ -158,7 +158,7 @@ def test_a_callback_that_ends_its_thread_does_not_end_the_watch_of_deadlines(tmp
     with served(tmp_path) as (model, probe):
         busy(model, probe)
         for _ in range(2):
-            future = model.submit(request(1, timeout_ms=20))
+            future = model.intake.submit(request(1, timeout_ms=20))
             future.add_done_callback(lambda done: sys.exit())
             assert future.result(5).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
         assert "a callback of" in caplog.text
