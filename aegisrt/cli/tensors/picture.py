@@ -23,6 +23,9 @@ _CHANNELS = 4
 _PIXEL_BYTES = 4 * _CHANNELS
 """For the decoder's coefficients, and for the picture as stored, turned, and converted."""
 _DEEP_PIXEL_BYTES = 6 * _CHANNELS
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
+"""How a JPEG starts, and how each scan starts: in a scan's data a zero follows each 0xFF (ITU-T T.81, B.1.1.5)."""
+_MOST_SCANS = 100
 _ORIENTATION = 0x0112
 """The tag of the orientation in EXIF."""
 _TURNS = {
@@ -58,6 +61,7 @@ def picture(path: Path, spec: TensorSpec, budget: InputBudget) -> Array:
         with _opened(path, image_module) as opened:
             size = (width or opened.width, height or opened.height)
             budget.take(_memory_bytes(path, opened, size, channels, spec), f"{path}: a picture of this size")
+            _check_scans(path)
             image = _upright(_eight_bits(opened, image_module), opened, image_module).convert(_MODES[channels])
     except (ResultError, MemoryError):
         raise
@@ -92,6 +96,17 @@ def _memory_bytes(path: Path, opened: Any, size: tuple[int, int], channels: int,
     decoded: int = opened.width * opened.height * (_DEEP_PIXEL_BYTES if opened.mode.startswith("I") else _PIXEL_BYTES)
     array = size[0] * size[1] * (_CHANNELS + channels * (2 + spec.dtype.numpy.itemsize))
     return path.stat().st_size + decoded + array
+
+
+def _check_scans(path: Path) -> None:
+    """Raise ValueError if a JPEG has more scans than pictures have.
+
+    A progressive one has about ten. Each may be some bytes, and is decoded over all pixels: 400 KB take minutes.
+    """
+    content = path.read_bytes()
+    scans = content.count(_SCAN) if content.startswith(_JPEG) else 0
+    if scans > _MOST_SCANS:
+        raise ValueError(f"{scans} scans, and at most {_MOST_SCANS} are decoded")
 
 
 def _eight_bits(image: Any, image_module: Any) -> Any:

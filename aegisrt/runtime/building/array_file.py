@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -92,6 +93,8 @@ class ArrayFile:
                     raise ValueError("the file is shorter than its header requires")
                 done += count
             stream.read(1)  # at the end of an archive's member, its checksum is compared
+        if header.dtype.kind == "U":
+            _check_characters(data, header.dtype)
         dtype = spec.dtype.numpy if spec is not None and _is_bfloat16(header.dtype, spec) else header.dtype
         return data.view(dtype).reshape(header.shape, order="F" if header.is_fortran else "C")
 
@@ -179,6 +182,13 @@ def _header(stream: IO[bytes]) -> _Header:
     if any(dim < 0 for dim in shape):
         raise ValueError(f"shape {shape}")
     return _Header(dtype, shape, is_fortran, len(magic) + length_bytes + size)
+
+
+def _check_characters(data: Array, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError for texts that Python cannot have: numpy makes them without a check."""
+    codes = data.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+    if codes.size and codes.max() > sys.maxunicode:
+        raise ValueError(f"the character {int(codes.max()):#x}")
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

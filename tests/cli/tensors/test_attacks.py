@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aegisrt.core.result import ErrorCode
+from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.runtime.building.array_file import open_arrays
+from aegisrt.runtime.building.input_budget import InputBudget
 
 ADDRESSES = 3 * 2**30
 
@@ -274,3 +276,18 @@ def test_a_picture_is_a_png_or_a_jpeg_whatever_its_name_is(tmp_path, suffix, kin
     error = refused(tmp_path, *words, code=ErrorCode.INVALID_ARGUMENT, PATH=f"{tmp_path}/bin:/usr/bin:/bin")
     assert "is not a readable picture" in error["message"]
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_texts_of_characters_that_do_not_exist(tmp_path, code, order):
+    header = f"{{'descr': '{order}U2', 'fortran_order': False, 'shape': (1,), }}\n".encode()
+    data = struct.pack(f"{order}2I", 0x41, code)
+    for name, ending in (("good", struct.pack(f"{order}2I", 0x41, 0x10FFFF)), ("bad", data)):
+        file = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + ending
+        (tmp_path / f"{name}.npy").write_bytes(file)
+    with open_arrays(tmp_path / "good.npy") as file:
+        assert file.read({None: None}, InputBudget(2**20))[None].tolist() == ["A\U0010ffff"]
+    with pytest.raises(ResultError) as raised, open_arrays(tmp_path / "bad.npy") as file:
+        file.read({None: None}, InputBudget(2**20))
+    assert raised.value.error.code is ErrorCode.INVALID_ARGUMENT

@@ -162,3 +162,16 @@ def test_each_float_is_the_nearest_of_its_dtype(grey, dtype):
     x = picture(grey, spec(dtype, "n", 1, 8, 8))
     assert x.dtype == dtype.numpy
     np.testing.assert_array_equal(x[0, 0], (GREY / np.float64(255)).astype(dtype.numpy))
+
+
+def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path):
+    for name, more in (("few.jpg", 0), ("many.jpg", 200)):
+        image.new("L", (64, 64), 128).save(tmp_path / name, "JPEG", progressive=True)
+        content = (tmp_path / name).read_bytes()
+        last = content.rindex(b"\xff\xda")
+        (tmp_path / name).write_bytes(content[:-2] + content[last:-2] * more + content[-2:])
+    assert picture(tmp_path / "few.jpg", spec(DataType.UINT8, 1, 1, 64, 64)).shape == (1, 1, 64, 64)
+    with pytest.raises(ResultError) as raised:
+        picture(tmp_path / "many.jpg", spec(DataType.UINT8, 1, 1, 64, 64))
+    assert raised.value.error.code is ErrorCode.INVALID_ARGUMENT
+    assert "scans" in (raised.value.error.cause or "")
