@@ -105,6 +105,8 @@ class DeployedFiles:
 
 def _digest(file: Path) -> str:
     try:
+        if file.exists() and not file.is_file():  # a pipe beside the model would be waited for
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"{file} is not a regular file", "move it away")
         return file_sha256(file)
     except OSError as error:
         raise system_error(error, f"{file}, which was deployed, cannot be read", RESTORE) from None

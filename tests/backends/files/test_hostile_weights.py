@@ -13,6 +13,7 @@ from aegisrt.backends.files.protobuf import DamagedError
 from aegisrt.backends.files.snapshot import DeployedFiles, Snapshot
 from aegisrt.backends.files.source import source_of, weights_file
 from aegisrt.core.result import ErrorCode, ResultError
+from aegisrt.core.sidecar import sidecar_path
 from aegisrt.core.tensor import shape_text
 from tests.backends.files.test_onnx import field, model
 
@@ -113,3 +114,11 @@ def test_many_calls_of_a_function_with_many_operators_take_linear_time(tmp_path)
 def test_a_shape_of_a_million_dimensions_is_one_short_text():
     assert shape_text((2,) * 10**6) == f"[{'2,' * 64}... 1000000 dimensions]"
     assert shape_text((None,) * 64).count("?") == 64
+
+
+def test_a_pipe_in_place_of_the_sidecar_is_not_waited_for(written):
+    path = written(b"")
+    os.mkfifo(sidecar_path(path))
+    with pytest.raises(ResultError) as raised:
+        DeployedFiles.of(Snapshot.of(path))
+    assert raised.value.error.code is ErrorCode.INVALID_ARGUMENT
