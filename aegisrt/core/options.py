@@ -102,6 +102,6 @@ def _text(statement: ast.stmt) -> str | None:
 def _body(owner: type) -> list[ast.stmt]:
     try:
         (made,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # there is no source, as in a frozen application
-        return []
+    except (OSError, TypeError, SyntaxError, ValueError, KeyError):
+        return []  # there is no source, as in a frozen application; KeyError is of TVM, which replaces inspect.getfile
     return made.body if isinstance(made, ast.ClassDef) else []

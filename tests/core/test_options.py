@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
+
 from aegisrt.core.options import BackendOptions, StrictModel
 
 
@@ -36,7 +38,12 @@ def test_descriptions_are_docstrings_of_the_class_and_of_those_that_it_extends()
     assert "description" not in inner["bare"]
 
 
-def test_a_class_without_its_source_has_no_descriptions():
+@pytest.mark.parametrize("error", [OSError, TypeError, KeyError])
+def test_a_class_without_its_source_has_no_descriptions(error, monkeypatch):
+    def getfile(obj):
+        raise error("nowhere")  # KeyError: as TVM's own `inspect.getfile` raises it
+
+    monkeypatch.setattr("inspect.getfile", getfile)
     made = {"__name__": "nowhere"}
     exec("from aegisrt.core.options import StrictModel\nclass M(StrictModel):\n    a: int = 1\n    'text'\n", made)
     assert "description" not in made["M"].model_json_schema()["properties"]["a"]
