@@ -14,7 +14,7 @@ MODEL_METADATA = "model_metadata"
 """A request's parameter, and the key of its answer in the result's metadata."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ExecutionRequest:
     """One call of one model. It may be executed several times: its timeout starts at each call of `execute`."""
 
@@ -27,9 +27,18 @@ class ExecutionRequest:
     timeout_ms: float | None = None
     """Time limit of the whole call, from the moment that `execute` is entered."""
     id: str | None = None
+    """The caller's own name of the call: in the result's metadata as `request_id`, and in the log if it fails."""
     priority: Priority = "normal"
+    """Of the requests that wait, `high` runs before `normal`, and `normal` before `low`."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """`model_metadata: True` puts the model's own metadata into the result's `metadata`."""
+
+    def __repr__(self) -> str:
+        from aegisrt.core.shown.tensors import short_repr, tensors_text
+
+        facts = {"model": self.model, "outputs": self.outputs, "timeout_ms": self.timeout_ms, "id": self.id}
+        facts["priority"] = None if self.priority == "normal" else self.priority
+        return short_repr("ExecutionRequest", tensors_text(self.inputs), facts)
 
 
 def wants_model_metadata(request: ExecutionRequest) -> bool:
@@ -43,8 +52,11 @@ class ResultOrigin:
     """What all results of one loaded model have in common."""
 
     model: str | None
+    """As `ExecutionResult.model`."""
     backend: str
+    """As `ExecutionResult.backend`."""
     device: str
+    """As `ExecutionResult.device`."""
     metadata: dict[str, Any]
     """Of the loaded model; its engine may add to it."""
 
@@ -71,17 +83,38 @@ class _Unread:
         return value
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ExecutionResult(_Unread):
     """The answer of one call. The caller owns the outputs: they share no memory with the engine."""
 
     outputs: dict[str, Any]
+    """Arrays by output name, in the order of the request's `outputs`, or in the model's."""
     timings: StepTimes
+    """How long each step took, in nanoseconds."""
     model: str | None = None
+    """The model's name in the manifest; None for a backend without one."""
     backend: str = ""
+    """The name of the backend in the manifest, or its kind."""
     device: str = ""
+    """The device that ran the model: `cpu`, `cuda:0`."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """What the engine reports about the loaded model, and `request_id`; the caller's own."""
+
+    def __repr__(self) -> str:
+        from aegisrt.core.shown.tensors import short_repr, tensors_text
+
+        facts = {"model": self.model, "backend": self.backend or None, "device": self.device or None}
+        return short_repr("ExecutionResult", tensors_text(self.outputs), facts)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the outputs and their first values, for a notebook."""
+        from aegisrt.core.shown.html import html_table
+        from aegisrt.core.shown.tensors import tensor_row
+
+        where = " on ".join(filter(None, (self.model, self.backend, self.device)))
+        ms = sum(self.timings) / 1e6
+        rows = [tensor_row(name, value) for name, value in self.outputs.items()]
+        return html_table(f"{where or 'outputs'}, {ms:.3f} ms", ("output", "dtype", "shape", "values"), rows)
 
     def __getstate__(self) -> list[Any]:
         """Return the fields, to be pickled."""

@@ -6,21 +6,27 @@ import os
 from concurrent.futures import Future
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 from weakref import WeakSet
+
+from typing_extensions import Unpack
 
 from aegisrt.backends.base.backend import RuntimeBackend, not_a_request
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
+from aegisrt.core.shown.log import Log
 from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Signature
 from aegisrt.graph.nodes import Graph
 from aegisrt.runtime.building.built import BuiltBackends
 from aegisrt.runtime.executable import Executable
 from aegisrt.runtime.life import wait_s
-from aegisrt.runtime.metrics import ModelMetrics
+from aegisrt.runtime.metrics_table import MetricsByModel
+from aegisrt.runtime.request_fields import RequestFields, request_of
 from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
 from aegisrt.runtime.served import ServedModel
+
+_log = Log(__name__)
 
 
 class ExecutionContext:
@@ -42,6 +48,7 @@ class ExecutionContext:
         """What requests may reach, by name: nothing in a forked child."""
         self._only = next(iter(self._reached.values())) if len(backends) == 1 else None
         self._is_copy = False
+        self._is_closed = False
         _contexts.add(self)
 
     @property
@@ -80,8 +87,14 @@ class ExecutionContext:
         served = self._served_by(ExecutionRequest(inputs={}, model=model))
         return served if isinstance(served, Err) else Ok(served)
 
-    def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]:
-        """Return the outputs of one call of one model.
+    @overload
+    def execute(self, request: ExecutionRequest) -> Result[ExecutionResult]: ...
+
+    @overload
+    def execute(self, **fields: Unpack[RequestFields]) -> Result[ExecutionResult]: ...
+
+    def execute(self, request: ExecutionRequest | None = None, **fields: Any) -> Result[ExecutionResult]:
+        """Return the outputs of one call of one model: of a request, or of its fields, `model=..., inputs=...`.
 
         It runs in the caller's own thread if an instance is free and the request has no deadline, else from the model's
         queue. Errors beside those of `RuntimeBackend.execute`:
@@ -93,6 +106,11 @@ class ExecutionContext:
         NOT_LOADED: after `close()`.
         FAILED_PRECONDITION: in a process that was forked after the deployment.
         """
+        if fields or request is None:
+            made = request_of(request, fields)
+            if isinstance(made, Err):
+                return made
+            request = made
         served = self._only
         if served is None or type(request) is not ExecutionRequest or request.model is not None:
             found = self._served_by(request)
@@ -101,7 +119,13 @@ class ExecutionContext:
             served = found
         return served.execute(request)
 
-    def submit(self, request: ExecutionRequest) -> Future[Result[ExecutionResult]]:
+    @overload
+    def submit(self, request: ExecutionRequest) -> Future[Result[ExecutionResult]]: ...
+
+    @overload
+    def submit(self, **fields: Unpack[RequestFields]) -> Future[Result[ExecutionResult]]: ...
+
+    def submit(self, request: ExecutionRequest | None = None, **fields: Any) -> Future[Result[ExecutionResult]]:
         """Return the future of a request's answer; errors are in the answer, the same as `execute` returns.
 
         `cancel()` succeeds only while the request waits; `result()` then raises CancelledError, as any future does.
@@ -112,19 +136,41 @@ class ExecutionContext:
         `submit` blocks only if the queue is full and its `when_full` is `wait`; called from a callback it is answered
         RESOURCE_EXHAUSTED instead, because the callback's own thread would have to make the room.
         """
+        if fields or request is None:
+            made = request_of(request, fields)
+            if isinstance(made, Err):
+                return _done(made)
+            request = made
         served = self._served_by(request)
         return _done(served) if isinstance(served, Err) else served.submit(request)
 
-    async def execute_async(self, request: ExecutionRequest) -> Result[ExecutionResult]:
+    @overload
+    async def execute_async(self, request: ExecutionRequest) -> Result[ExecutionResult]: ...
+
+    @overload
+    async def execute_async(self, **fields: Unpack[RequestFields]) -> Result[ExecutionResult]: ...
+
+    async def execute_async(self, request: ExecutionRequest | None = None, **fields: Any) -> Result[ExecutionResult]:
         """Return the answer of a request without blocking the event loop; canceling the task cancels the request."""
+        if fields or request is None:
+            made = request_of(request, fields)
+            if isinstance(made, Err):
+                return made
+            request = made
         served = self._served_by(request)
         if isinstance(served, Err):
             return served
         return await served.execute_async(request)
 
-    def metrics(self) -> dict[str, ModelMetrics]:
+    def ready(self) -> bool:
+        """Return whether every model is loaded and takes requests; False after `close()`, and in a forked child."""
+        if self._is_copy or self._is_closed:
+            return False
+        return all(served.backend.signature is not None for served in self._served.values())
+
+    def metrics(self) -> MetricsByModel:
         """Return the counts of each model since its deployment, by name."""
-        return {name: served.life.metrics() for name, served in self._served.items()}
+        return MetricsByModel({name: served.life.metrics() for name, served in self._served.items()})
 
     def close(self) -> Result[None]:
         """Unload every model, once its requests are answered and its worker threads have ended.
@@ -137,6 +183,7 @@ class ExecutionContext:
         """
         if self._is_copy:
             return Ok(None)
+        was_closed, self._is_closed = self._is_closed, True
         since_ns, models = perf_counter_ns(), [served.life for served in self._served.values()]
         join = not self._watch.is_here() and not any(life.is_here() for life in models)
         for life in models:
@@ -145,9 +192,15 @@ class ExecutionContext:
         close_by_ns = max((life.close_by_ns(since_ns) for life in models), default=since_ns)
         if not self._watch.close(wait_s(close_by_ns) if join else 0) and join:
             closed.append(_CALLBACK_RUNS)
+        if not was_closed:
+            ms = (perf_counter_ns() - since_ns) / 1e6
+            names = ", ".join(f"`{name}`" for name in self._served)
+            _log.info("closed %s in %.0f ms", names or "a deployment", ms, models=self.models, ms=round(ms, 3))
         return next((error for error in closed if isinstance(error, Err)), Ok(None))
 
     def __repr__(self) -> str:
+        if self._is_closed:
+            return "<ExecutionContext: closed>"
         models = (f"{node.model} on {node.backend}, {node.device}" for node in self._graph.models)
         return f"<ExecutionContext: {'; '.join(models)}>"
 
@@ -158,6 +211,17 @@ class ExecutionContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> ExecutionContext:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the deployment in a thread: it may wait for requests that the event loop has to serve."""
+        import asyncio
+
+        await asyncio.shield(asyncio.to_thread(self.close))
 
     def _served_by(self, request: ExecutionRequest) -> Executable | Err:
         if not isinstance(request, ExecutionRequest):

@@ -59,7 +59,7 @@ class Intake:
                 if answer is not None:
                     return answer
         except ResultError as refused:
-            return self._refused(refused.error)
+            return self._refused(refused.error, request)
         return self._wait_for(call)
 
     def execute_if_idle(self, request: ExecutionRequest) -> Answer | None:
@@ -67,7 +67,7 @@ class Intake:
         try:
             return self._run_here(self._backend.prepare_call(request, perf_counter_ns(), self._timeout_ms))
         except ResultError as refused:
-            return self._refused(refused.error)
+            return self._refused(refused.error, request)
 
     def submit(self, request: ExecutionRequest) -> Future[Answer]:
         """Return the future of a request's answer; never raises."""
@@ -124,9 +124,10 @@ class Intake:
         if type(answer) is Ok:
             if batches is not None:
                 batches.check_rows(answer.value.outputs, rows)
+                self._recorder.ran_rows(rows)
             self._recorder.ran(call.moments)
         else:
-            self._recorder.answered(answer.unwrap_err().code)
+            self._recorder.failed(answer.unwrap_err(), call.request)
         return answer
 
     def _wait_for(self, call: Call[Any, Any]) -> Answer:
@@ -163,8 +164,8 @@ class Intake:
             return False
         return True
 
-    def _refused(self, error: Error) -> Err:
-        self._recorder.answered(error.code)
+    def _refused(self, error: Error, request: ExecutionRequest) -> Err:
+        self._recorder.failed(error, request)
         return Err(error)
 
     def _enqueue(self, pending: Queued, *, watched: bool) -> None:

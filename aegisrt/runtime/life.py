@@ -40,7 +40,7 @@ class Life:
         busy, queued = self._queue.load()
         held = memory.value if isinstance(memory, Ok) else None
         batches = None if self._batching is None else self._switch.off is None
-        return self._recorder.snapshot(self._backend.instances, busy, queued, held, batches)
+        return self._recorder.snapshot(self._backend.instances, busy, queued, held, batches, self._backend.restarts)
 
     def is_here(self) -> bool:
         """Return whether the caller is a callback that runs in one of the model's workers."""

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from aegisrt.core.request import ExecutionRequest
+from aegisrt.core.result import Error
 from aegisrt.core.timing import Moments
+from aegisrt.runtime.failures import FailureLog
 
 TIME_BOUNDS_US = (
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000,
@@ -26,9 +29,11 @@ class Histogram:
     """How many values were at most each bound: cumulative, as in Prometheus."""
 
     bounds: tuple[int, ...]
+    """The bounds in ascending order, in the unit of the values: microseconds, or rows."""
     cumulative: tuple[int, ...]
     """One entry per bound, and a last one that counts all values."""
     sum: float
+    """The sum of all values."""
 
     @property
     def count(self) -> int:
@@ -52,8 +57,9 @@ class ModelMetrics:
     compute_us: Histogram
     """Inside the engine, in microseconds; one value per call."""
     batch_rows: Histogram
-    """Rows of a batch, without padding; one value per call of the engine from a queue with batching."""
+    """Rows of a call, without padding; one value per call of the engine, for a model with batching options."""
     instances: int
+    """How many calls may run at once."""
     busy: int
     """Instances that run a call now."""
     queued: int
@@ -63,13 +69,20 @@ class ModelMetrics:
 
     batching: bool | None = None
     """Whether waiting requests are joined; None for a model without batching options."""
+    restarts: int = 0
+    """Processes of the engine that died, hung or broke the protocol, and were replaced (`isolation: process`)."""
+
+    @property
+    def failures(self) -> int:
+        """Return how many requests were answered with an error, of any code; canceled ones too."""
+        return sum(count for code, count in self.requests.items() if code != OK)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         plain: dict[str, Any] = {"requests": self.requests}
         for name in ("queue_us", "compute_us", "batch_rows"):
             plain[name] = getattr(self, name).to_json()
-        names = ("instances", "busy", "queued", "memory_bytes", "batching")
+        names = ("failures", "restarts", "instances", "busy", "queued", "memory_bytes", "batching")
         return plain | {name: getattr(self, name) for name in names}
 
 
@@ -80,10 +93,22 @@ class Recorder:
     an engine's call the counts are not in a CPU cache, and fetching them costs more than all other work for a request.
     """
 
-    __slots__ = ("_batch_rows", "_codes", "_compute_us", "_lock", "_most_noted", "_noted", "_queue_us", "mean_call_ns")
+    __slots__ = (
+        "_batch_rows",
+        "_codes",
+        "_compute_us",
+        "_failures",
+        "_lock",
+        "_most_noted",
+        "_noted",
+        "_queue_us",
+        "mean_call_ns",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, failures: FailureLog | None = None) -> None:
+        """`failures` logs them."""
         self._lock = threading.Lock()
+        self._failures = failures
         self._noted: deque[Moments] = deque()
         self._codes: dict[str, int] = defaultdict(int)
         self._queue_us = _Counts(TIME_BOUNDS_US, 1000)
@@ -102,6 +127,12 @@ class Recorder:
         with self._lock:
             self._codes[code] += 1
 
+    def failed(self, error: Error, request: ExecutionRequest) -> None:
+        """Count an answer that is an error, and log the first of its kind."""
+        self.answered(error.code)
+        if self._failures is not None:
+            self._failures.failed(error, getattr(request, "id", None))
+
     def ran(self, moments: Moments, *, awaited: bool = True) -> None:
         """Count a call of the engine for one request, and its success if the answer is awaited."""
         if awaited:
@@ -113,6 +144,11 @@ class Recorder:
             if not awaited:
                 self._add([moments])
 
+    def ran_rows(self, rows: int) -> None:
+        """Count the rows of a call that ran in the caller's thread, for a model with batching options."""
+        with self._lock:
+            self._batch_rows.add_all((rows,))
+
     def called(self, queue_ns: Sequence[int], compute_ns: int, rows: int) -> None:
         """Count one call of the engine for a batch of `rows` rows, whose requests waited `queue_ns`."""
         with self._lock:
@@ -122,7 +158,13 @@ class Recorder:
             self._measured(compute_ns)
 
     def snapshot(
-        self, instances: int, busy: int, queued: int, memory_bytes: int | None, batching: bool | None = None
+        self,
+        instances: int,
+        busy: int,
+        queued: int,
+        memory_bytes: int | None,
+        batching: bool | None = None,
+        restarts: int = 0,
     ) -> ModelMetrics:
         """Return all counts of one moment."""
         with self._lock:
@@ -137,6 +179,7 @@ class Recorder:
                 queued,
                 memory_bytes,
                 batching,
+                restarts,
             )
 
     def _add_noted(self) -> None:

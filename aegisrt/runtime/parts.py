@@ -7,6 +7,7 @@ from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.manifest.schema import ModelOptions
+from aegisrt.runtime.failures import FailureLog
 from aegisrt.runtime.metrics import Recorder
 from aegisrt.runtime.scheduling.batch_rule import ALONE, BatchRule
 from aegisrt.runtime.scheduling.batch_switch import BatchSwitch
@@ -46,7 +47,7 @@ class ModelParts:
         """Return the parts of a loaded model; `unbatched` is as in `ServedModel`."""
         rule = BatchRule.of(options.batching) if unbatched is None else ALONE
         queue = RequestQueue(backend.instances, options.queue.max_queue_size, rule, backend.calls_gate)
-        recorder, switch, batches = Recorder(), BatchSwitch(name, unbatched), None
+        recorder, switch, batches = Recorder(FailureLog(name)), BatchSwitch(name, unbatched), None
         if options.batching is not None:
             batches = BatchWorker(queue, backend, recorder, options.batching, switch)
         worker = batches or Worker(queue, backend, recorder)

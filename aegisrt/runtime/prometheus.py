@@ -46,9 +46,11 @@ class _Collector:
             for code, count in sorted(counts.requests.items()):
                 requests.add_metric((model, code), count)
         yield requests
+        yield _counters("aegisrt_failures", "Answers with an error, of any code.", "failures", metrics)
+        yield _counters("aegisrt_restarts", "Processes of the engine that were replaced.", "restarts", metrics)
         yield _histograms("aegisrt_queue_seconds", "From entry to the engine's start.", "queue_us", metrics)
         yield _histograms("aegisrt_compute_seconds", "Inside the engine, per call.", "compute_us", metrics)
-        yield _histograms("aegisrt_batch_rows", "Rows of a batch.", "batch_rows", metrics)
+        yield _histograms("aegisrt_batch_rows", "Rows of a call.", "batch_rows", metrics)
         yield _gauges("aegisrt_instances", "Instances.", "instances", metrics)
         yield _gauges("aegisrt_instances_busy", "Instances that run a call.", "busy", metrics)
         yield _gauges("aegisrt_queued_requests", "Requests that wait.", "queued", metrics)
@@ -67,6 +69,15 @@ def _histograms(name: str, text: str, field: str, metrics: dict[str, ModelMetric
         family.add_metric(
             (model,), list(zip([*bounds, "+Inf"], histogram.cumulative, strict=True)), histogram.sum * scale
         )
+    return family
+
+
+def _counters(name: str, text: str, field: str, metrics: dict[str, ModelMetrics]) -> Any:
+    from prometheus_client.core import CounterMetricFamily
+
+    family = CounterMetricFamily(name, text, labels=("model",))
+    for model, counts in metrics.items():
+        family.add_metric((model,), getattr(counts, field))
     return family
 
 

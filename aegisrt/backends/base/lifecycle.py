@@ -6,12 +6,12 @@ count is 0. Loads and unloads exclude each other; calls do not.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any, cast
 
 from aegisrt.backends.base.description import OptionsT
@@ -24,12 +24,13 @@ from aegisrt.backends.files.readable import readable_file
 from aegisrt.backends.files.snapshot import Snapshot
 from aegisrt.core.request import ResultOrigin
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.shown.log import Log
 from aegisrt.core.tensor import Signature
 from aegisrt.devices.base import Device
 from aegisrt.devices.immortal import immortalize
 from aegisrt.devices.shared_stream import SharedStream, owned
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,18 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         UNAVAILABLE: if the engine is not installed.
         """
         with self._changing:
+            started = perf_counter_ns()
             try:
                 self._check_device()
                 fresh = self._make(readable_file(path))
             except Exception as error:  # noqa: BLE001  (the contract: an engine's error is a Result)
                 return Err(self._error(error, f"loading {path}"))
             problem = self._swap(fresh)
+            ms = (perf_counter_ns() - started) / 1e6
+            fields = {"model": self._model, "engine": self.kind, "ms": round(ms, 3)}
+            _log.info("loaded %s on %s in %.0f ms", path, self.kind, ms, **fields)
             if problem:
-                _log.warning("the replaced model was not released cleanly: %s", problem)
+                _log.warning("the replaced model was not released cleanly: %s", problem, **fields)
         return Ok(None)
 
     def unload(self) -> Result[None]:
@@ -204,6 +209,6 @@ class Lifecycle(Hooks[OptionsT, EngineT, SlotT]):
         """Return the Error for an exception of a hook."""
         if isinstance(error, ResultError):
             return error.error
-        _log.debug("%s failed while %s", self.kind, doing, exc_info=error)
+        _log.debug("%s failed while %s", self.kind, doing, error=error)
         code = self._classify(error)
         return code if isinstance(code, Error) else engine_failure(self.kind, doing, error, code)

@@ -30,6 +30,11 @@ class Log:
         """Return whether `info` logs anything, so that what it takes need not be collected otherwise."""
         return self._logger.isEnabledFor(logging.INFO)
 
+    def debug(self, text: str, *arguments: object, error: BaseException | None = None) -> None:
+        """Log what helps to debug AegisRT, with the traceback of `error`; handlers escape that."""
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._logger.debug(clean(text % arguments), exc_info=error, stacklevel=2)
+
     def info(self, text: str, *arguments: object, **fields: object) -> None:
         """Log that something happened as it should: a model was loaded."""
         self._log(logging.INFO, text, arguments, fields)

@@ -26,6 +26,12 @@ def tensors_text(tensors: object) -> str:
     return ", ".join(tensor_text(str(name), value) for name, value in tensors.items()) or "none"
 
 
+def short_repr(name: str, tensors: str, facts: Mapping[str, object]) -> str:
+    """Return `<NAME: TENSORS; FACT VALUE, ...>` without the facts that are None."""
+    shown = ", ".join(escaped(f"{key} {value}") for key, value in facts.items() if value is not None)
+    return f"<{name}: {tensors}{f'; {shown}' if shown else ''}>"
+
+
 def tensor_row(name: str, value: Any) -> tuple[str, str, str, str]:
     """Return name, dtype, shape and first values of an array; values of an array on a device are not copied."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)

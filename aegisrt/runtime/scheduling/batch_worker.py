@@ -41,7 +41,10 @@ class BatchWorker(Worker):
             answers = [worker_failed(error) for _ in batch]
         for pending, answer, awaited in zip(batch, answers, self._queue.finish(seat), strict=True):
             if awaited:
-                self._recorder.answered(OK if type(answer) is Ok else answer.unwrap_err().code)
+                if type(answer) is Ok:
+                    self._recorder.answered(OK)
+                else:
+                    self._recorder.failed(answer.unwrap_err(), pending.request)
                 pending.settle(answer)
 
     def _run(self, batch: list[Queued]) -> list[Answer]:

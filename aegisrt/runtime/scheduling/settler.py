@@ -19,7 +19,10 @@ class Settler:
 
     def answer(self, pending: Queued, answer: Answer) -> None:
         """Answer a request that the caller has claimed, and count it."""
-        self._recorder.answered(OK if type(answer) is Ok else answer.unwrap_err().code)
+        if type(answer) is Ok:
+            self._recorder.answered(OK)
+        else:
+            self._recorder.failed(answer.unwrap_err(), pending.request)
         pending.settle(answer)
 
     def refuse(self, pending: Queued, error: Error) -> None:

@@ -50,7 +50,7 @@ class Worker:
         if type(answer) is Ok and call is not None:
             self._recorder.ran(call.moments, awaited=awaited)
         elif awaited:
-            self._recorder.answered(answer.unwrap_err().code)
+            self._recorder.failed(answer.unwrap_err(), pending.request)
         if awaited:
             pending.settle(answer)
 
