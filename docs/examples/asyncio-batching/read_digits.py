@@ -19,7 +19,7 @@ async def read(context: ExecutionContext, image: np.ndarray) -> int:
 async def main() -> None:
     """Print how many digits are right, and how many calls of the engine it took."""
     images, labels = np.load("digits.images.npy"), np.load("digits.labels.npy")
-    with (await deploy_async("service.yaml")).unwrap() as context:
+    async with (await deploy_async("service.yaml")).unwrap() as context:
         read_by_model = await asyncio.gather(*(read(context, image) for image in images))
         rows = context.metrics()["digits"].batch_rows
     right = int((np.array(read_by_model) == labels).sum())

@@ -38,7 +38,7 @@ class Answer(BaseModel):
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Deploy before the first request, and close after the last one."""
     deployed = await deploy_async(Path(__file__).with_name("service.yaml"))
-    with deployed.unwrap() as context:
+    async with deployed.unwrap() as context:
         running["context"] = context
         yield
 
