@@ -2,7 +2,8 @@
 
 One ONNX Runtime session on one core, called bare, through `ONNXBackend.execute` and through `ExecutionContext.execute`,
 in turns; and again in turns with Polygraphy's `OnnxrtRunner.infer` if that is installed, which leaves the caches cold
-for them. The model has one node, and may take 10 us more; or it is FILE with inputs of zeros, and may take 1.02 times.
+for them. The model has one node, and may take 2.5 us more, or 4.5 us with cold caches; or it is FILE with inputs of
+zeros, and may take 1.01 times.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from aegisrt.runtime.context import ExecutionContext
 BARE, BACKEND, CONTEXT = "session.run", "ONNXBackend.execute", "ExecutionContext.execute"
 POLYGRAPHY = "polygraphy OnnxrtRunner.infer"
 ALONE, BESIDE = "with nothing between", "by turns with Polygraphy"
-LIMIT_US, LIMIT_RATIO = 10.0, 1.02
+LIMITS_US = {ALONE: 2.5, BESIDE: 4.5}
+"""For a quiet core; on a busy one all times grow, and that of Python more than that of the engine."""
+LIMIT_RATIO = 1.01
 _POLYGRAPHY = Requirement("polygraphy", ("polygraphy",), "bench")
 _SHAPE = (1, 16)
 _ONE_NODE = f"y = x + x, FP32{list(_SHAPE)}"
@@ -59,7 +62,7 @@ class DispatchTimes:
             ours, bare = samples[CONTEXT].median_us, samples[BARE].median_us
             name, detail = f"execute over session.run, {group}", f"{ours:.2f} us over {bare:.2f} us"
             if self.model == _ONE_NODE:
-                found.append(at_most(name, ours - bare, LIMIT_US, "us", detail))
+                found.append(at_most(name, ours - bare, LIMITS_US[group], "us", detail))
             else:
                 found.append(at_most(name, ours / bare, LIMIT_RATIO, "times", detail))
         return found

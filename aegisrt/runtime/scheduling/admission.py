@@ -27,7 +27,8 @@ class Admission:
     def admit(self, pending: Queued, call: Call[Any, Any]) -> None:
         """Make a request ready to wait; raise `ResultError` if its number of rows is wrong."""
         pending.call = call
-        pending.deadline_ns = call.deadline_ns
+        if call.deadline_ns is not None:
+            pending.deadline_ns = call.deadline_ns
         if call.request.priority != "normal":
             pending.level = priority_level(call.request.priority)
         if self._batching is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aegisrt.backends.onnx.backend import ONNXBackend
+from aegisrt.backends.onnx.backend import ONNXBackend, direct_run
 from aegisrt.core.request import ExecutionRequest
 from aegisrt.core.resources import configs_dir
 from aegisrt.core.result import ErrorCode
@@ -296,3 +296,41 @@ def test_loading_and_unloading_five_hundred_times_keeps_no_memory_and_no_threads
     grown_mb, threads = done.stdout.split()
     assert float(grown_mb) < 5, f"resident memory grew by {grown_mb} MB"
     assert int(threads) < 8, f"{threads} threads are left"
+
+
+def test_a_call_skips_the_checks_that_onnx_runtime_repeats_in_python(tmp_path):
+    """Of the installed release; a session whose compiled one has another name is called as documented."""
+    backend, seen = load(save(tmp_path, identity(FLOAT, ["n", 3]))), []
+
+    def note(frame, event, argument):
+        if event == "call":
+            seen.append(frame.f_code.co_filename)
+
+    request = ExecutionRequest(inputs={"x": np.ones((2, 3), np.float32)})
+    sys.setprofile(note)
+    try:
+        answer = backend.execute(request)
+    finally:
+        sys.setprofile(None)
+    assert answer.unwrap().outputs["y"].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert any("aegisrt/backends/onnx" in path for path in seen)
+    assert not any("onnxruntime" in path for path in seen)
+
+
+def test_a_session_without_a_compiled_one_is_called_as_documented():
+    class Session:
+        def run(self, outputs, inputs, options=None):
+            return [outputs, inputs, options]
+
+    assert direct_run(Session())(("y",), {"x": 1}) == [("y",), {"x": 1}, None]
+
+
+def test_an_error_of_the_engine_is_the_same_as_by_the_documented_call(tmp_path):
+    ends = [tensor("x", FLOAT, ["n"])], [tensor("y", FLOAT, ["a", "b"])]
+    made = model([node("Reshape", "x shape", "y")], *ends, [weight("shape", np.array([2, 3]))])
+    backend = load(save(tmp_path, made))
+    x = np.zeros(5, np.float32)
+    with pytest.raises(Exception, match="Reshape") as documented:
+        backend.session.run(["y"], {"x": x})
+    error = backend.execute(ExecutionRequest(inputs={"x": x})).unwrap_err()
+    assert type(documented.value).__name__ in error.cause

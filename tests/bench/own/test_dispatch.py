@@ -33,7 +33,7 @@ def test_a_file_is_held_to_a_ratio(tmp_path, capsys):
     assert dispatch.main(["--rounds", "20", "--model", str(path)]) in (0, 1)
     out = capsys.readouterr().out
     assert out.startswith("own.onnx, one thread, 20 interleaved rounds")
-    assert "<= 1.02" in out
+    assert "<= 1.01" in out
 
 
 @pytest.mark.engine("onnx")
@@ -50,7 +50,7 @@ def test_the_table_has_a_row_for_each_call_of_each_group(capsys):
     for name in (BARE, BACKEND, CONTEXT):
         assert sum(line.startswith(name) for line in lines) == groups
     assert sum(line.startswith(POLYGRAPHY) for line in lines) == 1
-    assert sum("<= 10" in line for line in lines) == groups
+    assert sum("<= 2.5" in line or "<= 4.5" in line for line in lines) == groups
 
 
 @pytest.mark.engine("onnx")
@@ -60,13 +60,15 @@ def test_without_polygraphy_the_row_says_how_to_get_it(monkeypatch, capsys):
     assert "not installed; run: pip install 'aegisrt-runtime[bench]'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("context_ns", "code"), [(14_000, 0), (14_001, 1)])
-def test_more_than_ten_microseconds_fail(monkeypatch, capsys, context_ns, code):
+@pytest.mark.parametrize(
+    ("group", "context_ns", "code"), [(ALONE, 6_500, 0), (ALONE, 6_501, 1), (BESIDE, 8_500, 0), (BESIDE, 8_501, 1)]
+)
+def test_more_than_the_bound_of_the_group_fails(monkeypatch, capsys, group, context_ns, code):
     def sample(name: str, time_ns: int) -> TimedCalls:
         return TimedCalls(name, (time_ns,) * 3)
 
     samples = {BARE: sample(BARE, 4_000), BACKEND: sample(BACKEND, 9_000), CONTEXT: sample(CONTEXT, context_ns)}
-    measured = DispatchTimes({ALONE: samples}, dispatch._ONE_NODE, 3, "onnxruntime 0", {})
+    measured = DispatchTimes({group: samples}, dispatch._ONE_NODE, 3, "onnxruntime 0", {})
     monkeypatch.setattr(dispatch, "measure", lambda rounds, model: measured)
     assert dispatch.main([]) == code
     assert ("holds" if code == 0 else "FAILS") in capsys.readouterr().out
