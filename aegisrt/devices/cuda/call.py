@@ -17,7 +17,7 @@ from numpy import copyto, dtype, ndarray
 
 from aegisrt.core.tensor import Array
 from aegisrt.devices.cuda.arrays import LEGACY_STREAM, DeviceArray, JoinedArray
-from aegisrt.devices.cuda.memory import ResultPool, copy_on_device
+from aegisrt.devices.cuda.memory import ResultPool, copy_on_device, copy_to_host
 from aegisrt.devices.cuda.staged import StagedTensor
 from aegisrt.devices.cuda.stream import CudaEvent, CudaStream
 
@@ -48,6 +48,8 @@ class GpuCalls:
         self._alignment = alignment
         self._landing: dict[str, StagedTensor] = {}
         """Page-locked memory of outputs, by name."""
+        self._landed: dict[str, Array] = {}
+        """That memory in the shape and dtype of the last output."""
         self._results = ResultPool(self.cuda)
         self._done = None if alone else CudaEvent(self.cuda, timing=False)
         """On a shared stream, an event: it does not wait for later work of other instances."""
@@ -105,13 +107,15 @@ class GpuCalls:
 
     def fetch(self, name: str, pointer: int, shape: tuple[int, ...], kind: dtype[Any]) -> Array:
         """Enqueue the copy of an output to page-locked memory; return that, valid from the wait to the next call."""
-        size = prod(shape) * kind.itemsize
-        landing = self._landing.get(name)
-        if landing is None:
-            landing = self._landing[name] = StagedTensor(self.cuda)
-        landing.reserve(size, device=False)
-        landing.to_host(size, self.stream.handle, pointer)
-        return landing.view(shape, kind)
+        view = self._landed.get(name)
+        if view is None or view.shape != shape or view.dtype != kind:
+            landing = self._landing.get(name)
+            if landing is None:
+                landing = self._landing[name] = StagedTensor(self.cuda)
+            landing.reserve(prod(shape) * kind.itemsize, device=False)
+            view = self._landed[name] = landing.view(shape, kind)
+        copy_to_host(self.cuda, self._landing[name].address, pointer, view.nbytes, self.stream.handle)
+        return view
 
     def leave(self, pointer: int, shape: tuple[int, ...], kind: dtype[Any]) -> Output:
         """Enqueue the copy of an output to memory of its own on the GPU: the engine writes its memory again."""
@@ -135,6 +139,7 @@ class GpuCalls:
         for landing in self._landing.values():
             landing.free()
         self._landing.clear()
+        self._landed.clear()
         self._results.close()
         for event in (self._done, self._awaited):
             if event is not None:

@@ -879,6 +879,21 @@ def test_an_output_whose_shape_was_not_told_is_not_answered_in_that_of_the_call_
     assert "reported no shape" in error.message
 
 
+@pytest.mark.parametrize("shape", [(2, 10**6), (2, -1)])
+def test_a_shape_that_does_not_fit_the_memory_of_its_output_is_not_read(shape, trt, tmp_path, monkeypatch):
+    backend = TensorRTBackend()
+    backend.load(late_engine(tmp_path, trt)).unwrap()
+    run(backend, wide(2))
+    (output,) = backend._loaded.slots[0]._context._allocators
+    notify = type(output).notify_shape
+    with monkeypatch.context() as patch:
+        patch.setattr(type(output), "notify_shape", lambda self, name, _: notify(self, name, shape))
+        error = backend.execute(ExecutionRequest(inputs={"x": wide(1)})).unwrap_err()
+    assert error.code is ErrorCode.INTERNAL
+    assert "reported the shape" in error.message
+    np.testing.assert_array_equal(run(backend, wide(2))["y"], np.argwhere(wide(2)).T)
+
+
 def test_an_output_that_gets_an_allocator_is_read_there_for_earlier_shapes_too(trt, tmp_path, monkeypatch):
     backend = TensorRTBackend()
     backend.load(write(tmp_path, trt)).unwrap()

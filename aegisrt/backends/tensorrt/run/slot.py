@@ -25,7 +25,7 @@ from aegisrt.backends.tensorrt.run.prepared_calls import CallKey, PreparedCalls
 from aegisrt.backends.tensorrt.run.recording import Recording
 from aegisrt.backends.tensorrt.run.scratch import scratch_bytes
 from aegisrt.core.result import ErrorCode, ResultError, fail
-from aegisrt.core.tensor import Array
+from aegisrt.core.tensor import Array, shape_text
 from aegisrt.devices.base import Device
 from aegisrt.devices.cuda.arrays import DeviceArray
 from aegisrt.devices.cuda.call import GpuCalls, Output, QuickCall
@@ -221,14 +221,14 @@ class TensorRTSlot:
         return lambda: self._gpu.answer(self._enqueue_late, name)[0]
 
     def _enqueue_late(self, name: str) -> list[Output]:
-        """Return an output whose shape the call has reported; enqueue its copy.
-
-        The stream must be done with the call: TensorRT 8.6 has not allocated the memory when `execute_async_v3` returns
-        (seen with 8.6.1 on driver 580.159).
-        """
+        """Return an output whose shape the call has reported; enqueue its copy. The stream is done with the call."""
         late, buffers = self._context.late[name], self._outputs[name]
         if late.shape is None:
             raise fail(ErrorCode.INTERNAL, f"TensorRT reported no shape for output `{name}`")
+        size = prod(late.shape) * buffers.dtype.itemsize
+        if min(late.shape, default=0) < 0 or size > late.size_bytes:
+            message = f"TensorRT reported the shape {shape_text(late.shape)} for output `{name}`"
+            raise fail(ErrorCode.INTERNAL, f"{message}, and allocated {late.size_bytes} bytes for it, not {size}")
         if self._on_device and not buffers.passes_through_host:
             return [self._gpu.leave(late.pointer, late.shape, buffers.dtype)]
         view = self._gpu.fetch(name, late.pointer, late.shape, buffers.dtype)

@@ -137,13 +137,15 @@ class TVMCudaSlot(TVMSlot):
 
     def call(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> Sequence[Any]:
         """Return the wanted outputs: arrays on the host, or on the GPU with the option `outputs: device`."""
-        assert self._functions is not None, "the slot is closed"
-        function = self._functions.pick(inputs)
-        for value in inputs.values():
-            if not value.size:
+        functions = self._functions
+        assert functions is not None, "the slot is closed"
+        shapes = tuple([value.shape for value in inputs.values()])
+        function = functions.pick(inputs, shapes)
+        for shape in shapes:
+            if 0 in shape:
                 return self._without_elements(inputs, wanted)
         try:
-            return self._calls.answer(self._enqueue, function, inputs, wanted)
+            return self._calls.answer(self._enqueue, function, inputs, shapes, wanted)
         except BaseException:
             _clear_error()
             raise
@@ -170,8 +172,10 @@ class TVMCudaSlot(TVMSlot):
         if self._owns_stream:
             self._stream.close()
 
-    def _enqueue(self, function: Callable[..., Any], inputs: dict[str, Array], wanted: tuple[str, ...]) -> list[Output]:
-        prepared = self._prepare(inputs)
+    def _enqueue(
+        self, function: Callable[..., Any], inputs: dict[str, Array], shapes: Shapes, wanted: tuple[str, ...]
+    ) -> list[Output]:
+        prepared = self._prepared.get(shapes) or self._prepare(shapes)
         borrowed = staged_apart(inputs.values(), prepared.fills)
         arguments = list(prepared.tensors)
         for at, array in enumerate(borrowed):
@@ -194,12 +198,8 @@ class TVMCudaSlot(TVMSlot):
                 self._calls.wait_for(latest.handle)
             _latest[self._ordinal] = self._stream
 
-    def _prepare(self, inputs: dict[str, Array]) -> _Prepared:
+    def _prepare(self, shapes: Shapes) -> _Prepared:
         """Return what calls of these shapes share."""
-        shapes = tuple([value.shape for value in inputs.values()])
-        prepared = self._prepared.get(shapes)
-        if prepared is not None:
-            return prepared
         if len(self._prepared) == _KEPT_SHAPES:
             self._prepared.clear()
         prepared, handle = _Prepared([], [], [], {}), self._stream.handle

@@ -136,8 +136,8 @@ class Functions:
         self.single = len(library.signature.outputs) == 1
         """Whether a function returns one tensor, instead of a list."""
 
-    def pick(self, inputs: dict[str, Array]) -> Callable[..., Any]:
-        """Return the function for inputs of these shapes.
+    def pick(self, inputs: dict[str, Array], shapes: Shapes | None = None) -> Callable[..., Any]:
+        """Return the function for inputs of these shapes; `shapes` if they are known already.
 
         INVALID_ARGUMENT: if there is none, or an index is out of range.
         """
@@ -145,7 +145,9 @@ class Functions:
             check_bounds(self._bounds, inputs)
         function = self._default
         if self._variants:
-            function = self._variants.get(tuple([array.shape for array in inputs.values()]), function)
+            if shapes is None:
+                shapes = tuple([array.shape for array in inputs.values()])
+            function = self._variants.get(shapes, function)
         if function is None:
             raise self._no_function(inputs)
         return function
