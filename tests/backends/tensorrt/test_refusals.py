@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aegisrt import ExecutionRequest, TensorRTBackend
-from aegisrt.backends.tensorrt.build import job as build_job
+from aegisrt.backends.process import built_by
 from aegisrt.backends.tensorrt.build import main as build_main
 from aegisrt.backends.tensorrt.build.refusals import refuse_unquantized
 from aegisrt.backends.tensorrt.log import TensorRTLog, is_out_of_memory, sentence
@@ -317,7 +317,7 @@ class TestEarly:
     def test_and_before_a_child_process_starts(self, options, code, trt, tmp_path, monkeypatch):
         if trt.version[0] != 8 or not hasattr(trt.module, "Builder"):
             return
-        monkeypatch.setattr(build_job, "run_child", lambda *arguments, **named: pytest.fail("a child was started"))
+        monkeypatch.setattr(built_by, "run_child", lambda *arguments, **named: pytest.fail("a child was started"))
         graphs.relu(tmp_path / "m.onnx", ("n", 3))
         error = TensorRTBackend(options).build(tmp_path / "m.onnx", tmp_path / "m.engine").unwrap_err()
         assert error.code is code
@@ -325,7 +325,7 @@ class TestEarly:
     def test_a_dimension_without_a_range_too_and_sizes_are_left_to_the_build(self, trt, tmp_path, monkeypatch):
         if not hasattr(trt.module, "Builder"):
             return
-        monkeypatch.setattr(build_job, "run_child", lambda *arguments, **named: pytest.fail("a child was started"))
+        monkeypatch.setattr(built_by, "run_child", lambda *arguments, **named: pytest.fail("a child was started"))
         options = {"compute_capabilities": ["8.9"]} if trt.is_rtx else {}
         graphs.relu(tmp_path / "m.onnx", ("n", "width"))
         error = TensorRTBackend(options).build(tmp_path / "m.onnx", tmp_path / "m.engine").unwrap_err()
@@ -333,7 +333,7 @@ class TestEarly:
         assert "max_dynamic_size" in error.hint
         sides = {"x": (graphs.FLOAT, ("n", 3)), "s": (graphs.TensorProto.INT32, ("k",))}, {"y": (graphs.FLOAT, None)}
         graphs.save(tmp_path / "s.onnx", [graphs.node("Reshape", ["x", "s"], ["y"])], *sides)
-        monkeypatch.setattr(build_job, "run_child", lambda *arguments, **named: fail_after())
+        monkeypatch.setattr(built_by, "run_child", lambda *arguments, **named: fail_after())
         error = TensorRTBackend(options).build(tmp_path / "s.onnx", tmp_path / "s.engine").unwrap_err()
         assert error.message == "the child was started"
 
