@@ -92,3 +92,26 @@ def test_names_in_a_hint():
     assert listed(names).endswith("`name49` and 9950 more")
     assert nearest("nmae7", names) == "name7"
     assert nearest("x" * 100_000, ["x" * 100_000, "y"]) is None
+
+
+VALUES = "t: {" + ", ".join(f"k{index}: 1" for index in range(10_000)) + "}\n"
+COSTLY = {
+    "a text of many": "a: 1\nx: '" + "${a}" * 100_000 + "'\n",
+    "many texts": "a: 1\n" + "".join(f"x{index}: '${{a}}'\n" for index in range(12_000)),
+    "a long key": "x: '${" + "a." * 100_000 + "a}'\n",
+    "a key of many dots": "x: '${" + "." * 300_000 + "a}'\n",
+    "a key of many brackets": "x: '${a" + "[0]" * 50_000 + "}'\n",
+    "a large mapping in many texts": VALUES + "".join(f"x{index}: 'a${{t}}'\n" for index in range(3000)),
+    "a large mapping as many keys": VALUES + "".join(f"x{index}: '${{oc.select:${{t}},1}}'\n" for index in range(3000)),
+}
+
+
+@pytest.mark.parametrize("text", COSTLY.values(), ids=COSTLY.keys())
+def test_what_interpolations_cost_is_counted(text, capsys):
+    deploy_yaml("models:\n  m: {path: digits.onnx, backend: mock}\n" + text)
+    began = time.process_time()
+    assert main(["validate", "deploy.yaml", "--json"]) == 2
+    assert time.process_time() - began < 15
+    out = capsys.readouterr().out
+    assert len(out) < 500_000
+    assert any(text in out for text in ("interpolations make the manifest too large", "at most 2048", "more-errors"))

@@ -8,7 +8,6 @@ interpolations, with any resolver, inside the text that it decodes.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -21,10 +20,18 @@ from aegisrt.manifest.diagnostics.snippet import MOST_BYTES
 from aegisrt.manifest.errors import MOST_DIAGNOSTICS
 from aegisrt.manifest.origin import Environment, KeyPath
 from aegisrt.manifest.read.forbidden import NOWHERE
+from aegisrt.manifest.read.interpolation_hints import environment_hint, resolver_hint
 from aegisrt.manifest.read.limits import MOST_LEVELS, MOST_VALUES, TOO_DEEP, deep_bracket
 from aegisrt.manifest.read.tree import MISSING, Tree, from_plain, is_interpolation, merge
 
 _MOST_SHOWN = 60
+_MOST_PARSED = 200_000
+"""How many characters the grammar reads in all, plus `_EACH` for each text: it takes three or four seconds for them."""
+_EACH = 20
+_MOST_SELECTED = 1_000_000
+_MOST_KEY = 2048
+"""In characters; of a key in an interpolation."""
+_TOO_LARGE = "interpolations make the manifest too large"
 _PLAIN = "write the value itself"
 _GRAMMAR = "write `${section.name.key}`, or `\\${` for a text that contains `${`"
 
@@ -65,6 +72,12 @@ class _Resolver:
     open: list[KeyPath] = field(default_factory=list)
     values: int = 0
     """How many values the interpolations have made so far."""
+    characters: int = 0
+    """How many characters the texts have that they have made."""
+    selected: int = 0
+    """How many values were selected so far, each with all values inside it."""
+    parsed: int = 0
+    """How much the grammar has read, as `_MOST_PARSED` counts it."""
     variables: dict[str, str] = field(default_factory=dict)
     """The environment variables read so far, by their values."""
     reads: bool = False
@@ -133,8 +146,9 @@ class _Resolver:
         while pending:
             one, level = pending.pop()
             self.values += 1
-            if self.values > MOST_VALUES or (isinstance(one, str) and len(one) > MOST_BYTES):
-                raise _UnresolvedError("interpolations make the manifest too large", _PLAIN, is_safe=True)
+            self.characters += len(one) if isinstance(one, str) else 0
+            if self.values > MOST_VALUES or self.characters > MOST_BYTES:
+                raise _UnresolvedError(_TOO_LARGE, _PLAIN, is_safe=True)
             if isinstance(one, Mapping | list | tuple):
                 if level >= MOST_LEVELS:
                     raise _UnresolvedError(TOO_DEEP, "write it with fewer levels")
@@ -142,6 +156,9 @@ class _Resolver:
                 pending += [(child, level + 1) for child in inside]
 
     def _evaluate(self, text: str, parent: KeyPath, what: str = "a valid interpolation", **rule: str) -> Any:
+        self.parsed += len(text) + _EACH
+        if self.parsed > _MOST_PARSED:
+            raise _UnresolvedError(_TOO_LARGE, _PLAIN, is_safe=True)
         if deep_bracket(text) is not None:
             raise _UnresolvedError(TOO_DEEP, "write it with fewer levels")
 
@@ -163,7 +180,7 @@ class _Resolver:
     def _call(self, name: str, args: tuple[Any, ...], parent: KeyPath) -> Any:
         resolver = _RESOLVERS.get(name)
         if resolver is None:
-            hint = _resolver_hint(name, args) or did_you_mean(name, _RESOLVERS) or f"there are {listed(_RESOLVERS)}"
+            hint = resolver_hint(name, args) or did_you_mean(name, _RESOLVERS) or f"there are {listed(_RESOLVERS)}"
             raise _UnresolvedError(f"`{name}` is not a resolver", hint)
         low, high, function = resolver
         if not low <= len(args) <= high:
@@ -173,6 +190,8 @@ class _Resolver:
 
     def _select(self, key: str, parent: KeyPath) -> Any:
         """Return the plain value of `${key}`; leading dots count from the mapping around it."""
+        if len(key) > _MOST_KEY:
+            raise _UnresolvedError(f"a key has at most {_MOST_KEY} characters, and this one has {len(key)}", _GRAMMAR)
         name = key.lstrip(".")
         up = len(key) - len(name)
         if up > len(parent) + 1:
@@ -180,7 +199,11 @@ class _Resolver:
         base = parent[: len(parent) - up + 1] if up else ()
         path: KeyPath = (*base, *split_key(name))
         found = self._at(path)
-        self.reads = self.reads or any(node.from_env for _, node in found.walk())
+        nodes = [node for _, node in found.walk()]
+        self.selected += len(nodes)
+        if self.selected > _MOST_SELECTED:
+            raise _UnresolvedError(_TOO_LARGE, _PLAIN, is_safe=True)
+        self.reads = self.reads or any(node.from_env for node in nodes)
         return found.plain()
 
     def _at(self, path: KeyPath) -> Tree:
@@ -194,7 +217,7 @@ class _Resolver:
             if child is None:
                 known = list(tree.value) if isinstance(tree.value, dict) else []
                 where = f"`{_dotted(here)}` contains" if here else "the manifest contains"
-                hint = _environment_hint(path) or did_you_mean(name, known)
+                hint = environment_hint(path) or did_you_mean(name, known)
                 message = f"there is no `{_dotted((*here, name))}`"
                 raise _UnresolvedError(message, hint or f"{where} {listed(known) or 'nothing'}")
             here = (*here, int(name) if isinstance(tree.value, list) else name)
@@ -265,25 +288,6 @@ _RESOLVERS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "oc.select": (1, 2, _select_or),
     "oc.dict.keys": (1, 1, _keys),
 }
-
-
-def _environment_hint(path: KeyPath) -> str | None:
-    """Return a hint if a key looks like the name of an environment variable: `${HOME}`, `${env.HOME}`."""
-    name = str(path[-1])
-    is_variable = len(path) == 1 and (name in os.environ or re.fullmatch("[A-Z][A-Z0-9_]*", name))
-    if is_variable or path[0] == "env" or path[:2] == ("oc", "env"):
-        return f"for the environment variable write `${{oc.env:{name}}}`"
-    return None
-
-
-def _resolver_hint(name: str, args: tuple[Any, ...]) -> str | None:
-    """Return a hint for a shell's default, `${NAME:-VALUE}`, and for `${env:NAME}`."""
-    if name.casefold() == "env" and args:
-        return f"write `${{oc.env:{','.join(map(str, args))}}}`"
-    if re.fullmatch("[A-Z][A-Z0-9_]*", name):
-        value = str(args[0]).removeprefix("-") if args else "VALUE"
-        return f"for the environment variable with a default write `${{oc.env:{name},{value}}}`"
-    return None
 
 
 def _dotted(path: KeyPath) -> str:
