@@ -1,0 +1,72 @@
+"""`http_status`, `grpc_status`, `error_body`: an error as each protocol reports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegisrt.core.result import Error, ErrorCode
+
+_HTTP = {
+    ErrorCode.INVALID_ARGUMENT: 400,
+    ErrorCode.PERMISSION_DENIED: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.ALREADY_EXISTS: 409,
+    ErrorCode.FAILED_PRECONDITION: 409,
+    ErrorCode.RESOURCE_EXHAUSTED: 503,
+    ErrorCode.CANCELLED: 499,
+    ErrorCode.DATA_LOSS: 500,
+    ErrorCode.INTERNAL: 500,
+    ErrorCode.UNIMPLEMENTED: 501,
+    ErrorCode.NOT_LOADED: 503,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.DEADLINE_EXCEEDED: 504,
+}
+"""499 is nginx's code for a client that went away; it is only ever logged."""
+
+_GRPC = {
+    ErrorCode.CANCELLED: 1,
+    ErrorCode.INVALID_ARGUMENT: 3,
+    ErrorCode.DEADLINE_EXCEEDED: 4,
+    ErrorCode.NOT_FOUND: 5,
+    ErrorCode.ALREADY_EXISTS: 6,
+    ErrorCode.PERMISSION_DENIED: 7,
+    ErrorCode.RESOURCE_EXHAUSTED: 8,
+    ErrorCode.FAILED_PRECONDITION: 9,
+    ErrorCode.UNIMPLEMENTED: 12,
+    ErrorCode.INTERNAL: 13,
+    ErrorCode.UNAVAILABLE: 14,
+    ErrorCode.NOT_LOADED: 14,
+    ErrorCode.DATA_LOSS: 15,
+}
+"""https://grpc.github.io/grpc/core/md_doc_statuscodes.html"""
+
+TOO_MANY_REQUESTS = 429
+"""The status of RESOURCE_EXHAUSTED if a queue or a limit is full: the same request succeeds later."""
+
+_PRIVATE = frozenset({ErrorCode.INTERNAL, ErrorCode.DATA_LOSS})
+"""Their messages name files of the server, and are for its log."""
+_PRIVATE_MESSAGE = "the server failed to answer this request; its log has the cause"
+
+
+def http_status(code: ErrorCode) -> int:
+    """Return the HTTP status of an error code."""
+    return _HTTP[code]
+
+
+def grpc_status(code: ErrorCode) -> int:
+    """Return the gRPC status code of an error code."""
+    return _GRPC[code]
+
+
+def public(error: Error) -> Error:
+    """Return the error as a client may read it: without the paths and the causes that are for the server's log."""
+    if error.code in _PRIVATE:
+        return Error(error.code, _PRIVATE_MESSAGE)
+    return Error(error.code, error.message, error.hint)
+
+
+def error_body(error: Error) -> dict[str, Any]:
+    """Return the JSON body of an error: `error`, which clients of the protocol read, `code` and `hint`."""
+    shown = public(error)
+    body: dict[str, Any] = {"error": shown.message, "code": str(shown.code)}
+    return body if shown.hint is None else {**body, "hint": shown.hint}
