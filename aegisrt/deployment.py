@@ -26,6 +26,7 @@ from aegisrt.manifest.origin import Environment, Origins
 from aegisrt.manifest.schema import Manifest
 
 if TYPE_CHECKING:
+    from aegisrt.runtime.building.built import BuiltBackends
     from aegisrt.runtime.context import ExecutionContext
 
 T = TypeVar("T")
@@ -183,6 +184,15 @@ def _with_refusals(error: Error) -> Error:
     return replace(error, diagnostics=diagnostics, hint=hint)
 
 
+def _rebuild(resolved: Resolved, model: str) -> Result[BuiltBackends]:
+    """Return one model of a deployment, built and loaded again."""
+    from aegisrt.runtime.building.factory import build_backends
+
+    nodes = tuple(node for node in resolved.graph.nodes if node.kind != "model" or node.name == model)
+    built = build_backends(replace(resolved.graph, nodes=nodes), resolved.origins)
+    return Err(hide_in(built.error, hidden_values(resolved.composition))) if isinstance(built, Err) else built
+
+
 def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[ExecutionContext]:
     from aegisrt.runtime.building.deployed import log_deployed  # here: checking a manifest needs no part of it
     from aegisrt.runtime.building.factory import build_backends
@@ -192,6 +202,6 @@ def _run(resolved: Resolved, progress: Callable[[str], None] | None) -> Result[E
     built = build_backends(resolved.graph, resolved.origins, progress)
     if isinstance(built, Err):
         return Err(hide_in(built.error, hidden_values(resolved.composition)))
-    context = ExecutionContext(resolved.graph, built.value)
+    context = ExecutionContext(resolved.graph, built.value, partial(_rebuild, resolved))
     log_deployed(built.value)
     return Ok(context)

@@ -50,6 +50,8 @@ class Error:
     """Every error of a manifest, if the manifest is what failed."""
     log: str | None = None
     """The file with the output of the process that failed."""
+    retry: bool = False
+    """Whether the same call may succeed a little later: something is full, and nothing is wrong."""
 
     def at(self, location: Location | None) -> Error:
         """Return this error with `location`, unless it has one already."""

@@ -50,9 +50,10 @@ class DataType(StrEnum):
     @staticmethod
     def of(dtype: np.dtype[Any]) -> DataType | None:
         """Return the data type of a numpy dtype in either byte order, or None; strings and objects are BYTES."""
-        if dtype.kind in "OSU":
-            return DataType.BYTES
-        return _BY_NUMPY_NAME.get(dtype.name)
+        try:
+            return _BY_NUMPY[dtype]
+        except KeyError:
+            return DataType.BYTES if dtype.kind in "OSU" else _BY_NUMPY_NAME.get(dtype.name)
 
 
 _NUMPY_NAMES = {
@@ -60,6 +61,8 @@ _NUMPY_NAMES = {
     DataType.BF16: "bfloat16", DataType.BYTES: "object",
 }  # fmt: skip
 _BY_NUMPY_NAME = {_NUMPY_NAMES.get(dtype, dtype.value.lower()): dtype for dtype in DataType}
+_BY_NUMPY = {np.dtype(name): dtype for name, dtype in _BY_NUMPY_NAME.items() if dtype is not DataType.BF16}
+"""For those that numpy has itself, since `dtype.name` takes a microsecond."""
 
 
 @cache

@@ -15,40 +15,28 @@ from aegisrt.backends.base.backend import RuntimeBackend, not_a_request
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result
 from aegisrt.core.shown.log import Log
-from aegisrt.core.suggest import suggest
 from aegisrt.core.tensor import Signature
 from aegisrt.graph.nodes import Graph
 from aegisrt.runtime.building.built import BuiltBackends
 from aegisrt.runtime.executable import Executable
 from aegisrt.runtime.life import wait_s
 from aegisrt.runtime.metrics_table import MetricsByModel
+from aegisrt.runtime.model_table import ModelTable, Rebuild
 from aegisrt.runtime.request_fields import RequestFields, request_of
-from aegisrt.runtime.scheduling.deadlines import DeadlineWatch
-from aegisrt.runtime.served import ServedModel
 
 _log = Log(__name__)
 
 
-class ExecutionContext:
+class ExecutionContext(ModelTable):
     """Owns the loaded backends of one graph, and dispatches requests to them. Thread-safe; close it, or use `with`.
 
     It belongs to the process that created it. A fork copies neither its workers nor the engines' threads, so a request
     would wait forever in the child: there every request is answered FAILED_PRECONDITION, and `close()` does nothing.
     """
 
-    def __init__(self, graph: Graph, backends: BuiltBackends) -> None:
-        self._graph = graph
-        self._watch = DeadlineWatch()
-        declared = graph.manifest.models
-        self._served = {
-            name: ServedModel(name, backend, declared[name], self._watch, unbatched=backends.unbatched.get(name))
-            for name, backend in backends.items()
-        }
-        self._reached: dict[str, Executable] = {name: model.intake for name, model in self._served.items()}
-        """What requests may reach, by name: nothing in a forked child."""
-        self._only = next(iter(self._reached.values())) if len(backends) == 1 else None
-        self._is_copy = False
-        self._is_closed = False
+    def __init__(self, graph: Graph, backends: BuiltBackends, rebuild: Rebuild | None = None) -> None:
+        """`rebuild` builds one model of the graph again, for `load`; without it no model can be loaded again."""
+        super().__init__(graph, backends, rebuild)
         _contexts.add(self)
 
     @property
@@ -237,21 +225,6 @@ class ExecutionContext:
     def _become_copy(self) -> None:
         """Accept no requests in a forked child; takes no lock, since a thread that the child lacks may hold it."""
         self._reached, self._only, self._is_copy = {}, None, True
-
-    def _no_model(self, name: str | None) -> Err:
-        if self._is_copy:
-            message = "this deployment belongs to the parent of this forked process"
-            return Err(Error(ErrorCode.FAILED_PRECONDITION, message, "call `deploy` after the fork, in each process"))
-        known = list(self._served)
-        if name is not None:
-            hint = suggest(str(name), known, "models")
-            return Err(Error(ErrorCode.NOT_FOUND, f"`{name}` is not a model of this deployment", hint))
-        if not known:
-            return Err(
-                Error(ErrorCode.NOT_FOUND, "this deployment has no models", "add one with `+models.NAME.path=...`")
-            )
-        message = "the request names no model, and this deployment has several"
-        return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
 
 
 _CALLBACK_RUNS = Err(

@@ -202,4 +202,4 @@ class Intake:
         elif put == "full":
             message = f"model `{self._name}` has {self._options.max_queue_size} requests waiting already"
             hint = f"try again later, or raise `models.{self._name}.queue.max_queue_size`"
-            self._settler.refuse(pending, Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint))
+            self._settler.refuse(pending, Error(ErrorCode.RESOURCE_EXHAUSTED, message, hint, retry=True))
