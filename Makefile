@@ -9,10 +9,14 @@ PIP = -m pip install --quiet --disable-pip-version-check
 PYTEST = -m pytest -q
 PASSED = .venv-unit/passed.txt
 
-.PHONY: python demo test check announce test-unit test-engines test-cpu lint site examples schemas bench clean cell cell-install cell-conformance cell-demo test-cell
+.PHONY: python demo serve test check announce test-unit test-engines test-cpu lint site examples schemas bench clean cell cell-install cell-conformance cell-demo test-cell
 
 demo: .venv/installed  ## deploy the packaged manifest on real digits
 	@.venv/bin/aegisrt run
+
+serve: python  ## serve the packaged manifest over HTTP and gRPC
+	@$(ENVIRONMENT) .venv-serve onnx,images,serve
+	@.venv-serve/bin/aegisrt serve
 
 test: announce lint test-unit test-engines  ## the whole test command: each test once
 
@@ -32,15 +36,15 @@ python:
 
 # Everything that runs on a CPU.
 .venv-cpu/installed: python
-	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,examples,lint,release
+	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,serve,bench,plot,test,models,examples,lint,release
 
 # No engine at all.
 .venv-unit/installed: python
-	@$(ENVIRONMENT) .venv-unit test
+	@$(ENVIRONMENT) .venv-unit serve,test
 
 # The checkers of the code and of the documentation, and what mypy reads of pytest and of prometheus-client; no engine.
 .venv-lint/installed: python
-	@$(ENVIRONMENT) .venv-lint lint,docs,test,metrics
+	@$(ENVIRONMENT) .venv-lint lint,docs,serve,test,metrics
 
 # The engines of docs/examples, and no other.
 .venv-examples/installed: python
@@ -109,4 +113,4 @@ bench: .venv-cpu/installed  ## what AegisRT adds to a bare engine, as ratios in 
 	.venv-cpu/bin/python -m aegisrt.bench.own.queueing
 
 clean:
-	rm -rf .venv .venv-cpu .venv-unit .venv-lint .venv-examples .venv-cell
+	rm -rf .venv .venv-serve .venv-cpu .venv-unit .venv-lint .venv-examples .venv-cell

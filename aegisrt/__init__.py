@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aegisrt.manifest.schema import Manifest
     from aegisrt.runtime.context import ExecutionContext
     from aegisrt.runtime.prometheus import prometheus_registry
+    from aegisrt.serving.http.asgi import asgi
 
 _HOME = {
     "deploy": "aegisrt.deployment",
@@ -50,6 +51,7 @@ _HOME = {
     "Signature": "aegisrt.core.tensor",
     "TensorSpec": "aegisrt.core.tensor",
     "prometheus_registry": "aegisrt.runtime.prometheus",
+    "asgi": "aegisrt.serving.http.asgi",
 }
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "Signature",
     "TensorSpec",
     "prometheus_registry",
+    "asgi",
     "__version__",
 ]
 """Written out, because type checkers do not run code."""

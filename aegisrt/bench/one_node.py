@@ -10,17 +10,18 @@ _FLOAT = 1
 
 def one_node_model(shape: tuple[int, ...] = (1, 16)) -> bytes:
     """Return an ONNX file (IR 8, opset 17) whose one node adds FP32 `x` of `shape` to itself: `y = x + x`."""
-    node = _field(1, "x") + _field(1, "x") + _field(2, "y") + _field(3, "add") + _field(4, "Add")
-    graph = _field(1, node) + _field(2, "one_node") + _field(11, _tensor("x", shape)) + _field(12, _tensor("y", shape))
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 17))
+    node = field(1, "x") + field(1, "x") + field(2, "y") + field(3, "add") + field(4, "Add")
+    graph = field(1, node) + field(2, "one_node") + field(11, _tensor("x", shape)) + field(12, _tensor("y", shape))
+    return field(1, 8) + field(7, graph) + field(8, field(2, 17))
 
 
 def _tensor(name: str, shape: tuple[int, ...]) -> bytes:
-    dims = b"".join(_field(1, _field(1, size)) for size in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, dims)))
+    dims = b"".join(field(1, field(1, size)) for size in shape)
+    return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, dims)))
 
 
-def _field(number: int, value: int | str | bytes) -> bytes:
+def field(number: int, value: int | str | bytes) -> bytes:
+    """Return one field of a protobuf message."""
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     content = value.encode() if isinstance(value, str) else value

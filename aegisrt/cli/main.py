@@ -16,6 +16,7 @@ from aegisrt.core.suggest import did_you_mean
 VERBS = {
     "init": "write a first manifest for an ONNX file, and made-up inputs to try it",
     "run": "run a model of a manifest, and print its outputs",
+    "serve": "serve the models of a manifest over HTTP and gRPC",
     "validate": "check a manifest: every error at once, each with its location",
     "build": "build every engine file that a manifest needs",
     "graph": "show what would run where, as text, JSON or Mermaid",

@@ -11,6 +11,7 @@ from aegisrt.core.options import BackendOptions, Name, StrictModel
 from aegisrt.core.tensor import DataType
 from aegisrt.devices.options import DeviceOptions, StreamOptions
 from aegisrt.manifest.queueing import BatchingOptions, QueueOptions
+from aegisrt.manifest.server import ServerOptions
 
 BackendT = TypeVar("BackendT", bound=BackendOptions)
 
@@ -44,6 +45,9 @@ class SignatureOptions(StrictModel):
     """By output name; empty declares nothing."""
 
 
+ServedName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/ -]*$")]
+
+
 class ModelOptions(StrictModel):
     """One model: a file and the backend that runs it."""
 
@@ -64,6 +68,10 @@ class ModelOptions(StrictModel):
     """Requests that wait for an instance."""
     batching: BatchingOptions | None = None
     """Dynamic batching; if left out, each request is a call of its own."""
+    served_name: ServedName | None = None
+    """A further name of the model for clients of the server, such as one with capital letters."""
+    dispatch: Literal["auto", "inline", "worker"] | None = None
+    """Where the server runs calls of this model; null takes `server.dispatch.mode`."""
     signature: SignatureOptions | None = None
     """Expected inputs and outputs."""
     sample: SampleOptions | None = None
@@ -99,6 +107,8 @@ class Manifest(StrictModel, Generic[BackendT]):
     """Models, by name."""
     limits: LimitOptions = Field(default_factory=LimitOptions)
     """Limits of memory."""
+    server: ServerOptions = Field(default_factory=ServerOptions)
+    """How `aegisrt serve` serves the models."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (dict(self),)

@@ -31,7 +31,8 @@ def test_no_function_is_longer_than_50_lines():
 
 
 def test_no_folder_holds_more_than_18_files():
-    folders = {file.parent for file in FILES}
+    """Except `cli/verbs`, which has a file for each verb, named as the verb is."""
+    folders = {file.parent for file in FILES} - {PACKAGE / "cli" / "verbs"}
     assert {shown(folder): n for folder in folders if (n := len(list(folder.glob("*.py")))) > 18} == {}
 
 

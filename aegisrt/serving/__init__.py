@@ -1,0 +1,1 @@
+"""`aegisrt serve`: a deployment behind the Open Inference Protocol, over HTTP and gRPC."""

@@ -1,0 +1,165 @@
+"""`HttpApplication`: the Open Inference Protocol as a raw ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter_ns
+from typing import Any
+
+from aegisrt.core.result import Err, Error, ErrorCode, ResultError
+from aegisrt.core.system_error import system_error
+from aegisrt.serving.access_log import AccessLog
+from aegisrt.serving.endpoint import ModelEndpoint
+from aegisrt.serving.http.answer import BINARY, JSON, Header, HttpAnswer, error_answer
+from aegisrt.serving.http.body import DisconnectedError, Receive, read_body, reserved_size
+from aegisrt.serving.http.gate import Gate
+from aegisrt.serving.http.handlers import Handlers
+from aegisrt.serving.http.routes import Route, find_route
+from aegisrt.serving.http.watch import ClientWatch
+from aegisrt.serving.protocol.compression import accepted, compressed
+from aegisrt.serving.protocol.http_answer import infer_answer
+from aegisrt.serving.protocol.http_request import HEADER_LENGTH, read_infer
+from aegisrt.serving.protocol.status import TOO_MANY_REQUESTS
+from aegisrt.serving.protocol.timeouts import TIMEOUT_HEADER, shortest_ms
+from aegisrt.serving.service import Service
+
+Send = Callable[[Any], Awaitable[None]]
+_HEADER_LENGTH = HEADER_LENGTH.encode()
+_TIMEOUT = TIMEOUT_HEADER.encode()
+_COMPRESSED_ABOVE = 1024
+_LARGE_BYTES = 1 << 20
+"""Larger bodies are decoded and encoded in a thread, so that other requests pass meanwhile."""
+
+
+class HttpApplication:
+    """Serves one service. Every request gets one answer, and no exception leaves it."""
+
+    def __init__(self, service: Service, *, mounted: bool = False) -> None:
+        """A `mounted` application is part of another one, and serves `/metrics` too.
+
+        Raise ResultError if a file of tokens cannot be read.
+        """
+        self._mounted = mounted
+        self._service = service
+        self._options = service.options
+        self._gate = Gate(service.options, mounted=mounted)
+        self._handlers = Handlers(service)
+        self._log = AccessLog(service.options.log)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        since_ns = perf_counter_ns()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        route = find_route(scope["path"].removeprefix(scope.get("root_path", "")))
+        try:
+            answer = await self._answer(scope["method"], route, headers, receive)
+        except ResultError as failure:
+            answer = error_answer(failure.error)
+        except (DisconnectedError, asyncio.CancelledError):
+            error = Error(ErrorCode.CANCELLED, "the client went away")
+            self._done(scope, route, error_answer(error), headers, since_ns)
+            return
+        except Exception as failure:  # noqa: BLE001  (a bug; the client gets an answer, and the log the traceback)
+            answer = error_answer(_internal(failure))
+        await self._send(send, scope["method"], answer, headers)
+        self._done(scope, route, answer, headers, since_ns)
+
+    def _done(
+        self, scope: Any, route: Route | None, answer: HttpAnswer, headers: dict[bytes, bytes], since_ns: int
+    ) -> None:
+        """Count and log a request that has ended."""
+        size = (reserved_size(headers, 0), len(answer.body))
+        action = "unknown" if route is None else route.action
+        elapsed_ns = perf_counter_ns() - since_ns
+        self._service.traffic.answered("http", action, answer.status, elapsed_ns, size)
+        model = "" if route is None else route.model
+        trace = headers.get(b"traceparent")
+        self._log.http(scope, model, answer.status, answer.error, size[1], elapsed_ns, trace)
+
+    async def _answer(
+        self, method: str, route: Route | None, headers: dict[bytes, bytes], receive: Receive
+    ) -> HttpAnswer:
+        if route is None or (route.action == "metrics" and not self._mounted):
+            return error_answer(Error(ErrorCode.NOT_FOUND, "the protocol has no such path", "see GET /v2"))
+        if method == "OPTIONS":
+            return self._gate.preflight(headers)
+        if method not in route.methods:
+            allowed = ", ".join(route.methods)
+            error = Error(ErrorCode.INVALID_ARGUMENT, f"{method} is not a method of this path", f"use {allowed}")
+            return error_answer(error, 405, (b"allow", allowed.encode()))
+        refused = self._gate.refusal(route, headers)
+        if refused is not None:
+            return refused
+        limit = self._options.http.max_body_bytes
+        size = reserved_size(headers, limit)
+        full = self._service.in_flight.enter(size)
+        if full is not None:
+            return _too_many(full, 1)
+        try:
+            body = await read_body(receive, headers, limit)
+            if isinstance(body, HttpAnswer):
+                return body
+            if route.action == "infer":
+                return await self._infer(route, headers, body, receive)
+            return await self._handlers.change(route, body) if route.group == "admin" else self._handlers(route, body)
+        finally:
+            self._service.in_flight.leave(size)
+
+    async def _infer(self, route: Route, headers: dict[bytes, bytes], body: bytes, receive: Receive) -> HttpAnswer:
+        endpoint = self._service.model(route.model, route.version).unwrap()
+        length = headers.get(_HEADER_LENGTH)
+        text = None if length is None else length.decode("latin-1")
+        request = (
+            await asyncio.to_thread(read_infer, body, text) if len(body) > _LARGE_BYTES else read_infer(body, text)
+        )
+        limit = headers.get(_TIMEOUT)
+        timeout_ms = shortest_ms(
+            parameter_us=request.timeout_us, header=None if limit is None else limit.decode("latin-1")
+        )
+        result = await endpoint.infer(request, timeout_ms, ClientWatch(receive))
+        if isinstance(result, Err):
+            return _failed(result.error, endpoint)
+        outputs = result.value.outputs
+        arguments = (request, route.model, endpoint.version, outputs, request.parameters)
+        if sum(value.nbytes for value in outputs.values()) > _LARGE_BYTES:
+            content, json_length = await asyncio.to_thread(infer_answer, *arguments)
+        else:
+            content, json_length = infer_answer(*arguments)
+        if json_length is None:
+            return HttpAnswer(200, [JSON], content)
+        return HttpAnswer(200, [BINARY, (_HEADER_LENGTH, b"%d" % json_length)], content)
+
+    async def _send(self, send: Send, method: str, answer: HttpAnswer, headers: dict[bytes, bytes]) -> None:
+        body, extra = answer.body, self._gate.cors_headers(headers)
+        if len(body) > _COMPRESSED_ABOVE and b"accept-encoding" in headers:
+            encoding = accepted(headers[b"accept-encoding"].decode("latin-1"))
+            if encoding is not None:
+                large = len(body) > _LARGE_BYTES
+                body = await asyncio.to_thread(compressed, body, encoding) if large else compressed(body, encoding)
+                extra.append((b"content-encoding", encoding.encode()))
+        length: list[Header] = [] if answer.status == 204 else [(b"content-length", b"%d" % len(body))]
+        start = {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *extra, *length]}
+        await send(start)
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def _failed(error: Error, endpoint: ModelEndpoint) -> HttpAnswer:
+    """Return the answer of a request that the model did not answer."""
+    if error.code is ErrorCode.RESOURCE_EXHAUSTED and error.retry:
+        return _too_many(error, endpoint.retry_after_s())
+    if error.code is ErrorCode.NOT_LOADED:
+        return error_answer(error, None, (b"retry-after", b"1"))
+    return error_answer(error)
+
+
+def _too_many(error: Error, after_s: int) -> HttpAnswer:
+    return error_answer(error, TOO_MANY_REQUESTS, (b"retry-after", b"%d" % after_s))
+
+
+def _internal(failure: Exception) -> Error:
+    if isinstance(failure, MemoryError | OSError):
+        return system_error(failure, "the request cannot be answered").error
+    import traceback
+
+    return Error(ErrorCode.INTERNAL, repr(failure), cause=traceback.format_exc())

@@ -1,0 +1,188 @@
+"""`HttpConnection`: uvicorn's protocol with the bounds that it lacks, and with answers in the form of the protocol.
+
+uvicorn reads headers of any size, waits for a request for any time, and holds any number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from aegisrt.core.result import Error, ErrorCode
+from aegisrt.manifest.server import HttpOptions
+from aegisrt.serving.protocol.http_answer import json_body
+from aegisrt.serving.protocol.status import error_body
+
+_SLOW_READER_S = 30.0
+"""How long a client may leave an answer unread in the connection's buffer."""
+_PROBLEMS = {
+    400: "the request is not HTTP/1.1",
+    408: "the request did not arrive in time",
+    431: "the headers are too large",
+    501: "the server does not change the protocol of a connection",
+}
+
+
+@dataclass(slots=True)
+class Connections:
+    """The connections of one listener, and what they have in common."""
+
+    options: HttpOptions
+    config: Config
+    state: ServerState = field(default_factory=ServerState)
+
+    def factory(self) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the protocol of a connection."""
+        return lambda: HttpConnection(self)
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection. A client gets `read_timeout_s` for each request, and `idle_timeout_s` between them."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections.config, connections.state, {})
+        self._options = connections.options
+        self.parser = httptools.HttpRequestParser(self)  # uvicorn's own accepts data after `connection: close`
+        self._arrived = 0
+        """Bytes of the last read."""
+        self._header_bytes = 0
+        """At least the size of the headers so far: the reads that they are in."""
+        self._in_headers = False
+        self._hosts = 0
+        self._is_complete = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._slow: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Close the connection at once if there are too many."""
+        if len(self.connections) >= self._options.max_connections:
+            transport.abort()
+            self.transport = transport
+            return
+        super().connection_made(transport)
+        self._wait(self._options.idle_timeout_s, self._close_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, and withdraw its request."""
+        self._stop_waiting()
+        if self._slow is not None:
+            self._slow.cancel()
+        if self.flow is not None:
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what arrived; refuse what is not HTTP or is too large."""
+        self._unset_keepalive_if_required()
+        self._stop_waiting()
+        self._arrived = len(data)
+        if self._in_headers:
+            self._header_bytes += self._arrived
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return self._refuse(501)
+        except httptools.HttpParserError as error:
+            status = error.__context__.status if isinstance(error.__context__, _RefusedRequestError) else 400
+            return self._refuse(status)
+        if self._in_headers and self._header_bytes > self._options.max_header_bytes:
+            return self._refuse(431)
+        if not self._is_complete:
+            self._wait(self._options.read_timeout_s, lambda: self._refuse(408))
+        return None
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_headers, self._is_complete = True, False
+        self._header_bytes, self._hosts = self._arrived, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the headers."""
+        super().on_header(name, value)
+        if self.headers[-1][0] == b"host":
+            self._hosts += 1
+
+    def on_headers_complete(self) -> None:
+        """Refuse headers that are too large, and a request without exactly one host."""
+        self._in_headers = False
+        if self._header_bytes > self._options.max_header_bytes:  # the reads may have a part of the body too
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self._options.max_header_bytes:
+                raise _RefusedRequestError(431)
+        if self._hosts > 1 or (not self._hosts and self.parser.get_http_version() == "1.1"):
+            raise _RefusedRequestError(400)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._is_complete = True
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Close the connection of a client that does not read its answer."""
+        super().pause_writing()
+        if self._slow is None:
+            self._slow = self.loop.call_later(_SLOW_READER_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with an answer that its client reads."""
+        super().resume_writing()
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = self.loop.call_later(seconds, then)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_idle(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        """Answer a request that cannot be read, and close; a request that is being answered is only cut off."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            error = Error(ErrorCode.INVALID_ARGUMENT, _PROBLEMS[status])
+            body = json_body(error_body(error))
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + head + body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+
+class _RefusedRequestError(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def uvicorn_config(app: Any, options: HttpOptions) -> Config:
+    """Return uvicorn's configuration of connections: no logs, no proxies, no WebSockets."""
+    config = Config(
+        app,
+        http=HttpToolsProtocol,
+        interface="asgi3",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+    )
+    config.timeout_keep_alive = options.idle_timeout_s  # type: ignore[assignment]
+    config.load()
+    return config
