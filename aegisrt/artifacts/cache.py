@@ -139,6 +139,7 @@ class ArtifactCache:
         except ResultError as problem:
             raise ResultError(self._with_log(problem, file, key)) from problem
         self._publish(building, entry.folder)
+        check_entry(self.root, entry.folder)  # the folder of all entries may be one that others can write to
         try:
             return entry.just_built()
         except ResultError as problem:  # its key differs from the one asked for

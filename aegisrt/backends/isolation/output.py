@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import threading
 import time
 from collections import deque
@@ -23,11 +24,12 @@ _STDERR = 2
 
 
 class Output:
-    """Reads a pipe in a thread of its own until the last writer has closed it."""
+    """Reads a pipe in a thread of its own, until the last writer has closed it or `end` is called."""
 
     def __init__(self) -> None:
         """Open the pipe; the caller starts the process with `writer`, then calls `start`."""
         self._reader, self.writer = os.pipe()
+        self._watched, self._open = os.pipe()
         self._last: deque[str] = deque(maxlen=_KEPT_LINES)
         self._thread = threading.Thread(target=self._pass_on, name="aegisrt-output", daemon=True)
         self._is_started = False
@@ -46,22 +48,34 @@ class Output:
         """Release a pipe that no thread reads."""
         if self._is_started:
             return
-        for descriptor in (self._reader, self.writer):
+        for descriptor in (self._reader, self.writer, self._watched, self._open):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._reader = self.writer = -1
+        self._reader = self.writer = self._watched = self._open = -1
 
-    def tail(self, timeout_s: float) -> str:
-        """Return the last lines; wait up to `timeout_s` until the process, and those that it started, have ended."""
-        if self._is_started:
+    def end(self, timeout_s: float) -> str:
+        """Return the last lines, and read no further; may be called again.
+
+        It waits up to `timeout_s` for what the process printed last: one that it started may keep the pipe open.
+        """
+        if self._open >= 0:
+            self._thread.join(timeout_s)
+            os.close(self._open)
+            self._open = -1
             self._thread.join(timeout_s)
         return "\n".join(list(self._last))
 
     def _pass_on(self) -> None:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         rest = ""
+        waiting = select.poll()
+        waiting.register(self._reader, select.POLLIN)
+        waiting.register(self._watched, 0)  # POLLHUP is reported without asking for it
         try:
-            while chunk := os.read(self._reader, _CHUNK):
+            while self._watched not in dict(waiting.poll()):
+                chunk = os.read(self._reader, _CHUNK)
+                if not chunk:
+                    break
                 *lines, rest = (rest + decode(chunk)).split("\n")
                 self._show(lines)
                 while len(rest) > _LONGEST_LINE:
@@ -74,6 +88,7 @@ class Output:
                 self._show([rest])
         finally:
             os.close(self._reader)
+            os.close(self._watched)
 
     def _show(self, lines: list[str]) -> None:
         if not lines:

@@ -181,14 +181,14 @@ class IsolatedProcess:
             status = self._process.wait()
         for arena in (self._inputs, self._outputs):
             arena.close()
-        self._printed.tail(_LAST_OUTPUT_S)
+        self._printed.end(_LAST_OUTPUT_S)
         return how_it_ended(status)
 
     def death(self, message: str, hint: str) -> ResultError:
         """Return the error for the death of this process, which `end` ended: its limit on memory may be the reason."""
         if self._memory_bytes is None:
             return fail(ErrorCode.UNAVAILABLE, message, hint)
-        tail = self._printed.tail(GRACE_S)
+        tail = self._printed.end(_LAST_OUTPUT_S)
         limited = f"its limit on memory is {self._memory_bytes / 2**30:.3g} GiB"
         if has_no_memory(tail):
             more = "raise `isolation_memory_bytes`, or send smaller requests"

@@ -193,7 +193,7 @@ def main(moment: str, attack: str, digest: str) -> None:
         elif moment == "call":
             send(connection, framed(CALLS[attack]))
         else:
-            other(attack, channel, reads, writes)
+            other(attack, connection, channel, reads, writes)
 
 
 def send(connection: socket.socket, what: bytes | Callable[[socket.socket], None]) -> None:
@@ -203,7 +203,7 @@ def send(connection: socket.socket, what: bytes | Callable[[socket.socket], None
         sys.exit()
 
 
-def other(attack: str, channel: Channel, reads: Arena, writes: Arena) -> None:
+def other(attack: str, connection: socket.socket, channel: Channel, reads: Arena, writes: Arena) -> None:
     if attack == "truncated":
         truncate(writes)
         channel.send(call_answer([Laid(DataType.FP32, (1 << 20,), 4 << 20)]))
@@ -215,6 +215,12 @@ def other(attack: str, channel: Channel, reads: Arena, writes: Arena) -> None:
         channel.send(call_answer([Laid(DataType.FP32, (1 << 15,), 4 << 15)]))
     elif attack == "terminal":
         os.write(1, b"\x1b]0;owned\x07\r::set-output name=x::y\n  ::error::no\xff\n" + b"x" * 20_000)
+        os._exit(1)
+    elif attack == "heirs":
+        if os.fork() == 0:
+            connection.close()
+            os.setsid()
+            time.sleep(20)
         os._exit(1)
     elif attack == "flood":
         while True:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -147,6 +148,16 @@ def test_what_a_child_prints_is_escaped(captured, capfd):
     assert "  \\x3a:error::no\ufffd\n" in printed
     assert "x" * 20_000 in printed.replace("\n", "")
     assert not set(printed) & {"\x1b", "\x07", "\r"}
+
+
+def test_processes_that_outlive_a_child_cost_no_thread_and_no_descriptor(captured):
+    backend, loaded = captured("other", "heirs", isolation_timeout_ms=5000.0)
+    loaded.unwrap()
+    counts = []
+    for _ in range(4):
+        refused(backend)
+        counts.append((threading.active_count(), len(list(Path("/dev/fd").iterdir()))))
+    assert max(counts[2:]) <= max(counts[:2]), counts
 
 
 def test_a_child_that_floods_its_output_is_ended_by_its_deadline(captured, capfd):
