@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from aegisrt.core.suggest import escaped
 
@@ -19,4 +18,6 @@ def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 def html(value: object) -> str:
     """Return a text for HTML: markup and unprintable characters are escaped."""
+    from html import escape  # here: its table of entities is for notebooks alone
+
     return escape(escaped(str(value)))

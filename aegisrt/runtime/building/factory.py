@@ -9,7 +9,6 @@ from typing import Any
 
 from aegisrt.backends.base.backend import Names, RuntimeBackend
 from aegisrt.backends.base.description import availability_of
-from aegisrt.backends.isolation.backend import isolated
 from aegisrt.backends.registry import backend_class
 from aegisrt.core.diagnostic import Location
 from aegisrt.core.request import ExecutionRequest
@@ -105,7 +104,7 @@ def make_backend(graph: Graph, node: Node, built: BuiltBackends) -> Result[Runti
     stream = built.stream(manifest, options.stream) if options.stream else None
     names = Names(node.name, node.backend)
     try:
-        chosen = isolated(found.value) if options.isolation == "process" else found.value
+        chosen = _isolated(found.value) if options.isolation == "process" else found.value
         return Ok(chosen(options, device=device, stream=stream, instances=node.instances or 1, names=names))
     except Exception as error:  # noqa: BLE001  (a third party's constructor may raise anything)
         message = f"backend kind `{options.kind}` refused its options: {error}"
@@ -153,3 +152,9 @@ def _warm_up(graph: Graph, node: Node, backend: RuntimeBackend[Any], at: Callabl
 def of_model(error: Error, node: Node) -> Error:
     """Return the error prefixed with the model's name."""
     return replace(error, message=f"model `{node.name}`: {error.message}")
+
+
+def _isolated(backend: type[RuntimeBackend[Any]]) -> type[RuntimeBackend[Any]]:
+    from aegisrt.backends.isolation.backend import isolated  # here: most deployments have no isolated model
+
+    return isolated(backend)
