@@ -20,7 +20,7 @@ from typing import Any
 
 from aegisrt.core.fresh_file import fresh_file
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.stamp import PerFile, Stamp, file_sha256
+from aegisrt.core.stamp import PerFile, Stamp, file_sha256, open_regular
 from aegisrt.core.tensor import DataType, Dim, Signature, TensorSpec
 
 FORMAT = "aegisrt-artifact/v1"
@@ -28,7 +28,7 @@ _TRAILER = b"\naegisrt-trailer/v1 sidecar-sha256="
 _DIGITS = 64
 TRAILER_BYTES = len(_TRAILER) + _DIGITS + 1
 """Size of a trailer: 100, for `head -c -100`."""
-_LARGEST = 16 * 2**20
+LARGEST_SIDECAR = 16 * 2**20
 """In bytes; of a sidecar."""
 _AGAIN = "delete it and build it again: `aegisrt build`"
 _KINDS = {"source": dict, "recipe": dict, "metadata": dict, "size_bytes": int, "sha256": str, "created": str}
@@ -116,8 +116,8 @@ def write_sidecar(file: Path, sidecar: Sidecar, *, trailer: bool = False) -> Sid
         _write_trailer(file, sidecar.checks_sha256)
     complete = replace(sidecar, size_bytes=file.stat().st_size, sha256=file_sha256(file))
     text = _text(complete)
-    if len(text) > _LARGEST:
-        message = f"the description of {file} has {len(text)} bytes, and at most {_LARGEST} are read"
+    if len(text) > LARGEST_SIDECAR:
+        message = f"the description of {file} has {len(text)} bytes, and at most {LARGEST_SIDECAR} are read"
         raise fail(ErrorCode.RESOURCE_EXHAUSTED, message, "remove texts from the metadata of the model")
     with fresh_file(sidecar_path(file)) as fresh, fresh.open("w", encoding="utf-8") as stream:
         stream.write(text)
@@ -146,7 +146,7 @@ def read_sidecar(file: Path) -> Sidecar | None:
 def read_trailer(file: Path) -> str | None:
     """Return the digest in a file's trailer, or None if it has none, or does not exist."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - TRAILER_BYTES))
             end = stream.read(TRAILER_BYTES)
     except FileNotFoundError:
@@ -242,8 +242,8 @@ def _text(sidecar: Sidecar) -> str:
 
 
 def _read(path: Path) -> Sidecar:
-    with path.open("rb") as stream:
-        raw = stream.read(_LARGEST + 1)
+    with open_regular(path) as stream:
+        raw = stream.read(LARGEST_SIDECAR + 1)
     try:
         return _parse(raw)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -255,8 +255,8 @@ _SIDECARS = PerFile(_read)
 
 
 def _parse(raw: bytes) -> Sidecar:
-    if len(raw) > _LARGEST:
-        raise ValueError(f"it has more than {_LARGEST} bytes")
+    if len(raw) > LARGEST_SIDECAR:
+        raise ValueError(f"it has more than {LARGEST_SIDECAR} bytes")
     plain = json.loads(raw)
     if plain.pop("format") != FORMAT:
         raise ValueError("another format")

@@ -7,12 +7,15 @@ is kept of a file that was written a moment ago.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -105,8 +108,24 @@ class PerFile(Generic[T]):
                 self._kept.popitem(last=False)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read it; raise OSError with EINVAL if it is not a regular one.
+
+    A pipe is not waited for, whoever put it in the place of a file after its name was checked.
+    """
+    stream = open(path, "rb", opener=_open_now)  # noqa: SIM115  (Path.open takes no opener)
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return stream
+
+
+def _open_now(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -257,7 +257,7 @@ def test_a_verification_that_cannot_open_the_file_does_not_call_it_damaged(cache
     def refuse(*_, **__):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         CacheEntry(file.parent).damage()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import pytest
 
 from aegisrt.core.result import ErrorCode, ResultError
-from aegisrt.core.sidecar import Sidecar, read_sidecar, sidecar_path, write_sidecar
+from aegisrt.core.sidecar import Sidecar, file_sha256, read_sidecar, read_trailer, sidecar_path, write_sidecar
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
 
 
@@ -41,3 +42,16 @@ def test_values_of_wrong_types_are_damage(tmp_path, change, named):
 
 def _written(plain):
     return json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=True)
+
+
+@pytest.mark.parametrize("name", ["m.so", "m.so.json"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    file = tmp_path / "m.so"
+    file.write_bytes(b"engine")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match="not a regular file"):
+        file_sha256(tmp_path / name)
+    for read in (read_trailer, read_sidecar) if name == "m.so" else (read_sidecar,):
+        with pytest.raises(OSError, match="not a regular file"):
+            read(file)

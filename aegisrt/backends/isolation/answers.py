@@ -27,6 +27,8 @@ _MOST_VALUES = 1 << 19
 _LONGEST_TEXT = 10_000
 """In characters; of the texts of an error. Three of them fit in `LONGEST_CALL`."""
 _DEEPEST = 16
+_MOST_DIMENSIONS = 64
+"""Of a tensor; as many as numpy has. The product of more takes time."""
 _LARGEST = 2**63 - 1
 
 
@@ -146,21 +148,21 @@ def _ok(message: bytes) -> Any:
 def _error(value: Any) -> Error:
     fields = {"code", "message", "hint", "cause"}
     _require(isinstance(value, dict) and set(value) == fields, "other fields than those of an error")
-    hint, cause = (None if value[key] is None else _text(value[key]) for key in ("hint", "cause"))
+    hint, cause = (None if value[key] is None else _text(value[key])[:_LONGEST_TEXT] for key in ("hint", "cause"))
     _require(value["code"] in list(ErrorCode), "an error with an unknown code")
-    return Error(ErrorCode(value["code"]), _text(value["message"]), hint, cause=cause)
+    return Error(ErrorCode(value["code"]), _text(value["message"])[:_LONGEST_TEXT], hint, cause=cause)
 
 
 def _spec(row: Any) -> TensorSpec:
     name, dtype, shape, optional = _list(row, 4)
     _require(isinstance(optional, bool), "`optional` that is neither true nor false")
-    dims = None if shape is None else tuple(map(_dim, _list(shape)))
+    dims = None if shape is None else tuple(map(_dim, _dims(shape)))
     return TensorSpec(_text(name), _dtype(dtype), dims, optional)
 
 
 def _laid(row: Any, spec: TensorSpec) -> Laid:
     dtype, dims, size = _list(row, 3)
-    dims = _list(dims)
+    dims = _dims(dims)
     _require(all(map(_is_size, dims)) and _is_size(size), "a size that is not a size")
     laid = Laid(_dtype(dtype), tuple(dims), size)
     wrong = misfit(spec, laid.dtype, laid.shape)
@@ -175,6 +177,12 @@ def _laid(row: Any, spec: TensorSpec) -> Laid:
 def _dtype(value: Any) -> DataType:
     _require(value in list(DataType), "an unknown dtype")
     return DataType(value)
+
+
+def _dims(value: Any) -> list[Any]:
+    found = _list(value)
+    _require(len(found) <= _MOST_DIMENSIONS, "a tensor with too many dimensions")
+    return found
 
 
 def _dim(value: Any) -> Dim:

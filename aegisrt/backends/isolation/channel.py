@@ -7,7 +7,6 @@ import time
 from socket import SHUT_RDWR, socket
 
 _LENGTH = struct.Struct("!Q")
-_CHUNK = 1 << 16
 _CLOCK_ERROR_S = 1e-3
 
 
@@ -60,19 +59,19 @@ class Channel:
             self._connection.close()
 
     def _exactly(self, size: int, until: float | None) -> bytes:
-        received = b""
-        parts: list[bytes] = []
-        while size:
+        """Return `size` bytes; many small pieces take no more memory than they have bytes."""
+        received = bytearray(size)
+        free = memoryview(received)
+        while free:
             self._wait_until(until)
             try:
-                received = self._connection.recv(min(size, _CHUNK))
+                count = self._connection.recv_into(free)
             except TimeoutError:
                 raise _late(until) from None
-            if not received:
+            if not count:
                 raise EOFError
-            parts.append(received)
-            size -= len(received)
-        return b"".join(parts)
+            free = free[count:]
+        return bytes(received)
 
     def _wait_until(self, until: float | None) -> None:
         if until is None:

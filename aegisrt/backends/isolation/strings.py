@@ -15,6 +15,7 @@ import numpy as np
 
 from aegisrt.core.tensor import Array
 
+_MOST_DIMENSIONS = 64
 _SHORT = 1000
 """In characters; longer ones are copied faster than JSON escapes them."""
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -41,6 +42,8 @@ def unpacked(data: bytes, shape: tuple[int, ...]) -> Array:
 
     ValueError: if `data` is not what `packed` writes for this shape.
     """
+    if len(shape) > _MOST_DIMENSIONS:  # before their product: that of many takes time
+        raise ValueError("strings with too many dimensions")
     line, _, contents = data.partition(b"\n")
     try:
         values = json.loads(line.decode("utf-8", "surrogatepass"))

@@ -22,6 +22,7 @@ from aegisrt.core.diagnostic import Location
 from aegisrt.core.result import Err, Error, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.sidecar import pin_of, read_trailer, sidecar_path, verified_file
 from aegisrt.core.stamp import DIGESTS, Stamp, file_sha256
+from aegisrt.core.system_error import system_error
 from aegisrt.graph.build import needs_build
 from aegisrt.manifest.schema import ModelOptions
 from aegisrt.runtime.building.private_copy import private_copy
@@ -53,6 +54,8 @@ def loadable_file(
             _check_cached(name, model)
     except ResultError as failure:
         return Err(failure.error)
+    except OSError as error:
+        return Err(system_error(error, f"{model.path} cannot be read").error)
     return Ok(model.path)
 
 

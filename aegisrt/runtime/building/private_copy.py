@@ -18,7 +18,8 @@ from shlex import quote
 from typing import BinaryIO
 
 from aegisrt.core.result import ErrorCode, fail
-from aegisrt.core.sidecar import sidecar_path
+from aegisrt.core.sidecar import LARGEST_SIDECAR, sidecar_path
+from aegisrt.core.stamp import open_regular
 from aegisrt.core.system_error import system_error
 
 _CHUNK = 2**20
@@ -40,6 +41,8 @@ def private_copy(file: Path, owner: object) -> PrivateCopy:
     """Return a copy of an engine file and its sidecar. It is deleted with `owner`, or when this process ends.
 
     PERMISSION_DENIED: if other users can write to one of the files or its folder.
+    DATA_LOSS: if the sidecar is larger than one can be.
+    INVALID_ARGUMENT: if one of them is not a regular file.
     Errors as of `system_error`: if a file cannot be read, or the copy not be written.
     """
     folder = Path(tempfile.mkdtemp(prefix="aegisrt-"))  # mode 0700
@@ -50,15 +53,20 @@ def private_copy(file: Path, owner: object) -> PrivateCopy:
     try:
         digest = _copied(file, copied)
         sidecar = sidecar_path(file)
-        return PrivateCopy(copied, digest, _copied(sidecar, sidecar_path(copied)) if sidecar.exists() else None)
+        described = _copied(sidecar, sidecar_path(copied), LARGEST_SIDECAR) if sidecar.exists() else None
+        return PrivateCopy(copied, digest, described)
     except OSError as error:
         hint = "it is copied before it is loaded: name a folder with enough space in TMPDIR"
         raise system_error(error, f"{file} cannot be copied to {folder}", hint) from None
 
 
-def _copied(file: Path, target: Path) -> str:
-    with file.open("rb") as source, target.open("xb") as copy:
-        _refuse_shared(os.fstat(source.fileno()), file)
+def _copied(file: Path, target: Path, most_bytes: int | None = None) -> str:
+    with open_regular(file) as source, target.open("xb") as copy:
+        status = os.fstat(source.fileno())
+        _refuse_shared(status, file)
+        if most_bytes is not None and status.st_size > most_bytes:
+            message = f"{file} has {status.st_size} bytes, and a sidecar at most {most_bytes}: it is damaged"
+            raise fail(ErrorCode.DATA_LOSS, message, "restore the sidecar, or build both again: `aegisrt build`")
         return _copy(source, copy)
 
 

@@ -96,6 +96,28 @@ def test_a_sidecar_that_others_can_write_to_is_refused(native):
     assert error.code is ErrorCode.PERMISSION_DENIED
 
 
+@pytest.mark.parametrize("pipe", ["the sidecar", "the file"])
+def test_a_pipe_is_not_waited_for(native, monkeypatch, pipe):
+    chosen = options(native)
+    if pipe == "the sidecar":
+        os.mkfifo(sidecar_path(native))
+    else:  # it is put there after the name was checked
+        monkeypatch.setattr(engine_files, "readable_file", lambda path: path)
+        native.unlink()
+        os.mkfifo(native)
+    error = loadable_file("m", chosen, FakeBackend()).unwrap_err()
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "not a regular file" in error.message
+
+
+def test_a_sidecar_that_is_too_large_is_not_copied(native):
+    sidecar_path(native).touch()
+    os.truncate(sidecar_path(native), 1 << 40)
+    error = loadable_file("m", options(native), FakeBackend()).unwrap_err()
+    assert error.code is ErrorCode.DATA_LOSS
+    assert str(sidecar_path(native)) in error.message
+
+
 def test_a_load_that_fails_names_the_file_of_the_manifest(tmp_path):
     path = tmp_path / "m.engine"
     path.write_bytes(b"code")
