@@ -23,7 +23,7 @@ from tests.runtime.building.test_pins import built, pinned
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-READ = {"path", "inputs", "labels"}
+READ = {"path", "inputs", "labels", "certificate", "key", "client_ca", "token_file"}
 WRITTEN = {"optimized_folder", "profile_folder", "timing_cache"}
 
 
