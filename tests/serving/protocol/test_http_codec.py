@@ -197,6 +197,7 @@ def binary_of(size, content, **fields):
         (*binary_of(4, b"\0\0\0\0", datatype="BYTES"), "INVALID_ARGUMENT", "too few for 2 strings"),
         (*binary_of(8, b"12345678", shape=[2**31, 2**31]), "INVALID_ARGUMENT", "8 bytes of data"),
     ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 60 else "body",
 )
 def test_a_mistake_is_named(body, length, code, words):
     with pytest.raises(ResultError) as raised:
