@@ -36,15 +36,15 @@ python:
 
 # Everything that runs on a CPU.
 .venv-cpu/installed: python
-	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,serve,bench,plot,test,models,examples,lint,release
+	@$(ENVIRONMENT) .venv-cpu onnx,tvm,tensorrt-rtx,images,metrics,bench,plot,test,models,examples,lint,release
 
 # No engine at all.
 .venv-unit/installed: python
-	@$(ENVIRONMENT) .venv-unit serve,test
+	@$(ENVIRONMENT) .venv-unit test
 
 # The checkers of the code and of the documentation, and what mypy reads of pytest and of prometheus-client; no engine.
 .venv-lint/installed: python
-	@$(ENVIRONMENT) .venv-lint lint,docs,serve,test,metrics
+	@$(ENVIRONMENT) .venv-lint lint,docs,test,metrics
 
 # The engines of docs/examples, and no other.
 .venv-examples/installed: python

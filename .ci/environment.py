@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -46,11 +47,28 @@ def made_from(pyproject: dict[str, object], extras: list[str]) -> tuple[str, str
     project = pyproject["project"]
     assert isinstance(project, dict)
     parts = {name: project.get(name) for name in ("dependencies", "scripts", "entry-points")}
-    chosen = {extra: project["optional-dependencies"].get(extra) for extra in extras}
+    chosen = _requirements(project, extras)
     known = sorted(project["optional-dependencies"])  # names alone: `aegisrt ci-matrix` reads them
     text = json.dumps([pyproject["build-system"], parts, chosen, known], sort_keys=True)
     base = f"{sys.version_info[0]}.{sys.version_info[1]}:{project['name']}"
     return base, hashlib.sha256(text.encode()).hexdigest()
+
+
+def _requirements(project: dict[str, object], extras: list[str]) -> dict[str, object]:
+    """Return the requirements of extras by name, and of the extras of this project that they require."""
+    declared = project["optional-dependencies"]
+    assert isinstance(declared, dict)
+    found: dict[str, object] = {}
+    waiting = list(extras)
+    while waiting:
+        extra = waiting.pop()
+        if extra not in found:
+            found[extra] = declared.get(extra)
+            own = [
+                match for text in declared.get(extra, ()) if (match := re.match(rf"{project['name']}\[(.*)\]", text))
+            ]
+            waiting += [name.strip() for match in own for name in match[1].split(",")]
+    return found
 
 
 if __name__ == "__main__":

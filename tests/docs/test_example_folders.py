@@ -119,6 +119,35 @@ def test_the_manifest_for_a_gpu_is_valid_and_uses_it(folder, capsys):
     }  # fmt: skip
 
 
+@in_folder("serving")
+def test_the_dashboard_shows_metrics_of_the_server(folder):
+    pytest.importorskip("prometheus_client", reason="the extra `serve` is not installed")
+    from tests.serving.running import running
+    from tests.serving.test_life import ask
+
+    listeners = {"models": {"digits": {"path": "digits.onnx", "backend": "mock"}}}
+    with running(listeners) as server:
+        text = ask(server.metrics, "/metrics")[1].decode()
+    known = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    known |= {f"{name}_bucket" for name in known}
+    dashboard = json.loads(Path("grafana.json").read_text(encoding="utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert set(re.findall(r"aegisrt_\w+", " ".join(expressions))) <= known
+
+
+@in_folder("serving")
+def test_the_containers_and_the_unit_serve_files_that_are_there(folder):
+    for name in ("Dockerfile", "Dockerfile.cuda"):
+        text = Path(name).read_text(encoding="utf-8")
+        copied = re.search(r"^COPY (.*) \./$", text, re.MULTILINE)[1].split()
+        assert all(Path(file).is_file() for file in copied)
+        command = json.loads(re.search(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)[1])
+        overrides = [word for word in command[3:] if "gpu0" not in word]
+        assert command[:2] == ["aegisrt", "serve"]
+        assert main(["validate", command[2], *overrides]) == 0
+    assert "aegisrt serve /opt/aegisrt/service.yaml" in Path("aegisrt.service").read_text(encoding="utf-8")
+
+
 def _module(file):
     spec = importlib.util.spec_from_file_location("app", file)
     module = importlib.util.module_from_spec(spec)

@@ -16,7 +16,7 @@ PAGES = [
 NOT_RUN = {
     ("README.md", "make demo"): "makes a virtual environment of its own",
     ("README.md", "make test"): "runs these tests",
-    ("README.md", "pip install 'aegisrt-runtime[onnx]'"): "installs; tests/release does it",
+    ("README.md", "pip install 'aegisrt-runtime[onnx,serve]'"): "installs; tests/release does it",
     ("docs/tutorial.md", "pip install 'aegisrt-runtime[onnx]'"): "installs; tests/release does it",
     ("docs/tutorial.md", "aegisrt run deploy.yaml models.digits.backend=trt --output trt.npz"): "needs a GPU",
 }
@@ -27,7 +27,7 @@ NEEDS = {
         module: pytest.mark.skipif(
             importlib.util.find_spec(module) is None, reason=f"{module} is not installed: the extra `{extra}`"
         )
-        for module, extra in {"matplotlib": "plot", "prometheus_client": "metrics"}.items()
+        for module, extra in {"matplotlib": "plot", "prometheus_client": "metrics", "uvicorn": "serve"}.items()
     },
 }
 """What an example may need besides engines."""

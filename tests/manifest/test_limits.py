@@ -220,3 +220,18 @@ def test_the_cause_of_a_syntax_error_is_found_in_time(tmp_path, text):
     started = time.process_time()
     assert deploy(file).unwrap_err().diagnostics
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("number", ["1" + ":59" * 300_000, "1" + ":59" * 200 + ".5", "1" + ":59" * 200])
+def test_a_long_number_in_base_60_is_an_error_at_once(number):
+    """PyYAML needs quadratic time for it, and a fraction of it overflows."""
+    manifest = deploy_yaml(MODEL.replace("onnx}", f"mock, instances: {number}}}"))
+    started = time.process_time()
+    (error,) = errors(manifest)
+    assert time.process_time() - started < 10
+    assert error.startswith("yaml-syntax deploy.yaml:2:")
+
+
+def test_a_short_number_in_base_60_is_a_number():
+    manifest = deploy_yaml(MODEL.replace("onnx}", "mock, instances: 1:30}"))
+    assert composed(manifest).values["models"]["digits"]["instances"] == 90

@@ -42,7 +42,7 @@ class Distributions:
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment with the wheel and its extra `onnx`."""
+    """An environment with the wheel and its extras `onnx` and `serve`."""
 
     binaries: Path
 
@@ -80,7 +80,7 @@ def installed(distributions: Distributions, tmp_path_factory: pytest.TempPathFac
             "--disable-pip-version-check",
         ]
         done = subprocess.run(
-            [*pip, f"{distributions.wheel}[onnx]"], env=clean(), capture_output=True, text=True, check=False
+            [*pip, f"{distributions.wheel}[onnx,serve]"], env=clean(), capture_output=True, text=True, check=False
         )
         (folder / "told").write_text("" if done.returncode == 0 else done.stderr or "pip failed")
 

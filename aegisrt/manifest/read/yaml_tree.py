@@ -20,6 +20,9 @@ _OTHER_BASE = re.compile(r"[-+]?(0[0-7_]*[1-7][0-7_]*|[0-9][0-9_]*(:[0-5]?[0-9])
 _CORE = "tag:yaml.org,2002:"
 _SCALARS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null")}
 _CONTAINERS: dict[type[yaml.Node], str] = {yaml.MappingNode: f"{_CORE}map", yaml.SequenceNode: f"{_CORE}seq"}
+_LONGEST_SEXAGESIMAL = 100
+"""Characters of a number in base 60, such as `1:59:59`, which YAML 1.1 has."""
+_NUMBERS = (f"{_CORE}int", f"{_CORE}float")
 _MERGE = f"{_CORE}merge"
 
 
@@ -122,8 +125,10 @@ class YamlReader:
             return None
         self._check_edges(node)
         try:
+            if node.tag in _NUMBERS and ":" in node.value and len(node.value) > _LONGEST_SEXAGESIMAL:
+                raise ValueError("PyYAML needs quadratic time for it")
             value = self._loader.construct_object(node)
-        except (ValueError, LookupError, yaml.YAMLError):
+        except (ValueError, OverflowError, LookupError, yaml.YAMLError):
             kind = node.tag.removeprefix(_CORE)
             message = f"{shown(node.value)} cannot be read as {kind}"
             self._add("yaml-syntax", message, self.location(node), hint="put it in quotes if it is text")
