@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from aegisrt.core.result import Err, ErrorCode, Ok, Result, ResultError, fail
+from aegisrt.core.system_error import system_error
 from aegisrt.core.tensor import Array, DataType
 from aegisrt.manifest.server import ServerOptions
 from aegisrt.runtime.building.input_budget import InputBudget
@@ -73,7 +74,9 @@ def _ask(port: int, context: ExecutionContext, model: str) -> str:
         connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": _inputs(context, model)}))
         answer = connection.getresponse()
         document = json.loads(answer.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except OSError as error:
+        raise system_error(error, f"model `{model}` did not answer over HTTP", otherwise=ErrorCode.INTERNAL) from None
+    except (http.client.HTTPException, ValueError) as error:
         raise fail(ErrorCode.INTERNAL, f"model `{model}` did not answer over HTTP: {error}") from None
     finally:
         connection.close()

@@ -67,7 +67,7 @@ def entries(planned, event, job="hosted"):
 
 
 def test_the_plan_of_each_event(planned):
-    hosted = ["cpu-onnx", "cpu-tensorrt-build", "cpu-tvm", *(f"unit-tests (3.{minor})" for minor in (11, 12, 13))]
+    hosted = ["cpu-onnx", "cpu-tensorrt-build", "cpu-tvm", *(f"unit-tests (3.{minor})" for minor in (11, 12, 13, 14))]
     for event, done in planned.items():
         assert [one["name"] for one in entries(planned, event)] == hosted
         runs_gpu = [one["name"] for one in entries(planned, event, "self-hosted")]

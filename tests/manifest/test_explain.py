@@ -45,7 +45,7 @@ def test_a_value_of_a_file_an_override_and_a_default(rows, tmp_path):
 
 def test_the_order_is_the_manifest_s(rows):
     heads = [row["path"].split(".")[0] for row in rows().unwrap()]
-    assert list(dict.fromkeys(heads)) == ["api_version", "devices", "streams", "backends", "models", "limits"]
+    assert list(dict.fromkeys(heads)) == ["api_version", "devices", "streams", "backends", "models", "limits", "server"]
     paths = [row["path"] for row in rows(key="models.digits").unwrap()]
     assert paths[:3] == ["models.digits.path", "models.digits.backend", "models.digits.sha256"]
 
@@ -65,8 +65,8 @@ def test_a_key_leaves_what_is_under_it(rows):
         ("modles", "did you mean `models`?"),
         ("models.digits.pth", "did you mean `path`?"),
         ("models.digits.path.x", "`models.digits.path` is one value"),
-        ("zzz", "keys are `api_version`, `devices`, `streams`, `backends`, `models`, `limits`"),
-        ("", "keys are `api_version`, `devices`, `streams`, `backends`, `models`, `limits`"),
+        ("zzz", "keys are `api_version`, `devices`, `streams`, `backends`, `models`, `limits`, `server`"),
+        ("", "keys are `api_version`, `devices`, `streams`, `backends`, `models`, `limits`, `server`"),
         ("streams.nothing-like-it", "`streams` contains `default`"),
     ],
 )
