@@ -146,16 +146,16 @@ def _plain(text: str) -> str:
 
 
 def _text(docstring: str | None) -> str:
-    """Return a docstring as Markdown: each error code is an item of a list."""
+    """Return a docstring as Markdown: each error code is an item of a list, and indented code stays as it is."""
     lines: list[str] = []
+    in_item = False
     for line in inspect.cleandoc(docstring or "").splitlines():
         made = _CODE.sub(lambda found: f"- {', '.join(f'`{code}`' for code in found[1].split(', '))}: ", line)
         is_item = made.startswith("- ")
-        if is_item and lines and lines[-1].strip() and not lines[-1].startswith(("- ", "  ")):
+        continues = in_item and bool(line.strip()) and not is_item and not line[0].isupper()
+        starts = (is_item and not in_item) or (in_item and bool(line.strip()) and not is_item and not continues)
+        if starts and lines and lines[-1].strip():
             lines.append("")
-        after_item = bool(lines) and lines[-1].startswith(("- ", "  ")) and bool(line.strip()) and not is_item
-        if after_item and line[0].isupper():
-            lines.append("")
-            after_item = False
-        lines.append(f"  {made.strip()}" if after_item else made)
+        lines.append(f"  {made.strip()}" if continues else made)
+        in_item = is_item or continues
     return "\n".join(lines)
