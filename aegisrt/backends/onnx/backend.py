@@ -113,7 +113,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
 
     def _load(self, path: Path) -> _LoadedSessions:
         ort = require(self.requirement)
-        requested = choose(ort, self.options, self.device)
+        requested = choose(ort, self.options, self.device, self._model)
         metadata: dict[str, Any] = {"engine": f"onnxruntime {ort.__version__}"}
         if self.device.kind == "cuda":
             preload(ort)
@@ -171,7 +171,7 @@ class ONNXBackend(RuntimeBackend[ONNXOptions, _LoadedSessions, _OrtSlot]):
                 engine=self.kind,
             )
             return self._session(ort, path, {CPU: {}})
-        refuse_fallback(tuple(requested), session.get_providers(), ours)
+        refuse_fallback(tuple(requested), session.get_providers(), ours, self._model)
         return session
 
     def _signature(self, engine: _LoadedSessions) -> Signature:

@@ -29,12 +29,13 @@ _INSTALL = {
     "QNNExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-qnn",
 }
 
+_ENGINE = "onnx"
 _log = Log(__name__)
 Chosen = dict[str, dict[str, str]]
 
 
-def choose(ort: Any, options: ONNXOptions, device: Device) -> Chosen:
-    """Return the providers to request, by name and in order, each with its options as text.
+def choose(ort: Any, options: ONNXOptions, device: Device, model: str | None = None) -> Chosen:
+    """Return the providers to request, by name and in order, each with its options as text; the log names `model`.
 
     INVALID_ARGUMENT: if a name is not a provider of ONNX Runtime.
     UNAVAILABLE: if this build does not have a provider; with `fallback: allow` it is skipped instead.
@@ -51,12 +52,15 @@ def choose(ort: Any, options: ONNXOptions, device: Device) -> Chosen:
             message = f"`{name}` is requested, but onnxruntime {ort.__version__} here has only {_list(available)}"
             raise fail(ErrorCode.UNAVAILABLE, message, _advice(name))
         else:
-            _log.warning("`%s` is not in onnxruntime %s here: the model runs without it", name, ort.__version__)
+            text = "`%s` is not in onnxruntime %s here: %s runs without it"
+            _log.warning(text, name, ort.__version__, _shown(model), model=model, engine=_ENGINE)
     return chosen or {CPU: {}}
 
 
-def refuse_fallback(requested: Sequence[str], got: Sequence[str], options: ONNXOptions) -> None:
-    """Check that the session has every provider that was requested.
+def refuse_fallback(
+    requested: Sequence[str], got: Sequence[str], options: ONNXOptions, model: str | None = None
+) -> None:
+    """Check that the session has every provider that was requested; the log names `model`.
 
     UNAVAILABLE: if one is missing, unless the options have `fallback: allow`.
     """
@@ -66,7 +70,8 @@ def refuse_fallback(requested: Sequence[str], got: Sequence[str], options: ONNXO
         hint = f"set `log_severity: warning` to see the reason; {_advice(lost[0])}"
         raise fail(ErrorCode.UNAVAILABLE, message, hint)
     if lost:
-        _log.warning("`%s` did not start: the model runs on %s", "`, `".join(lost), _list(got))
+        text = "`%s` did not start: %s runs on %s"
+        _log.warning(text, "`, `".join(lost), _shown(model), _list(got), model=model, engine=_ENGINE)
 
 
 def _requested(options: ONNXOptions, device: Device) -> Mapping[str, Mapping[str, Setting]]:
@@ -80,6 +85,10 @@ def _advice(name: str) -> str:
     install = _INSTALL.get(name)
     how = f"run: {install}" if install else f"install a build of onnxruntime that has `{name}`"
     return f"{how}; or set `fallback: allow` to run without it"
+
+
+def _shown(model: str | None) -> str:
+    return f"model `{model}`" if model else "the model"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -75,6 +75,16 @@ class TestChoose:
         assert list(choose(build(CPU, CUDA), asked, Device())) == [CUDA]
         assert choose(build(CPU), asked, Device()) == {CPU: {}}
 
+    def test_a_fallback_is_logged_with_the_model(self, caplog):
+        asked = options(providers={CUDA: {}}, fallback="allow")
+        choose(build(CPU), asked, Device(), "digits")
+        refuse_fallback([CUDA], [CPU], asked, "digits")
+        assert [record.message for record in caplog.records] == [
+            f"`{CUDA}` is not in onnxruntime 1.31.1 here: model `digits` runs without it",
+            f"`{CUDA}` did not start: model `digits` runs on `{CPU}`",
+        ]
+        assert {(record.model, record.engine) for record in caplog.records} == {("digits", "onnx")}
+
 
 class TestRefuseFallback:
     def test_all_that_were_asked_for_are_there(self):
