@@ -73,8 +73,11 @@ class _ServerCollector:
 
 
 def _triton(service: Service) -> Iterator[Any]:
-    """Yield Triton's counters (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md)."""
-    from prometheus_client.core import CounterMetricFamily
+    """Yield Triton's counters (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md).
+
+    Their names do not end in `_total`, which prometheus-client adds to a counter: so they are of no type.
+    """
+    from prometheus_client.core import UntypedMetricFamily
 
     stats = [endpoint.statistics() for endpoint in service.models]
     names = {
@@ -87,13 +90,13 @@ def _triton(service: Service) -> Iterator[Any]:
         "compute_output_duration_us": ("compute_output", "ns"),
     }
     for name, (key, unit) in names.items():
-        family = CounterMetricFamily(f"nv_inference_{name}", "As Triton counts it.", labels=("model", "version"))
+        family = UntypedMetricFamily(f"nv_inference_{name}", "As Triton counts it.", labels=("model", "version"))
         for one in stats:
             value = one["inference_stats"][key][unit]
             family.add_metric((one["name"], one["version"]), value // _NANOSECONDS_PER_US if unit == "ns" else value)
         yield family
     for name, key in (("count", "inference_count"), ("exec_count", "execution_count")):
-        family = CounterMetricFamily(f"nv_inference_{name}", "As Triton counts it.", labels=("model", "version"))
+        family = UntypedMetricFamily(f"nv_inference_{name}", "As Triton counts it.", labels=("model", "version"))
         for one in stats:
             family.add_metric((one["name"], one["version"]), one[key])
         yield family

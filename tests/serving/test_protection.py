@@ -197,7 +197,7 @@ def test_metrics_and_health(tmp_path):
         assert 'aegisrt_server_requests_total{code="200",endpoint="infer",protocol="http"} 1.0' in lines
         assert 'aegisrt_server_requests_total{code="404",endpoint="infer",protocol="http"} 1.0' in lines
         assert 'aegisrt_request_seconds_count{endpoint="infer",protocol="http"} 2.0' in lines
-        assert 'nv_inference_request_success_total{model="id_fp32",version="1"} 1.0' in lines
+        assert 'nv_inference_request_success{model="id_fp32",version="1"} 1.0' in lines
         assert 'aegisrt_requests_total{code="OK",model="id_fp32"} 1.0' in lines
         assert ask(server.metrics, "/v2/health/live")[0] == 200
         assert ask(server.metrics, "/v2/health/ready")[0] == 200
