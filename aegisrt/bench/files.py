@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from aegisrt.core.fresh_file import write_file
 from aegisrt.core.system_error import system_error
 
 
@@ -27,6 +28,6 @@ def check_writable(path: Path) -> None:
 def write(path: Path, content: bytes) -> None:
     """Write a file; raise a ResultError with the operating system's reason if that fails."""
     try:
-        path.write_bytes(content)
+        write_file(path, content)
     except OSError as error:
         raise system_error(error, f"{path} cannot be written") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from aegisrt.core.fresh_file import write_file
 from aegisrt.core.options import StrictModel
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.reports.junit import JUnitCase, JUnitSuite, junit_xml
@@ -150,11 +151,12 @@ class Report(StrictModel):
         """
         path = Path(path)
         if path.suffix == ".json":
-            path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+            content = (json.dumps(self.to_json(), indent=2) + "\n").encode()
         elif path.suffix == ".xml":
-            path.write_bytes(junit_xml("aegisrt conformance", self._suites()))
+            content = junit_xml("aegisrt conformance", self._suites())
         else:
             raise fail(ErrorCode.INVALID_ARGUMENT, f"report file {path} ends in neither .json nor .xml")
+        write_file(path, content)
 
 
 _SKIPS = {Status.SKIPPED: "", Status.NOT_INSTALLED: "not installed: ", Status.XFAILED: "expected failure: "}

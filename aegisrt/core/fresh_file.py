@@ -1,4 +1,4 @@
-"""`fresh_file`: writes a file beside its final place, and renames it there when it is complete."""
+"""`fresh_file`, `write_file`: a file is written beside its final place, and renamed there when it is complete."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def fresh_file(target: Path) -> Iterator[Path]:
         with suppress(OSError):
             fresh.unlink()
         raise
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file completely or not at all; a link is replaced, and a pipe or a device is written to.
+
+    Raise OSError if it cannot be written.
+    """
+    if target.exists() and not target.is_symlink() and not target.is_file():
+        target.write_bytes(content)
+        return
+    with fresh_file(target) as fresh:
+        fresh.write_bytes(content)

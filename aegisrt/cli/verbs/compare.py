@@ -185,11 +185,12 @@ def _show(report: ComparisonReport, arguments: Arguments, *, made_up: bool) -> i
 
 
 def _write(path: Path, report: ComparisonReport, document: Mapping[str, Any]) -> None:
+    from aegisrt.core.fresh_file import write_file
     from aegisrt.core.system_error import system_error
 
     text = json.dumps(document, indent=2) + "\n"
     try:
-        path.write_bytes(report.to_junit() if path.suffix == ".xml" else text.encode())
+        write_file(path, report.to_junit() if path.suffix == ".xml" else text.encode())
     except OSError as error:
         raise system_error(error, f"{path} cannot be written") from None
 

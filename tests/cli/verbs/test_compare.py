@@ -71,6 +71,14 @@ def test_the_report_is_junit_or_json(capsys, manifest, tmp_path):
     assert written.keys() == document.keys()
 
 
+def test_a_report_replaces_a_link_and_leaves_its_target(capsys, manifest, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "r.json").symlink_to(tmp_path / "precious")
+    compare(capsys, manifest, OTHER, "--backends", "mock,other", "--report", str(tmp_path / "r.json"))
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert json.loads((tmp_path / "r.json").read_text())["ok"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
