@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,11 +15,22 @@ from aegisrt.serving.protocol.parameters import (
     apply_parameters,
     check_input_parameters,
     check_names,
+    check_number,
     wanted_output,
     wanted_outputs,
 )
-from aegisrt.serving.protocol.tensors import data_type, element_count, read_tensor
-from aegisrt.serving.protocol.wire import DELIMITED, content, fields, number, signed, text, unpacked
+from aegisrt.serving.protocol.tensors import MOST_DIMENSIONS, data_type, element_count, read_tensor
+from aegisrt.serving.protocol.wire import (
+    DELIMITED,
+    content,
+    fields,
+    number,
+    signed,
+    text,
+    unpacked,
+    unpacked_count,
+    unpacked_parts,
+)
 
 _CONTENTS = {
     DataType.BOOL: 1,
@@ -27,6 +39,9 @@ _CONTENTS = {
     DataType.FP32: 6, DataType.FP64: 7, DataType.BYTES: 8,
 }  # fmt: skip
 """The field of `InferTensorContents` that carries each data type; FP16 and BF16 are raw only."""
+_MOST_SHAPE_BYTES = 10 * MOST_DIMENSIONS
+_UNSIGNED = frozenset({DataType.UINT64, DataType.UINT32, DataType.UINT16, DataType.UINT8, DataType.BOOL})
+_REALS = frozenset({DataType.FP32, DataType.FP64})
 
 
 class _InputTensor:
@@ -63,10 +78,13 @@ def read_infer_message(message: bytes) -> tuple[str, str, InferRequest]:
             _add_parameter(parameters, content(value))
         elif at == 5:
             tensors.append(_tensor(content(value)))
+            check_number(len(tensors), "inputs")
         elif at == 6:
             outputs.append(_output(content(value)))
+            check_number(len(outputs), "outputs")
         elif at == 7:
             raw.append(content(value))
+            check_number(len(raw), "raw contents")
     check_names([tensor.name for tensor in tensors])
     request = InferRequest(
         _inputs(tensors, raw), wanted_outputs([wanted_output(*output) for output in outputs]), request_id or None
@@ -84,13 +102,23 @@ def _tensor(message: memoryview) -> _InputTensor:
         elif at == 2:
             tensor.datatype = text(value)
         elif at == 3:
-            sizes = unpacked(content(value)).tolist() if wire == DELIMITED else [number(value)]
-            tensor.shape += map(signed, sizes)
+            tensor.shape += _sizes(tensor.name, wire, value)
+            if len(tensor.shape) > MOST_DIMENSIONS:
+                element_count(tensor.shape, tensor.name)  # refuses it
         elif at == 4:
             _add_parameter(tensor.parameters, content(value))
         elif at == 5:
             tensor.contents.append(content(value))
     return tensor
+
+
+def _sizes(name: str, wire: int, value: int | memoryview) -> list[int]:
+    if wire != DELIMITED:
+        return [signed(number(value))]
+    if len(content(value)) > _MOST_SHAPE_BYTES:
+        message = f"the shape of input {quoted(name)} has {len(content(value))} bytes"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message, f"at most {MOST_DIMENSIONS} dimensions are accepted")
+    return [signed(size) for size in unpacked(content(value)).tolist()]
 
 
 def _output(message: memoryview) -> tuple[str, dict[str, Parameter]]:
@@ -149,52 +177,62 @@ def _inputs(tensors: list[_InputTensor], raw: list[memoryview]) -> dict[str, Arr
 
 
 def _typed(tensor: _InputTensor, dtype: DataType) -> Array:
-    """Return the array in the typed contents of a tensor."""
+    """Return the array in the typed contents of a tensor; the elements are counted before memory is taken for them."""
     count = element_count(tensor.shape, tensor.name)
+    found = sum(_size(dtype, wire, value) for wire, value in _contents(tensor, dtype))
+    if found != count:
+        message = f"input {quoted(tensor.name)} has {found} elements, and its shape has {count}"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message)
+    array = np.empty(count, dtype.numpy)
+    at = 0
+    for wire, value in _contents(tensor, dtype):
+        if dtype is DataType.BYTES:
+            array[at] = bytes(content(value))
+            at += 1
+            continue
+        for part in _parts(dtype, wire, value):
+            array[at : at + part.size] = _narrowed(part, dtype, tensor.name)
+            at += part.size
+    return array.reshape(tensor.shape)
+
+
+def _contents(tensor: _InputTensor, dtype: DataType) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield the wire type and the value of each field of the typed contents."""
     field = _CONTENTS.get(dtype)
-    parts: list[Array] = []
-    strings: list[bytes] = []
-    for message in tensor.contents:
-        for at, wire, value in fields(message):
+    for contents in tensor.contents:
+        for at, wire, value in fields(contents):
             if at != field:
-                message_ = f"input {quoted(tensor.name)} is {dtype}, and its contents are of another field"
+                message = f"input {quoted(tensor.name)} is {dtype}, and its contents are of another field"
                 hint = "give its data in `raw_input_contents`" if field is None else None
-                raise fail(ErrorCode.INVALID_ARGUMENT, message_, hint)
-            if dtype is DataType.BYTES:
-                strings.append(bytes(content(value)))
-            else:
-                parts.append(_values(dtype, wire, value))
-    if dtype is DataType.BYTES:
-        array = np.empty(len(strings), object)
-        array[:] = strings
-    else:
-        array = np.concatenate(parts) if parts else np.empty(0, dtype.numpy)
-    if array.size != count:
-        message_ = f"input {quoted(tensor.name)} has {array.size} elements, and its shape has {count}"
-        raise fail(ErrorCode.INVALID_ARGUMENT, message_)
-    return _narrowed(array, dtype, tensor.name).reshape(tensor.shape)
+                raise fail(ErrorCode.INVALID_ARGUMENT, message, hint)
+            yield wire, value
 
 
-def _values(dtype: DataType, wire: int, value: int | memoryview) -> Array:
-    if dtype in (DataType.FP32, DataType.FP64):
-        data = content(value)
-        if len(data) % dtype.numpy.itemsize:
-            raise fail(ErrorCode.INVALID_ARGUMENT, f"contents of {len(data)} bytes are not a sequence of {dtype}")
-        return np.frombuffer(data, dtype.numpy.newbyteorder("<"))
-    numbers = unpacked(content(value)) if wire == DELIMITED else np.asarray([number(value)], np.uint64)
-    if dtype in (DataType.UINT64, DataType.UINT32, DataType.UINT16, DataType.UINT8, DataType.BOOL):
-        return numbers
-    return numbers.view(np.int64)
+def _size(dtype: DataType, wire: int, value: int | memoryview) -> int:
+    """Return the number of elements in a field."""
+    if dtype in _REALS:
+        size, rest = divmod(len(content(value)), dtype.numpy.itemsize)
+        if rest:
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"contents of {len(content(value))} bytes are not of {dtype}")
+        return size
+    return unpacked_count(content(value)) if wire == DELIMITED and dtype is not DataType.BYTES else 1
+
+
+def _parts(dtype: DataType, wire: int, value: int | memoryview) -> Iterator[Array]:
+    """Yield the elements of a field, in order."""
+    if dtype in _REALS:
+        yield np.frombuffer(content(value), dtype.numpy.newbyteorder("<"))
+        return
+    for numbers in unpacked_parts(content(value)) if wire == DELIMITED else [np.asarray([number(value)], np.uint64)]:
+        yield numbers if dtype in _UNSIGNED else numbers.view(np.int64)
 
 
 def _narrowed(array: Array, dtype: DataType, name: str) -> Array:
     if dtype is DataType.BOOL:
         return np.not_equal(array, 0)
-    if array.dtype == dtype.numpy or dtype is DataType.BYTES:
-        return array
     if array.size and array.dtype.kind in "iu":
         limits = np.iinfo(dtype.numpy)
         if array.min() < limits.min or array.max() > limits.max:
             message = f"input {quoted(name)}: a value is outside {limits.min} to {limits.max}, the range of {dtype}"
             raise fail(ErrorCode.INVALID_ARGUMENT, message)
-    return array.astype(dtype.numpy)
+    return array

@@ -18,7 +18,7 @@ from aegisrt.serving.protocol.parameters import (
     wanted_output,
     wanted_outputs,
 )
-from aegisrt.serving.protocol.tensors import data_type, read_tensor
+from aegisrt.serving.protocol.tensors import MOST_INTEGER, data_type, integer_text, read_tensor
 
 HEADER_LENGTH = "inference-header-content-length"
 """The header with the length in bytes of the JSON before binary tensors."""
@@ -123,8 +123,9 @@ def _binary_size(tensor: _Input) -> int | None:
         return None
     check_input_parameters(tensor.name, tensor.parameters)
     size: Any = tensor.parameters["binary_data_size"]
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        message = f"input {quoted(tensor.name)}: `binary_data_size` is {quoted(str(size))}, not a size"
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MOST_INTEGER:
+        shown = integer_text(size) if isinstance(size, int) else str(size)
+        message = f"input {quoted(tensor.name)}: `binary_data_size` is {quoted(shown)}, not a size"
         raise fail(ErrorCode.INVALID_ARGUMENT, message)
     if tensor.data:
         message = f"input {quoted(tensor.name)} has both `data` and `binary_data_size`"

@@ -5,18 +5,20 @@ Every parameter has an effect, reaches the model's call, or is refused; none is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aegisrt.core.priority import Priority
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import quoted
 from aegisrt.serving.protocol.inference import InferRequest, Parameter, WantedOutput
+from aegisrt.serving.protocol.tensors import MOST_INTEGER, integer_text
 
 _EMPTY_FINAL = "triton_enable_empty_final_response"
 _RESERVED = "triton_"
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _SHARED_MEMORY = "shared_memory_"
+_MOST_TENSORS = 1024
 _PRIORITIES: dict[int, Priority] = {0: "normal", 1: "high", 2: "normal"}
 """0 is the default of the protocol, 1 its highest; 3 and above are low."""
 
@@ -24,7 +26,8 @@ _PRIORITIES: dict[int, Priority] = {0: "normal", 1: "high", 2: "normal"}
 def apply_parameters(request: InferRequest, parameters: Mapping[str, Parameter]) -> None:
     """Set what the parameters of a request ask for.
 
-    INVALID_ARGUMENT: if a value is of the wrong type, or a name has the prefix that the protocol reserves.
+    INVALID_ARGUMENT: if a value is of the wrong type or out of range, or a name has the prefix that the protocol
+    reserves.
     UNIMPLEMENTED: if it is a parameter of sequences.
     """
     custom: dict[str, Parameter] = {}
@@ -37,6 +40,8 @@ def apply_parameters(request: InferRequest, parameters: Mapping[str, Parameter])
                 raise fail(ErrorCode.UNIMPLEMENTED, f"parameter {quoted(name)}: sequences are not supported")
         elif name.startswith(_RESERVED):
             raise fail(ErrorCode.INVALID_ARGUMENT, f"parameter {quoted(name)}: the prefix `{_RESERVED}` is reserved")
+        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+            raise fail(ErrorCode.INVALID_ARGUMENT, f"parameter {quoted(name)} is not an integer of 64 bits")
         else:
             custom[name] = value
     if custom:
@@ -73,11 +78,11 @@ def wanted_output(name: str, parameters: Mapping[str, Parameter]) -> WantedOutpu
 def wanted_outputs(outputs: list[WantedOutput]) -> tuple[WantedOutput, ...] | None:
     """Return the outputs that a request names; None if it names none.
 
-    INVALID_ARGUMENT: if it names one twice.
+    INVALID_ARGUMENT: if it names one twice, or more than 1,024.
     """
-    names = [output.name for output in outputs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    check_number(len(outputs), "outputs")
+    twice = _repeated(output.name for output in outputs)
+    if twice is not None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"output {quoted(twice)} is named twice")
     return tuple(outputs) or None
 
@@ -98,11 +103,32 @@ def check_change(parameters: Any) -> None:
 def check_names(names: list[str]) -> None:
     """Check the names of the inputs of a request.
 
-    INVALID_ARGUMENT: if there are two of one name.
+    INVALID_ARGUMENT: if there are two of one name, or more than 1,024.
     """
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    check_number(len(names), "inputs")
+    twice = _repeated(names)
+    if twice is not None:
         raise fail(ErrorCode.INVALID_ARGUMENT, f"input {quoted(twice)} is given twice")
+
+
+def check_number(number: int, kind: str) -> None:
+    """Check how many `inputs` or `outputs` a request has.
+
+    INVALID_ARGUMENT: if there are more than 1,024.
+    """
+    if number > _MOST_TENSORS:
+        message = f"the request has more than {_MOST_TENSORS} {kind}, the most that are accepted"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that is there for the second time; None if each is there once."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _unknown(kind: str, tensor: str, name: str) -> Exception:
@@ -123,13 +149,14 @@ def _boolean(name: str, value: Parameter) -> bool:
 
 
 def _whole_number(name: str, value: Parameter) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_INTEGER:
         return value
-    raise _wrong_type(name, value, "a whole number of at least 0")
+    raise _wrong_type(name, value, "a whole number from 0 to 2**63 - 1")
 
 
 def _wrong_type(name: str, value: Parameter, wanted: str) -> Exception:
-    return fail(ErrorCode.INVALID_ARGUMENT, f"parameter {quoted(name)} is {quoted(str(value))}, not {wanted}")
+    shown = integer_text(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return fail(ErrorCode.INVALID_ARGUMENT, f"parameter {quoted(name)} is {quoted(shown)}, not {wanted}")
 
 
 def _set_priority(request: InferRequest, name: str, value: Parameter) -> None:

@@ -48,6 +48,10 @@ _PRIVATE = frozenset({ErrorCode.INTERNAL, ErrorCode.DATA_LOSS})
 _PRIVATE_MESSAGE = "the server failed to answer this request; its log has the cause"
 
 
+_LONGEST_BYTES = 1024
+"""Of a message and of a hint: gRPC's clients refuse a status of more than 8 KiB, and percent-encoding triples it."""
+
+
 def http_status(code: ErrorCode) -> int:
     """Return the HTTP status of an error code."""
     return _HTTP[code]
@@ -59,10 +63,22 @@ def grpc_status(code: ErrorCode) -> int:
 
 
 def public(error: Error) -> Error:
-    """Return the error as a client may read it: without the paths and the causes that are for the server's log."""
+    """Return the error as a client may read it: without the paths and the causes that are for the server's log.
+
+    A message or a hint of more than 1 KiB, because of a name in it, lacks its middle.
+    """
     if error.code in _PRIVATE:
         return Error(error.code, _PRIVATE_MESSAGE)
-    return Error(error.code, error.message, error.hint)
+    return Error(error.code, _cut(error.message), None if error.hint is None else _cut(error.hint))
+
+
+def _cut(message: str) -> str:
+    """Return a text of at most 1 KiB in UTF-8; the start and the end of a longer one."""
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) <= _LONGEST_BYTES:
+        return message
+    half = (_LONGEST_BYTES - 8) // 2
+    return f"{encoded[:half].decode('utf-8', 'ignore')} ... {encoded[-half:].decode('utf-8', 'ignore')}"
 
 
 def error_body(error: Error) -> dict[str, Any]:

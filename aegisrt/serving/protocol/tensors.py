@@ -19,6 +19,8 @@ from aegisrt.core.suggest import quoted, suggest
 from aegisrt.core.tensor import Array, DataType, shape_text
 
 MOST_DIMENSIONS = 32
+MOST_INTEGER = (1 << 63) - 1
+"""The largest dimension and the largest number in a parameter; JSON has numbers of any length."""
 _LENGTH = struct.Struct("<I")
 _KNOWN = {str(dtype): dtype for dtype in DataType}
 
@@ -38,15 +40,23 @@ def data_type(name: str, tensor: str) -> DataType:
 def element_count(shape: Sequence[int], tensor: str) -> int:
     """Return the number of elements of a shape, as an exact integer: no memory is needed for it.
 
-    INVALID_ARGUMENT: if a dimension is negative, or there are more than 32.
+    INVALID_ARGUMENT: if a dimension is negative or above 2**63 - 1, or there are more than 32.
     """
     if len(shape) > MOST_DIMENSIONS:
         message = f"input {quoted(tensor)} has {len(shape)} dimensions; at most {MOST_DIMENSIONS} are accepted"
+        raise fail(ErrorCode.INVALID_ARGUMENT, message)
+    if any(abs(size) > MOST_INTEGER for size in shape):
+        message = f"input {quoted(tensor)} has a dimension that is not an integer of 64 bits"
         raise fail(ErrorCode.INVALID_ARGUMENT, message)
     if any(size < 0 for size in shape):
         message = f"input {quoted(tensor)} has the shape {shape_text(shape)}"
         raise fail(ErrorCode.INVALID_ARGUMENT, message, "each dimension of a request is a size of at least 0")
     return math.prod(shape)
+
+
+def integer_text(value: int) -> str:
+    """Return an integer as messages show it; Python refuses to write one of more than 4,300 digits."""
+    return str(value) if value.bit_length() <= 64 else "a number of more than 64 bits"
 
 
 def read_tensor(name: str, dtype: DataType, shape: Sequence[int], data: memoryview) -> Array:

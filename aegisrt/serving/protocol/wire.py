@@ -17,6 +17,8 @@ from aegisrt.core.tensor import Array
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 _SIZES = {FIXED64: 8, FIXED32: 4}
 _MASK = (1 << 64) - 1
+_PART_BYTES = 1 << 16
+"""Packed numbers are decoded in parts: an index of each byte of a message would be many times its size."""
 
 Field: TypeAlias = tuple[int, int, "int | memoryview"]
 """A field's number, its wire type, and its value: an int for a varint, the bytes for the rest."""
@@ -100,11 +102,33 @@ def unpacked(packed: memoryview) -> Array:
 
     INVALID_ARGUMENT: if one is cut short or longer than 10 bytes.
     """
+    return np.concatenate([np.empty(0, np.uint64), *unpacked_parts(packed)])
+
+
+def unpacked_count(packed: memoryview) -> int:
+    """Return how many varints a packed field has, which needs an eighth of the memory of the varints."""
+    return int(np.count_nonzero(np.frombuffer(packed, np.int8) >= 0))
+
+
+def unpacked_parts(packed: memoryview) -> Iterator[Array]:
+    """Yield the varints of a packed field as UINT64 arrays of at most 65,536, in order.
+
+    INVALID_ARGUMENT: if one is cut short or longer than 10 bytes.
+    """
     data = np.frombuffer(packed, np.uint8)
-    ends = np.flatnonzero(data < 0x80)
-    if data.size and (not ends.size or ends[-1] != data.size - 1):
-        raise _damaged("a packed number is cut short")
-    starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
+    at = 0
+    while at < data.size:
+        part = data[at : at + _PART_BYTES]
+        ends = np.flatnonzero(part < 0x80)
+        if not ends.size or (at + part.size == data.size and ends[-1] != part.size - 1):
+            raise _damaged("a packed number is cut short")
+        at += int(ends[-1]) + 1
+        yield part.astype(np.uint64) if ends.size == part.size else _numbers(part, ends)
+
+
+def _numbers(data: Array, ends: Array) -> Array:
+    """Return the varints whose last bytes are at `ends`."""
+    starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
     longest = int(lengths.max(initial=0))
     if longest > 10:
