@@ -81,7 +81,7 @@ class AdminOptions(StrictModel):
 
 
 class TlsOptions(StrictModel):
-    """TLS for HTTP and gRPC; the files are read again when they change."""
+    """TLS for HTTP and gRPC, not for metrics; the files are read again when they change."""
 
     certificate: Path
     """The server's certificate and those that signed it, in PEM."""
@@ -175,17 +175,23 @@ class ServerOptions(StrictModel):
     log: ServerLogOptions = Field(default_factory=ServerLogOptions)
     """The access log."""
     insecure: bool = False
-    """Allow a listener that other machines reach without TLS or tokens, as behind a service mesh."""
+    """Allow listeners that other machines reach without TLS or tokens, as behind a service mesh. Without it, those of
+    HTTP and gRPC need `tls`, or `auth` that protects `infer` and `metadata`; that of metrics needs `auth` that protects
+    `metrics`."""
 
     @model_validator(mode="after")
     def _protected(self) -> ServerOptions:
-        if self.insecure or self.tls is not None or self.auth is not None:
-            return self
-        for name in ("http", "grpc"):
+        protect = set(self.auth.protect if self.auth is not None else ())
+        calls = "tls, or auth that protects infer and metadata"
+        for name, is_safe, remedy in (
+            ("http", self.tls is not None or protect >= {"infer", "metadata"}, calls),
+            ("grpc", self.tls is not None or protect >= {"infer", "metadata"}, calls),
+            ("metrics", "metrics" in protect, "auth that protects metrics (tls does not cover this listener)"),
+        ):
             listen: str | None = getattr(self, name).listen
-            if listen is not None and not is_local(listen):
+            if listen is not None and not is_local(listen) and not is_safe and not self.insecure:
                 raise ValueError(
-                    f"{name}.listen is {listen}, which other machines reach: set tls or auth, or insecure: true"
+                    f"{name}.listen is {listen}, which other machines reach: set {remedy}, or insecure: true"
                 )
         return self
 
