@@ -29,10 +29,54 @@ class InFlight:
         self.bytes += size
         return None
 
+    def add(self, more: int, held: int) -> Error | None:
+        """Count `more` bytes of a request of `held` bytes; return RESOURCE_EXHAUSTED if it is too much."""
+        others = self.bytes - held
+        if self.bytes + more > self._limits.bytes_in_flight and others:
+            return _full(f"the other requests in flight have {others} bytes, and this one {held + more}")
+        self.bytes += more
+        return None
+
     def leave(self, size: int) -> None:
         """Release a request that was counted."""
         self.requests -= 1
         self.bytes -= size
+
+
+class Held:
+    """What one request holds of the server's limits, from its beginning to the end of its answer."""
+
+    __slots__ = ("_in_flight", "_is_in", "_size", "received")
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
+        self._is_in = False
+        self._size = 0
+        self.received = 0
+        """Bytes of the body that arrived, as they were sent."""
+
+    def enter(self, size: int) -> Error | None:
+        """Count the request; return RESOURCE_EXHAUSTED if it is too much."""
+        full = self._in_flight.enter(size)
+        if full is None:
+            self._is_in, self._size = True, size
+        return full
+
+    def grow(self, size: int) -> Error | None:
+        """Hold `size` bytes if that is more than now; return RESOURCE_EXHAUSTED if it is too much."""
+        more = size - self._size
+        if more <= 0:
+            return None
+        full = self._in_flight.add(more, self._size)
+        if full is None:
+            self._size = size
+        return full
+
+    def leave(self) -> None:
+        """Release all."""
+        if self._is_in:
+            self._in_flight.leave(self._size)
+            self._is_in = False
 
 
 def _full(message: str) -> Error:

@@ -12,15 +12,15 @@ from aegisrt.core.system_error import system_error
 from aegisrt.serving.access_log import AccessLog
 from aegisrt.serving.endpoint import ModelEndpoint
 from aegisrt.serving.http.answer import BINARY, JSON, Header, HttpAnswer, error_answer
-from aegisrt.serving.http.body import DisconnectedError, Receive, read_body, reserved_size
+from aegisrt.serving.http.body import SMALL_BYTES, DisconnectedError, Receive, declared_size, read_body, too_many
 from aegisrt.serving.http.gate import Gate
 from aegisrt.serving.http.handlers import Handlers
 from aegisrt.serving.http.routes import Route, find_route
 from aegisrt.serving.http.watch import ClientWatch
+from aegisrt.serving.limits import Held
 from aegisrt.serving.protocol.compression import accepted, compressed
 from aegisrt.serving.protocol.http_answer import infer_answer
 from aegisrt.serving.protocol.http_request import HEADER_LENGTH, read_infer
-from aegisrt.serving.protocol.status import TOO_MANY_REQUESTS
 from aegisrt.serving.protocol.timeouts import TIMEOUT_HEADER, shortest_ms
 from aegisrt.serving.service import Service
 
@@ -52,24 +52,35 @@ class HttpApplication:
         since_ns = perf_counter_ns()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         route = find_route(scope["path"].removeprefix(scope.get("root_path", "")))
+        held = Held(self._service.in_flight)
         try:
-            answer = await self._answer(scope["method"], route, headers, receive)
+            answer = await self._answer(scope["method"], route, headers, receive, held)
         except ResultError as failure:
             answer = error_answer(failure.error)
         except (DisconnectedError, asyncio.CancelledError):
             error = Error(ErrorCode.CANCELLED, "the client went away")
-            self._done(scope, route, error_answer(error), headers, since_ns)
+            held.leave()
+            self._done(scope, route, error_answer(error), headers, held.received, since_ns)
             return
         except Exception as failure:  # noqa: BLE001  (a bug; the client gets an answer, and the log the traceback)
             answer = error_answer(_internal(failure))
-        await self._send(send, scope["method"], answer, headers)
-        self._done(scope, route, answer, headers, since_ns)
+        try:
+            await self._send(send, scope["method"], answer, headers)
+        finally:
+            held.leave()
+        self._done(scope, route, answer, headers, held.received, since_ns)
 
     def _done(
-        self, scope: Any, route: Route | None, answer: HttpAnswer, headers: dict[bytes, bytes], since_ns: int
+        self,
+        scope: Any,
+        route: Route | None,
+        answer: HttpAnswer,
+        headers: dict[bytes, bytes],
+        received: int,
+        since_ns: int,
     ) -> None:
-        """Count and log a request that has ended."""
-        size = (reserved_size(headers, 0), len(answer.body))
+        """Count and log a request that has ended, and whose body had `received` bytes."""
+        size = (received, len(answer.body))
         action = "unknown" if route is None else route.action
         elapsed_ns = perf_counter_ns() - since_ns
         self._service.traffic.answered("http", action, answer.status, elapsed_ns, size)
@@ -78,7 +89,7 @@ class HttpApplication:
         self._log.http(scope, model, answer.status, answer.error, size[1], elapsed_ns, trace)
 
     async def _answer(
-        self, method: str, route: Route | None, headers: dict[bytes, bytes], receive: Receive
+        self, method: str, route: Route | None, headers: dict[bytes, bytes], receive: Receive, held: Held
     ) -> HttpAnswer:
         if route is None or (route.action == "metrics" and not self._mounted):
             return error_answer(Error(ErrorCode.NOT_FOUND, "the protocol has no such path", "see GET /v2"))
@@ -91,20 +102,20 @@ class HttpApplication:
         refused = self._gate.refusal(route, headers)
         if refused is not None:
             return refused
+        if route.group == "health":  # a full server is alive
+            return self._handlers(route, b"")
         limit = self._options.http.max_body_bytes
-        size = reserved_size(headers, limit)
-        full = self._service.in_flight.enter(size)
+        if route.action != "infer":
+            limit = min(limit, SMALL_BYTES)
+        full = held.enter(min(declared_size(headers), limit))
         if full is not None:
-            return _too_many(full, 1)
-        try:
-            body = await read_body(receive, headers, limit)
-            if isinstance(body, HttpAnswer):
-                return body
-            if route.action == "infer":
-                return await self._infer(route, headers, body, receive)
-            return await self._handlers.change(route, body) if route.group == "admin" else self._handlers(route, body)
-        finally:
-            self._service.in_flight.leave(size)
+            return too_many(full, 1)
+        body = await read_body(receive, headers, limit, held)
+        if isinstance(body, HttpAnswer):
+            return body
+        if route.action == "infer":
+            return await self._infer(route, headers, body, receive)
+        return await self._handlers.change(route, body) if route.group == "admin" else self._handlers(route, body)
 
     async def _infer(self, route: Route, headers: dict[bytes, bytes], body: bytes, receive: Receive) -> HttpAnswer:
         endpoint = self._service.model(route.model, route.version).unwrap()
@@ -147,14 +158,10 @@ class HttpApplication:
 def _failed(error: Error, endpoint: ModelEndpoint) -> HttpAnswer:
     """Return the answer of a request that the model did not answer."""
     if error.code is ErrorCode.RESOURCE_EXHAUSTED and error.retry:
-        return _too_many(error, endpoint.retry_after_s())
+        return too_many(error, endpoint.retry_after_s())
     if error.code is ErrorCode.NOT_LOADED:
         return error_answer(error, None, (b"retry-after", b"1"))
     return error_answer(error)
-
-
-def _too_many(error: Error, after_s: int) -> HttpAnswer:
-    return error_answer(error, TOO_MANY_REQUESTS, (b"retry-after", b"%d" % after_s))
 
 
 def _internal(failure: Exception) -> Error:

@@ -53,7 +53,11 @@ class HttpConnection(HttpToolsProtocol):
         self._arrived = 0
         """Bytes of the last read."""
         self._header_bytes = 0
-        """At least the size of the headers so far: the reads that they are in."""
+        """At least the size of the headers so far, or of what came since the last piece of the body."""
+        self._uncounted = 0
+        """The size of the read that the headers begin in, if something else is before them."""
+        self._is_continued = False
+        """Whether the read has something before what is parsed now."""
         self._in_headers = False
         self._hosts = 0
         self._is_complete = True
@@ -79,10 +83,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what arrived; refuse what is not HTTP or is too large."""
-        self._unset_keepalive_if_required()
-        self._stop_waiting()
         self._arrived = len(data)
-        if self._in_headers:
+        self._is_continued = not self._is_complete
+        if not self._is_complete:
             self._header_bytes += self._arrived
         try:
             self.parser.feed_data(data)
@@ -91,20 +94,24 @@ class HttpConnection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             status = error.__context__.status if isinstance(error.__context__, _RefusedRequestError) else 400
             return self._refuse(status)
-        if self._in_headers and self._header_bytes > self._options.max_header_bytes:
-            return self._refuse(431)
-        if not self._is_complete:
-            self._wait(self._options.read_timeout_s, lambda: self._refuse(408))
+        if not self._is_complete and self._header_bytes > self._options.max_header_bytes:
+            return self._refuse(431)  # trailers and extensions of chunks too: the parser joins their pieces
         return None
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Begin a request: its time runs from here to its last byte."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._stop_waiting()
+        self._wait(self._options.read_timeout_s, self._end_late)
         self._in_headers, self._is_complete = True, False
-        self._header_bytes, self._hosts = self._arrived, 0
+        self._header_bytes, self._uncounted = (0, self._arrived) if self._is_continued else (self._arrived, 0)
+        self._hosts = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the headers."""
+        """Count the headers; refuse trailers, which would be taken for headers."""
+        if not self._in_headers:
+            raise _RefusedRequestError(400)
         super().on_header(name, value)
         if self.headers[-1][0] == b"host":
             self._hosts += 1
@@ -112,7 +119,9 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuse headers that are too large, and a request without exactly one host."""
         self._in_headers = False
-        if self._header_bytes > self._options.max_header_bytes:  # the reads may have a part of the body too
+        if (
+            self._header_bytes + self._uncounted > self._options.max_header_bytes
+        ):  # the reads may have a part of the body too
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self._options.max_header_bytes:
                 raise _RefusedRequestError(431)
@@ -120,10 +129,24 @@ class HttpConnection(HttpToolsProtocol):
             raise _RefusedRequestError(400)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._header_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        """End a request."""
-        self._is_complete = True
+        """End a request; wait for the next one if it is answered already."""
+        self._is_complete = self._is_continued = True
+        self._stop_waiting()
         super().on_message_complete()
+        if self.cycle.response_complete:
+            self._wait(self._options.idle_timeout_s, self._close_idle)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, unless a part of it is there."""
+        super().on_response_complete()
+        if not self._is_complete:
+            self._unset_keepalive_if_required()
 
     def pause_writing(self) -> None:
         """Close the connection of a client that does not read its answer."""
@@ -149,6 +172,13 @@ class HttpConnection(HttpToolsProtocol):
     def _close_idle(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+
+    def _end_late(self) -> None:
+        """Refuse a request that took too long to arrive; give it more time if it was not read."""
+        if self.flow.read_paused:
+            self._wait(self._options.read_timeout_s, self._end_late)
+        else:
+            self._refuse(408)
 
     def _refuse(self, status: int) -> None:
         """Answer a request that cannot be read, and close; a request that is being answered is only cut off."""
