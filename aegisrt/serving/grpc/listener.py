@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -12,6 +14,7 @@ from aegisrt.core.result import ErrorCode, fail
 from aegisrt.manifest.server import GrpcOptions, ServerOptions, split_address
 from aegisrt.serving.grpc.calls import GrpcCalls
 from aegisrt.serving.grpc.handlers import service_handlers
+from aegisrt.serving.http.listener import is_answered
 from aegisrt.serving.service import Service
 from aegisrt.serving.tls import TlsFiles
 
@@ -40,11 +43,13 @@ async def listen_grpc(service: Service, options: ServerOptions, tls: TlsFiles | 
     """
     listen = options.grpc.listen
     assert listen is not None
+    if listen.startswith("unix:") and _in_use(listen):  # gRPC would take the socket of a server that runs
+        raise _not_listening(listen, "a server answers there")
     handlers = service_handlers(GrpcCalls(service))
     server = grpc.aio.server(options=_channel_options(options.grpc))
     server.add_generic_rpc_handlers(handlers)
     try:
-        port = server.add_insecure_port(listen) if tls is None else server.add_secure_port(listen, _credentials(tls))
+        port = _add_port(server, listen, tls)
         if not listen.startswith("unix:") and not port:
             raise RuntimeError("the port cannot be bound")
         await server.start()
@@ -55,6 +60,16 @@ async def listen_grpc(service: Service, options: ServerOptions, tls: TlsFiles | 
         return GrpcListener(listen, server)
     host = split_address(listen)[0]
     return GrpcListener(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", server)
+
+
+def _add_port(server: grpc.aio.Server, listen: str, tls: TlsFiles | None) -> int:
+    """Bind; a Unix socket is this user's alone."""
+    before = os.umask(0o177) if listen.startswith("unix:") else None
+    try:
+        return server.add_insecure_port(listen) if tls is None else server.add_secure_port(listen, _credentials(tls))
+    finally:
+        if before is not None:
+            os.umask(before)
 
 
 def _channel_options(options: GrpcOptions) -> list[tuple[str, int]]:
@@ -93,7 +108,7 @@ def _not_listening(listen: str, cause: str) -> Exception:
 
 def _in_use(listen: str) -> bool:
     if listen.startswith("unix:"):
-        return False
+        return is_answered(Path(listen.removeprefix("unix:")))
     try:
         with socket.create_connection(split_address(listen), timeout=1):
             return True

@@ -97,7 +97,7 @@ def _unix_socket(path: Path) -> socket.socket:
     """Bind a Unix socket that this user alone may use; a socket that nothing listens on any more is replaced."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode) and not _is_answered(path):
+        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode) and not is_answered(path):
             path.unlink()
         before = os.umask(0o177)
         try:
@@ -110,10 +110,11 @@ def _unix_socket(path: Path) -> socket.socket:
     return sock
 
 
-def _is_answered(path: Path) -> bool:
+def is_answered(path: Path) -> bool:
+    """Return whether a program listens on a Unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
         return True
