@@ -14,6 +14,8 @@ from aegisrt.core.suggest import with_unseen_escaped
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FORMATS = ("text", "json")
+_FAILURES = "aegisrt.runtime.failures"
+"""The logger of failed requests."""
 
 
 def configure(arguments: argparse.Namespace) -> None:
@@ -23,6 +25,17 @@ def configure(arguments: argparse.Namespace) -> None:
     handler.setFormatter(_Json() if arguments.log_format == "json" else _Text())
     logger.addHandler(handler)
     logger.setLevel(_level(arguments))
+
+
+def hide_failures() -> None:
+    """Without `-v`, do not log failed requests: for a verb that prints their errors itself.
+
+    Only for the handler of `configure`: those of a program that calls `main` get them.
+    """
+    logger = logging.getLogger(ROOT)
+    if logger.level > logging.INFO:
+        for handler in [one for one in logger.handlers if isinstance(one, _Stderr)]:
+            handler.addFilter(lambda record: record.name != _FAILURES)
 
 
 def end() -> None:

@@ -45,6 +45,7 @@ async def _check(context: ExecutionContext) -> list[str]:
             "metrics": options.metrics.model_copy(update={"listen": _LOCAL if options.metrics.listen else None}),
             "tls": None,
             "auth": None,
+            "log": options.log.model_copy(update={"access": "off"}),  # the error is returned
         }
     )
     _read_files(options)

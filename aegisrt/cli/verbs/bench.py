@@ -85,11 +85,13 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments = parse(parser, argv)
     _check_usage(parser, arguments)
+    from aegisrt.cli.logs import hide_failures
     from aegisrt.cli.render import status
     from aegisrt.cli.verbs.run import choose
     from aegisrt.core.result import Err, ResultError
     from aegisrt.deployment import run
 
+    hide_failures()
     resolved = resolved_or_code(arguments)
     if isinstance(resolved, int):
         return resolved

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from aegisrt.cli.arguments import Arguments, UsageParser, parse, verb_parser
 from aegisrt.cli.deployment import add_inputs, add_model, resolve_arguments
-from aegisrt.cli.output import engine_output, print_error, print_json, print_text
+from aegisrt.cli.output import engine_output, print_error, print_json, print_text, shown_line
 
 if TYPE_CHECKING:
     from aegisrt.comparison.report import ComparisonReport
-    from aegisrt.core.result import Result
+    from aegisrt.core.result import Error, Result
     from aegisrt.core.tensor import Array
     from aegisrt.deployment import Resolved
     from aegisrt.runtime.context import ExecutionContext
@@ -69,8 +69,10 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments = parse(parser, argv)
     _check_usage(parser, arguments)
+    from aegisrt.cli.logs import hide_failures
     from aegisrt.core.result import Err, ResultError
 
+    hide_failures()
     deployments = _deployments(parser, arguments)
     if isinstance(deployments, Err):
         return max(2, print_error(deployments.error, arguments.format))
@@ -218,11 +220,17 @@ def _print(report: ComparisonReport, *, made_up: bool) -> None:
     print_text("median of a call: " + ", ".join(f"{name} {latency_us:.0f} us" for name, latency_us in times))
     for result in report.results:
         if result.error is not None:
-            print_text(f"{result.backend}: {result.error}")
-            if result.error.hint:
-                print_text(f"    {result.error.hint}")
+            _print_failure(result.backend, result.error)
     if made_up:
         print_text("the inputs were made up: give real ones with --input NAME=FILE")
+
+
+def _print_failure(backend: str, error: Error) -> None:
+    print_text(shown_line(f"{backend}: {error.code}: {error.message}"))
+    if error.log:
+        print_text(f"    the log is {error.log}")
+    if error.hint:
+        print_text(f"    {error.hint}")
 
 
 def _number(value: float | None, at: Sequence[int] | None) -> str:

@@ -44,9 +44,11 @@ def main(argv: Sequence[str]) -> int:
     """Return 0, 1 if the model failed, 2 for a usage error or an invalid manifest."""
     parser = _parser()
     arguments = parse(parser, argv)
+    from aegisrt.cli.logs import hide_failures
     from aegisrt.core.result import Err
     from aegisrt.deployment import run
 
+    hide_failures()
     resolved = resolved_or_code(arguments)
     if isinstance(resolved, int):
         return resolved

@@ -31,12 +31,15 @@ def main(argv: Sequence[str]) -> int:
     parser = verb_parser("serve", DESCRIPTION)
     parser.add_argument("--check", action="store_true", help="load, answer one request of each model, and end")
     arguments = parse(parser, argv)
+    from aegisrt.cli.logs import hide_failures
     from aegisrt.cli.render import status
     from aegisrt.core.optional import require
     from aegisrt.core.result import Err, ResultError
     from aegisrt.deployment import resolve, run
     from aegisrt.serving.requirements import SERVER
 
+    if arguments.check:
+        hide_failures()
     try:
         for requirement in SERVER:
             require(requirement)
