@@ -36,6 +36,20 @@ def test_no_folder_holds_more_than_18_files():
     assert {shown(folder): n for folder in folders if (n := len(list(folder.glob("*.py")))) > 18} == {}
 
 
+def test_events_are_logged_by_log_only():
+    """`Log` escapes and masks. The command's own handlers are the other part that knows `logging`."""
+    others = (PACKAGE / "core" / "shown" / "log.py", PACKAGE / "cli" / "logs.py", PACKAGE / "cli" / "output.py")
+    raw = {
+        shown(file)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(name.name.split(".")[0] == "logging" for name in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "logging")
+        if file not in others
+    }
+    assert raw == set()
+
+
 def test_no_two_files_of_a_folder_differ_by_one_letter():
     near = [
         (shown(first), shown(second))

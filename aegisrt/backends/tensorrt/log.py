@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections import deque
@@ -10,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_log = logging.getLogger("aegisrt.backends.tensorrt")
-_LEVELS = {
-    "INTERNAL_ERROR": logging.ERROR,
-    "ERROR": logging.ERROR,
-    "WARNING": logging.DEBUG,
-    "INFO": logging.DEBUG,
-    "VERBOSE": logging.NOTSET,
-}
+from aegisrt.core.shown.log import Log
+
+_log = Log("aegisrt.backends.tensorrt")
+_ERRORS = ("INTERNAL_ERROR", "ERROR")
+_LOGGED = (*_ERRORS, "WARNING", "INFO")
+"""The severities that Python's log gets; `VERBOSE` is left out."""
 _NOISE = re.compile(
     r"^\[checkMacros\.cpp|catchCudaError|Thread context has not been set|In getCurrentCC|^(\S+: )?--- (Begin|End) node"
 )
@@ -45,9 +42,9 @@ class TensorRTLog:
         """The number of errors logged so far, for `since`."""
 
     def add(self, level: str, text: str) -> None:
-        """Pass an error to all open `errors` blocks, and every line to Python's logging."""
-        if _LEVELS.get(level, logging.NOTSET):
-            _log.log(logging.DEBUG, "%s: %s", level, text)
+        """Pass an error to all open `errors` blocks, and every line to Python's logging, for DEBUG."""
+        if level in _LOGGED:
+            _log.debug("%s: %s", level, text)
         if _counts(level, text):
             with self._lock:
                 self.mark += 1
@@ -126,7 +123,7 @@ def _counts(level: str, text: str) -> bool:
     """Return whether a line is an error or a warning that explains one."""
     if level == "WARNING":
         return _NO_CUDA in text or _SKIPPED_TACTIC.search(text) is not None
-    return _LEVELS.get(level) == logging.ERROR and (_NOISE.search(text) is None or is_out_of_memory([text]))
+    return level in _ERRORS and (_NOISE.search(text) is None or is_out_of_memory([text]))
 
 
 def _balanced(text: str) -> str:

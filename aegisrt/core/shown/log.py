@@ -2,7 +2,8 @@
 
 The loggers are named after the modules, under `aegisrt`, whose NullHandler keeps Python from printing warnings of a
 library: the application decides (https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library).
-An event has fields, as attributes of its record, for handlers that write JSON. Events never hold tensors.
+An event has fields, as attributes of its record, for handlers that write JSON. Events never hold tensors. Its traceback
+has the exceptions' texts escaped and masked, because an application's handler prints it as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from aegisrt.core.suggest import escaped
 
 ROOT = "aegisrt"
+_MOST_CAUSES = 8
+"""How many exceptions behind one are shown: they may form a ring."""
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 
@@ -31,9 +34,8 @@ class Log:
         return self._logger.isEnabledFor(logging.INFO)
 
     def debug(self, text: str, *arguments: object, error: BaseException | None = None) -> None:
-        """Log what helps to debug AegisRT, with the traceback of `error`; handlers escape that."""
-        if self._logger.isEnabledFor(logging.DEBUG):
-            self._logger.debug(clean(text % arguments), exc_info=error, stacklevel=2)
+        """Log what helps to debug AegisRT, with the traceback of `error`."""
+        self._log(logging.DEBUG, text, arguments, {}, error)
 
     def info(self, text: str, *arguments: object, **fields: object) -> None:
         """Log that something happened as it should: a model was loaded."""
@@ -43,12 +45,24 @@ class Log:
         """Log what an operator should look at: a process died and was replaced."""
         self._log(logging.WARNING, text, arguments, fields)
 
-    def _log(self, level: int, text: str, arguments: tuple[object, ...], fields: dict[str, object]) -> None:
+    def error(self, text: str, *arguments: object, error: BaseException | None = None) -> None:
+        """Log that code failed which never should, with the traceback of `error`."""
+        self._log(logging.ERROR, text, arguments, {}, error)
+
+    def _log(
+        self,
+        level: int,
+        text: str,
+        arguments: tuple[object, ...],
+        fields: dict[str, object],
+        error: BaseException | None = None,
+    ) -> None:
         if self._logger.isEnabledFor(level):
             message = clean(text % arguments)
             extra = {name: _clean_field(value) for name, value in fields.items() if value is not None}
             # Without arguments, `logging` takes the message as it is: a `%` in it formats nothing.
-            self._logger.log(level, message, extra=extra, stacklevel=3)
+            shown = None if error is None else _clean_error(error)
+            self._logger.log(level, message, exc_info=shown, extra=extra, stacklevel=3)
 
 
 def clean(text: str) -> str:
@@ -86,6 +100,20 @@ def _clean_field(value: object) -> object:
     if isinstance(value, tuple | list):
         return [_clean_field(item) for item in value]
     return value if isinstance(value, bool | int | float) else clean(str(value))
+
+
+def _clean_error(error: BaseException, causes: int = _MOST_CAUSES) -> Exception:
+    """Return a stand-in for handlers: the name, frames and causes of `error`, and its text on one line."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  (an application's or an engine's class)
+        text = "its text cannot be shown"
+    kind = type(error)
+    shown: Exception = type(clean(kind.__qualname__), (Exception,), {"__module__": clean(kind.__module__)})(clean(text))
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and causes:
+        shown.__cause__ = _clean_error(cause, causes - 1)
+    return shown.with_traceback(error.__traceback__)
 
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

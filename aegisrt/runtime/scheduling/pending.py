@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future, InvalidStateError
@@ -14,9 +13,10 @@ from aegisrt.backends.base.call import Call
 from aegisrt.core.priority import PRIORITIES
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Result
+from aegisrt.core.shown.log import Log
 
 Stage = Literal["new", "queued", "running", "done"]
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Queued:
@@ -156,5 +156,5 @@ class Pending(Future[Result[ExecutionResult]], Queued):
         for callback in self._done_callbacks:
             try:
                 callback(self)
-            except BaseException:  # noqa: BLE001
-                _log.exception("a callback of %r failed", self)
+            except BaseException as error:  # noqa: BLE001
+                _log.error("a callback of %r failed", self, error=error)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from aegisrt.core.request import ExecutionRequest, ExecutionResult
 from aegisrt.core.result import Result
+from aegisrt.core.shown.log import Log
 from aegisrt.runtime.scheduling.pending import Queued
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class PostedRequest(Queued):
@@ -33,8 +33,8 @@ class PostedRequest(Queued):
         """Pass the answer on; `sys.exit()` in the function ends neither the worker nor the rest of a batch."""
         try:
             self._done(result)
-        except BaseException:  # noqa: BLE001
-            _log.exception("the function that takes the answer of a posted request failed")
+        except BaseException as error:  # noqa: BLE001
+            _log.error("the function that takes the answer of a posted request failed", error=error)
 
     def done(self) -> bool:
         """Return whether the request is settled."""

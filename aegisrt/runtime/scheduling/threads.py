@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from time import perf_counter_ns
 
 from aegisrt.core.deadline import left_s
+from aegisrt.core.shown.log import Log
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class WorkerThreads:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from time import perf_counter_ns
 from typing import Any
 
 from aegisrt.backends.base.backend import RuntimeBackend
 from aegisrt.core.deadline import late
 from aegisrt.core.result import Err, Error, Ok
+from aegisrt.core.shown.log import Log
 from aegisrt.core.system_error import exhausted_hint, system_code
 from aegisrt.runtime.executable import Answer
 from aegisrt.runtime.metrics import Recorder
@@ -20,7 +20,7 @@ LATE_IN_QUEUE = late(
     "while the request waited for a free instance", "allow a longer timeout_ms, or declare more `instances`"
 )
 LATE_IN_ENGINE = late("while the engine ran", "allow a longer timeout_ms")
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Worker:
@@ -67,5 +67,5 @@ class Worker:
 
 def worker_failed(error: BaseException) -> Err:
     """Return the answer to a request whose backend raised what none should raise."""
-    _log.exception("a worker failed")
+    _log.error("a worker failed", error=error)
     return Err(Error(system_code(error), f"the worker failed: {error!r}", exhausted_hint(error)))

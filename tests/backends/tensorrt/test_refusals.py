@@ -1,5 +1,6 @@
 """What a build refuses, with which code, and how early: on stand-ins for every version that builds."""
 
+import logging
 import shutil
 
 import numpy as np
@@ -340,3 +341,10 @@ class TestEarly:
 
 def fail_after():
     raise fail(ErrorCode.INTERNAL, "the child was started")
+
+
+def test_its_lines_forge_none_in_an_applications_log(caplog):
+    with caplog.at_level(logging.DEBUG, logger="aegisrt"):
+        TensorRTLog().add("INFO", "layer `x\n::error::forged`")
+        TensorRTLog().add("VERBOSE", "a detail")
+    assert [record.getMessage() for record in caplog.records] == [r"INFO: layer `x\n::error::forged`"]

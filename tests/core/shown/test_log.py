@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import subprocess
 import sys
@@ -48,6 +49,50 @@ def test_secrets_are_hidden_in_texts_and_fields(caplog, secrets):
         Log("aegisrt.x").warning("the token %s", "hunter2", path="/hunter2/x")
     (record,) = caplog.records
     assert (record.getMessage(), record.path) == ("the token ***", "/***/x")
+
+
+def _raised(text):
+    try:
+        try:
+            raise KeyError(f"first {text}")
+        except KeyError as cause:
+            raise ValueError(f"second {text}") from cause
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize("level", ["debug", "error"])
+def test_an_applications_handler_prints_a_traceback_without_forged_lines_and_secrets(secrets, level):
+    hide_in_logs(frozenset({"hunter2"}), lambda text: text.replace("hunter2", "***"))
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    logger = logging.getLogger("aegisrt.traced")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        getattr(Log("aegisrt.traced"), level)("it failed", error=_raised("x\n::error::forged\x1b[2J hunter2"))
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    text = out.getvalue()
+    assert r"ValueError: second x\n::error::forged\x1b[2J ***" in text
+    assert r"KeyError: 'first x\n::error::forged\x1b[2J ***'" in text
+    assert text.count("in _raised") == 2
+    assert not [line for line in text.splitlines() if line.lstrip().startswith("::")]
+    assert "hunter2" not in text
+    assert "\x1b" not in text
+
+
+def test_an_exception_without_a_text_and_a_ring_of_causes_are_logged(caplog):
+    class UnshownError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    first, second = UnshownError(), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    Log("aegisrt.x").error("it failed", error=first)
+    assert "UnshownError: its text cannot be shown" in caplog.text
+    assert "ValueError: second" in caplog.text
 
 
 def test_nothing_is_formatted_for_a_level_that_is_off():

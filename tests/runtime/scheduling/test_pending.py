@@ -1,5 +1,7 @@
 """The future of a request: to whoever holds it, it is any `concurrent.futures.Future`."""
 
+import io
+import logging
 import sys
 import threading
 import time
@@ -162,3 +164,24 @@ def test_a_callback_that_ends_its_thread_does_not_end_the_watch_of_deadlines(tmp
             future.add_done_callback(lambda done: sys.exit())
             assert future.result(5).unwrap_err().code is ErrorCode.DEADLINE_EXCEEDED
         assert "a callback of" in caplog.text
+
+
+def test_what_a_callback_raises_forges_no_line_of_an_applications_log(tmp_path):
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    logging.getLogger("aegisrt").addHandler(handler)
+
+    def fail(answer):
+        raise ValueError("x\n::error::forged")
+
+    try:
+        with served(tmp_path) as (model, _):
+            future = model.intake.submit(request(1))
+            future.add_done_callback(fail)
+            model.intake.post(request(2), fail)
+            assert model.intake.submit(request(3)).result(5).is_ok()
+    finally:
+        logging.getLogger("aegisrt").removeHandler(handler)
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("ValueError")] == [r"ValueError: x\n::error::forged"] * 2
+    assert not [line for line in lines if line.lstrip().startswith("::")]
