@@ -112,7 +112,8 @@ class DispatchOptions(StrictModel):
 
     mode: Literal["auto", "inline", "worker"] = "auto"
     """`inline` runs calls in the server's loop, which no other request passes meanwhile; `worker` runs them in the
-    model's worker threads; `auto` runs a call inline if its model is idle, has no batching, and is quick."""
+    model's worker threads; `auto` runs a call inline if its model is idle, has no batching, and is quick, and
+    its inputs have at most 64 KiB, or four times the mean of the calls that ran inline."""
     inline_below_us: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """With `auto`: the mean time of a call up to which a model is quick, measured at warm-up and while serving."""
 

@@ -156,6 +156,10 @@ class ExecutionContext(ModelTable):
             return False
         return all(served.backend.signature is not None for served in self._served.values())
 
+    def queued(self, model: str) -> int:
+        """Return how many requests of a model wait; raise KeyError if the model is unknown."""
+        return self._served[model].parts.queue.load()[1]
+
     def metrics(self) -> MetricsByModel:
         """Return the counts of each model since its deployment, by name."""
         return MetricsByModel({name: served.life.metrics() for name, served in self._served.items()})
@@ -171,7 +175,8 @@ class ExecutionContext(ModelTable):
         """
         if self._is_copy:
             return Ok(None)
-        was_closed, self._is_closed = self._is_closed, True
+        with self._ending:
+            was_closed, self._is_closed = self._is_closed, True
         since_ns, models = perf_counter_ns(), [served.life for served in self._served.values()]
         join = not self._watch.is_here() and not any(life.is_here() for life in models)
         for life in models:

@@ -28,6 +28,8 @@ class ModelTable:
         self._rebuild = rebuild
         self._changing = threading.Lock()
         """Held while a model is loaded or unloaded."""
+        self._ending = threading.RLock()
+        """Held for a moment, when an entry is replaced and when `close` begins: no model is added after that."""
         self._watch = DeadlineWatch()
         self._served = {name: self._serve(name, backends) for name in backends}
         self._reached: dict[str, Executable] = {name: model.intake for name, model in self._served.items()}
@@ -64,10 +66,21 @@ class ModelTable:
             built = self._rebuild(model)
             if isinstance(built, Err):
                 return built
-            old, new = self._served[model], self._serve(model, built.value)
+            old = self._replace(model, built.value)
+        if old is None:
+            built.value[model].unload()
+            return _CLOSED
+        return old.life.close(perf_counter_ns())
+
+    def _replace(self, model: str, built: BuiltBackends) -> ServedModel | None:
+        """Let requests go to a new model, and return the old one; None, and nothing is changed, after `close()`."""
+        with self._ending:
+            if self._is_closed:
+                return None
+            old, new = self._served[model], self._serve(model, built)
             self._served[model], self._reached[model] = new, new.intake
             self._only = new.intake if len(self._served) == 1 else None
-        return old.life.close(perf_counter_ns())
+            return old
 
     def unload(self, model: str) -> Result[None]:
         """Unload a model, once the requests that it accepted are answered; later ones are answered NOT_LOADED.
@@ -94,7 +107,7 @@ class ModelTable:
         if self._is_copy or model not in self._served:
             return self._no_model(model)
         if self._is_closed:
-            return Err(Error(ErrorCode.NOT_LOADED, "the deployment is closed", "deploy the manifest again"))
+            return _CLOSED
         return None
 
     def _no_model(self, name: str | None) -> Err:
@@ -111,3 +124,6 @@ class ModelTable:
             )
         message = "the request names no model, and this deployment has several"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
+
+
+_CLOSED = Err(Error(ErrorCode.NOT_LOADED, "the deployment is closed", "deploy the manifest again"))

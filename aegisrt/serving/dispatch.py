@@ -18,6 +18,8 @@ Find: TypeAlias = Callable[[], Executable]
 """Returns the model as it is now: another one after it was loaded again."""
 _NO_WATCH: Watch = nullcontext()
 Mode = Literal["auto", "inline", "worker"]
+_SMALL_BYTES = 1 << 16
+_TIMES_MEAN = 4
 
 
 class Dispatcher:
@@ -30,6 +32,7 @@ class Dispatcher:
         self._mailbox = mailbox
         self.inline = 0
         """Requests that ran in the loop."""
+        self._inline_bytes = 0
         self.worker = 0
         """Requests that ran in a worker."""
 
@@ -48,10 +51,12 @@ class Dispatcher:
     async def _run(
         self, executable: Executable, request: ExecutionRequest, watch: Watch | None
     ) -> Result[ExecutionResult]:
-        if self._runs_inline(executable):
+        size = _input_bytes(request) if self._mode == "auto" else 0
+        if self._runs_inline(executable, size):
             answer = executable.execute_if_idle(request)
             if answer is not None:
                 self.inline += 1
+                self._inline_bytes += size
                 return answer
         self.worker += 1
         reply: Reply = asyncio.get_running_loop().create_future()
@@ -64,11 +69,27 @@ class Dispatcher:
             raise
         return result
 
-    def _runs_inline(self, executable: Executable) -> bool:
+    def _runs_inline(self, executable: Executable, size: int) -> bool:
+        """Return whether a request of `size` bytes runs in the loop.
+
+        The mean time of earlier calls says nothing of a much larger input, which would hold up the loop.
+        """
         if self._mode != "auto":
             return self._mode == "inline"
+        if size > _SMALL_BYTES and size * max(self.inline, 1) > _TIMES_MEAN * self._inline_bytes:
+            return False
         mean_ns = executable.mean_call_ns
         return mean_ns is not None and mean_ns < self._inline_below_ns
+
+
+def _input_bytes(request: ExecutionRequest) -> int:
+    """Return the size of a request's inputs; that of texts with their characters."""
+    size = 0
+    for array in request.inputs.values():
+        size += array.nbytes
+        if array.dtype.hasobject and size <= _SMALL_BYTES:
+            size += sum(map(len, array.flat))
+    return size
 
 
 def mode_of(declared: Mode, *, batched: bool, isolated: bool) -> Mode:

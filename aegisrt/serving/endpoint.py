@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor, ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ VERSION = "1"
 class ModelEndpoint:
     """Answers requests for one model of a context. All methods belong to the loop's thread."""
 
-    def __init__(self, context: ExecutionContext, model: str, mailbox: Mailbox) -> None:
+    def __init__(self, context: ExecutionContext, model: str, mailbox: Mailbox, changes: Executor) -> None:
+        """`changes` runs loads and unloads, which may take minutes: nothing else waits for its threads."""
         manifest = context.graph.manifest
         options: ModelOptions = manifest.models[model]
         backend = manifest.backends[options.backend]
@@ -40,6 +42,7 @@ class ModelEndpoint:
         self.version = VERSION
         self.counts = RequestCounts()
         self._context = context
+        self._changes = changes
         self._options = options
         self._kind: str = backend.kind
         self._find = context.finder(model)
@@ -56,7 +59,7 @@ class ModelEndpoint:
         Raise ResultError as `ExecutionContext.load` and `unload` answer.
         """
         work = self._context.load if change == "load" else self._context.unload
-        result = await asyncio.to_thread(work, self.model)
+        result = await asyncio.get_running_loop().run_in_executor(self._changes, work, self.model)
         result.unwrap()
 
     async def infer(
@@ -117,8 +120,7 @@ class ModelEndpoint:
 
     def retry_after_s(self) -> int:
         """Return after how many seconds a client that found the queue full may send its request again."""
-        queued = self._context.metrics()[self.model].queued
-        return retry_after_s(queued, self._find().mean_call_ns, self._options.instances)
+        return retry_after_s(self._context.queued(self.model), self._find().mean_call_ns, self._options.instances)
 
     def _device(self) -> Any:
         node = next(node for node in self._context.graph.models if node.name == self.model)
@@ -137,8 +139,9 @@ def endpoints(context: ExecutionContext, mailbox: Mailbox) -> Result[dict[str, M
     ALREADY_EXISTS: if two models have one name.
     """
     found: dict[str, ModelEndpoint] = {}
+    changes = ThreadPoolExecutor(1, "aegisrt-change")
     for model in context.models:
-        endpoint = ModelEndpoint(context, model, mailbox)
+        endpoint = ModelEndpoint(context, model, mailbox, changes)
         for name in {model, endpoint.name}:
             if name in found:
                 message = f"models `{found[name].model}` and `{model}` are both served as {quoted(name)}"
