@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from aegisrt.core.result import ResultError
 from aegisrt.manifest.server import ServerOptions
@@ -100,7 +101,7 @@ class Server:
         while self._signals < 2:
             done, _ = await asyncio.wait((closing,), timeout=0.1)
             if done:
-                return self.service.in_flight.requests == 0
+                return closing.result() and self.service.in_flight.requests == 0
         closing.cancel()
         await self._close_listeners(0.0)
         return False
@@ -111,20 +112,22 @@ class Server:
         while self._loop.time() < until and self._signals < 2:
             await asyncio.sleep(min(0.1, until - self._loop.time()))
 
-    async def _close_listeners(self, timeout_s: float) -> None:
-        self._heart.stop()
+    async def _close_listeners(self, timeout_s: float) -> bool:
+        """Drain and close all listeners; return whether nothing was cut off."""
         if self._tls_timer is not None:
             self._tls_timer.cancel()
-        closing = []
+        closing: list[Coroutine[Any, Any, bool | None]] = []
         if self._http is not None:
             self._http.stop_accepting()
             closing.append(self._http.drain(timeout_s))
         if self._grpc is not None:
             closing.append(self._grpc.drain(timeout_s))
-        await asyncio.gather(*closing)
+        drained = await asyncio.gather(*closing)
+        self._heart.stop()
         if self._monitor is not None:
             self._monitor.stop()
             self._monitor = None
+        return False not in drained
 
     def _refresh_tls(self) -> None:
         assert self._tls is not None

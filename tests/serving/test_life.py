@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -86,6 +86,37 @@ def test_sigterm_answers_what_was_accepted_and_is_not_ready_meanwhile(tmp_path):
             thread.join(TIMEOUT_S)
         assert process.wait(TIMEOUT_S) == 0
     assert statuses == [200] * 4
+
+
+def test_an_answer_that_is_being_read_is_sent_whole(tmp_path):
+    numbers = 3_000_000
+    body = json.dumps({"inputs": [{"name": "x", "shape": [numbers], "datatype": "FP32", "data": [1] * numbers}]})
+    with served(tmp_path, "server.shutdown.drain_delay_s=0") as (process, addresses):
+        connection = http.client.HTTPConnection(addresses["http"], timeout=TIMEOUT_S)
+        with closing(connection):
+            connection.request("POST", "/v2/models/id_fp32/infer", body)
+            answer = connection.getresponse()
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1.5)
+            assert len(json.loads(answer.read())["outputs"][0]["data"]) == numbers
+            assert process.wait(TIMEOUT_S) == 0
+
+
+def test_a_request_that_is_cut_off_is_answered_503_and_the_process_fails(tmp_path):
+    cut = ["server.shutdown.drain_delay_s=0", "server.shutdown.timeout_s=0.3", "backends.slow.delay_ms=2000"]
+    with served(tmp_path, *cut) as (process, addresses):
+        connection = http.client.HTTPConnection(addresses["http"], timeout=TIMEOUT_S)
+        with closing(connection):
+            connection.request("POST", "/v2/models/slow/infer", BODY)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["connection"]) == (503, "close")
+            assert json.loads(answer.read())["code"] == "UNAVAILABLE"
+        errors = process.communicate(timeout=TIMEOUT_S)[1]
+    assert process.returncode == 1
+    assert "the client went away" not in errors
+    assert "Traceback" not in errors
 
 
 def test_a_second_sigterm_ends_now(tmp_path):

@@ -11,7 +11,7 @@ from aegisrt.core.result import Err, Error, ErrorCode, ResultError
 from aegisrt.core.system_error import system_error
 from aegisrt.serving.access_log import AccessLog
 from aegisrt.serving.endpoint import ModelEndpoint
-from aegisrt.serving.http.answer import BINARY, JSON, Header, HttpAnswer, error_answer
+from aegisrt.serving.http.answer import BINARY, CLOSE, JSON, Header, HttpAnswer, error_answer
 from aegisrt.serving.http.body import SMALL_BYTES, DisconnectedError, Receive, declared_size, read_body, too_many
 from aegisrt.serving.http.gate import Gate
 from aegisrt.serving.http.handlers import Handlers
@@ -30,6 +30,10 @@ _TIMEOUT = TIMEOUT_HEADER.encode()
 _COMPRESSED_ABOVE = 1024
 _LARGE_BYTES = 1 << 20
 """Larger bodies are decoded and encoded in a thread, so that other requests pass meanwhile."""
+
+_WRITTEN_BYTES = 1 << 16
+"""An answer with a larger body ends when its client has read the most of it."""
+_CUT = "the server ended before the request was answered"
 
 
 class HttpApplication:
@@ -57,15 +61,19 @@ class HttpApplication:
             answer = await self._answer(scope["method"], route, headers, receive, held)
         except ResultError as failure:
             answer = error_answer(failure.error)
-        except (DisconnectedError, asyncio.CancelledError):
+        except DisconnectedError:
             error = Error(ErrorCode.CANCELLED, "the client went away")
             held.leave()
             self._done(scope, route, error_answer(error), headers, held.received, since_ns)
             return
+        except asyncio.CancelledError:
+            answer = error_answer(Error(ErrorCode.UNAVAILABLE, _CUT, "send it again"), None, CLOSE)
         except Exception as failure:  # noqa: BLE001  (a bug; the client gets an answer, and the log the traceback)
             answer = error_answer(_internal(failure))
         try:
             await self._send(send, scope["method"], answer, headers)
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001  (the client went away)
+            answer = error_answer(Error(ErrorCode.CANCELLED, "the answer was cut off", cause=repr(failure)))
         finally:
             held.leave()
         self._done(scope, route, answer, headers, held.received, since_ns)
@@ -128,7 +136,13 @@ class HttpApplication:
         timeout_ms = shortest_ms(
             parameter_us=request.timeout_us, header=None if limit is None else limit.decode("latin-1")
         )
-        result = await endpoint.infer(request, timeout_ms, ClientWatch(receive))
+        watch = ClientWatch(receive)
+        try:
+            result = await endpoint.infer(request, timeout_ms, watch)
+        except asyncio.CancelledError:
+            if watch.is_gone:
+                raise DisconnectedError from None
+            raise
         if isinstance(result, Err):
             return _failed(result.error, endpoint)
         outputs = result.value.outputs
@@ -152,6 +166,9 @@ class HttpApplication:
         length: list[Header] = [] if answer.status == 204 else [(b"content-length", b"%d" % len(body))]
         start = {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *extra, *length]}
         await send(start)
+        if len(body) > _WRITTEN_BYTES and method != "HEAD":
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            body = b""
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
 

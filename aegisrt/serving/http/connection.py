@@ -20,6 +20,8 @@ from aegisrt.manifest.server import HttpOptions
 from aegisrt.serving.protocol.http_answer import json_body
 from aegisrt.serving.protocol.status import error_body
 
+_NO_LEVEL = 100
+"""uvicorn logs nothing: the server's own log has all in its own form."""
 _SLOW_READER_S = 30.0
 """How long a client may leave an answer unread in the connection's buffer."""
 _PROBLEMS = {
@@ -49,6 +51,7 @@ class HttpConnection(HttpToolsProtocol):
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections.config, connections.state, {})
         self._options = connections.options
+        self.logger = type(self.logger)(__name__, _NO_LEVEL)
         self.parser = httptools.HttpRequestParser(self)  # uvicorn's own accepts data after `connection: close`
         self._arrived = 0
         """Bytes of the last read."""

@@ -17,6 +17,9 @@ from aegisrt.manifest.server import HttpOptions, split_address
 from aegisrt.serving.http.connection import Connections, HttpConnection, uvicorn_config
 
 _BACKLOG = 2048
+_CUT_S = 1.0
+"""How long the clients of requests that are cut off have for reading that."""
+_STEP_S = 0.02
 
 
 @dataclass(slots=True)
@@ -34,17 +37,37 @@ class HttpListener:
         for connection in list(self.connections.state.connections):
             connection.shutdown()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Wait until all requests are answered, at most `timeout_s`; then cancel and close what is left."""
-        tasks = set(self.connections.state.tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-        for connection in list(self.connections.state.connections):
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until all answers are sent, at most `timeout_s`; cut off what is left, and return whether nothing was.
+
+        A request that is cut off is answered 503 if its client reads that within a second.
+        """
+        loop = asyncio.get_running_loop()
+        state = self.connections.state
+        until = loop.time() + timeout_s
+        while state.tasks and loop.time() < until:
+            await asyncio.wait(set(state.tasks), timeout=until - loop.time())
+        late = set(state.tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_CUT_S)
+        for connection in list(state.connections):
             if isinstance(connection, HttpConnection) and not connection.transport.is_closing():
                 connection.transport.close()
+        until = max(until, loop.time() + _CUT_S)
         await asyncio.sleep(0)
+        while (unread := self._unread()) and loop.time() < until:
+            await asyncio.sleep(_STEP_S)
+        for connection in list(state.connections):
+            connection.transport.abort()  # such as one whose client does not answer the end of TLS
+        await asyncio.sleep(0)
+        return not late and not unread
+
+    def _unread(self) -> int:
+        """Return how many connections have a part of an answer that is not sent."""
+        connections = self.connections.state.connections
+        return sum(connection.transport.get_write_buffer_size() > 0 for connection in connections)
 
 
 async def listen(app: Any, options: HttpOptions, tls: ssl.SSLContext | None = None) -> HttpListener:

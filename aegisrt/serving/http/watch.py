@@ -15,11 +15,13 @@ _AFTER_S = 0.005
 class ClientWatch(AbstractContextManager[None]):
     """A block in which the current task is canceled if the client goes away; the request is read already."""
 
-    __slots__ = ("_receive", "_task", "_timer", "_watch")
+    __slots__ = ("_receive", "_task", "_timer", "_watch", "is_gone")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watch: asyncio.Task[None] | None = None
+        self.is_gone = False
+        """Whether the client went away, and the task was canceled therefore."""
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
@@ -40,5 +42,6 @@ class ClientWatch(AbstractContextManager[None]):
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 break
+        self.is_gone = True
         if self._task is not None:
             self._task.cancel()
