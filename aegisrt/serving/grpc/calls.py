@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from traceback import format_exception
 from typing import Any, Literal
 
 from aegisrt.core.result import Err, Error, ErrorCode, ResultError, fail
 from aegisrt.core.suggest import quoted
+from aegisrt.core.system_error import system_error
 from aegisrt.serving.endpoint import ModelEndpoint
-from aegisrt.serving.protocol.grpc_answer import infer_message
+from aegisrt.serving.protocol.grpc_answer import final_parameters, infer_message
 from aegisrt.serving.protocol.grpc_request import read_infer_message
 from aegisrt.serving.protocol.inference import InferRequest
 from aegisrt.serving.protocol.messages import decode, encode
@@ -17,8 +18,10 @@ from aegisrt.serving.protocol.parameters import check_change
 from aegisrt.serving.protocol.timeouts import shortest_ms
 from aegisrt.serving.service import Service
 
-_LARGE_BYTES = 1 << 20
+_DECODED_HERE_BYTES = 1 << 16
+_ENCODED_HERE_BYTES = 1 << 20
 """Larger messages are decoded and encoded in a thread, so that other requests pass meanwhile."""
+_MOST_SMALL_BYTES = 1 << 16
 
 
 class OverloadError(Exception):
@@ -28,6 +31,24 @@ class OverloadError(Exception):
         super().__init__(error)
         self.error = error
         self.after_s = after_s
+
+
+def internal(failure: Exception) -> Error:
+    """Return the error of an exception that no code expects."""
+    if isinstance(failure, MemoryError | OSError):
+        return system_error(failure, "the request cannot be answered").error
+    return Error(ErrorCode.INTERNAL, repr(failure), cause="".join(format_exception(failure)))
+
+
+def read_small(name: str, message: bytes) -> dict[str, Any]:
+    """Return the fields of a message without tensors, which is decoded in the loop.
+
+    INVALID_ARGUMENT: if it has more than 64 KiB, or is not such a message.
+    """
+    if len(message) > _MOST_SMALL_BYTES:
+        size = f"a {name} of {len(message)} bytes"
+        raise fail(ErrorCode.INVALID_ARGUMENT, f"{size}; at most {_MOST_SMALL_BYTES} are accepted")
+    return decode(name, message)
 
 
 class GrpcCalls:
@@ -45,7 +66,7 @@ class GrpcCalls:
         if full is not None:
             raise OverloadError(full, 1)
         try:
-            if len(message) > _LARGE_BYTES:
+            if len(message) > _DECODED_HERE_BYTES:
                 asked = await asyncio.to_thread(read_infer_message, message)
             else:
                 asked = read_infer_message(message)
@@ -64,8 +85,9 @@ class GrpcCalls:
                 raise OverloadError(result.error, endpoint.retry_after_s())
             raise ResultError(result.error)
         outputs = result.value.outputs
-        arguments = (request, name, endpoint.version, outputs, request.parameters)
-        if sum(value.nbytes for value in outputs.values()) > _LARGE_BYTES:
+        parameters = final_parameters(request.parameters) if request.empty_final else request.parameters
+        arguments = (request, name, endpoint.version, outputs, parameters)
+        if sum(value.nbytes for value in outputs.values()) > _ENCODED_HERE_BYTES:
             return await asyncio.to_thread(infer_message, *arguments)
         return infer_message(*arguments)
 
@@ -95,17 +117,17 @@ class GrpcCalls:
 
     def model_statistics(self, message: bytes) -> bytes:
         """Answer `ModelStatistics`, of all models without a name."""
-        asked = decode("ModelRequest", message)
+        asked = read_small("ModelRequest", message)
         return encode("ModelStatisticsResponse", self.service.statistics(asked["name"], asked["version"]).unwrap())
 
     def repository_index(self, message: bytes) -> bytes:
         """Answer `RepositoryIndex`."""
-        asked = decode("RepositoryIndexRequest", message)
+        asked = read_small("RepositoryIndexRequest", message)
         return encode("RepositoryIndexResponse", {"models": self.service.index(ready=asked["ready"])})
 
     async def change(self, change: Literal["load", "unload"], message: bytes) -> bytes:
         """Answer `RepositoryModelLoad` or `RepositoryModelUnload`."""
-        asked = decode("RepositoryModelRequest", message)
+        asked = read_small("RepositoryModelRequest", message)
         check_change({entry["key"]: None for entry in asked["parameters"]})
         await self._model(asked["model_name"], "").change(change)
         return b""
@@ -115,7 +137,7 @@ class GrpcCalls:
         return b""
 
     def _named(self, message: bytes) -> ModelEndpoint:
-        asked: Mapping[str, Any] = decode("ModelRequest", message)
+        asked = read_small("ModelRequest", message)
         return self._model(asked["name"], asked["version"])
 
     def _model(self, name: str, version: str) -> ModelEndpoint:

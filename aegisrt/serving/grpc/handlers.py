@@ -11,13 +11,12 @@ from typing import Any, Literal
 import grpc
 import grpc.aio
 
-from aegisrt.core.result import Error, ErrorCode, ResultError
-from aegisrt.core.system_error import system_error
+from aegisrt.core.result import Error, ErrorCode, ResultError, fail
 from aegisrt.serving.access_log import AccessLog
-from aegisrt.serving.grpc.calls import GrpcCalls, OverloadError
+from aegisrt.serving.grpc.calls import GrpcCalls, OverloadError, internal, read_small
 from aegisrt.serving.grpc.stream import InferStream
-from aegisrt.serving.protocol.messages import decode, encode
-from aegisrt.serving.protocol.status import grpc_status, public
+from aegisrt.serving.protocol.messages import encode
+from aegisrt.serving.protocol.status import GRPC_CANCELLED, grpc_status, public
 from aegisrt.serving.protocol.timeouts import TIMEOUT_HEADER
 from aegisrt.serving.tokens import NO_ADMIN, TokenFile
 
@@ -25,6 +24,7 @@ _SERVICE = "inference.GRPCInferenceService"
 _HEALTH = "grpc.health.v1.Health"
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 _WATCH_EVERY_S = 0.25
+_MOST_WATCHES = 64
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -51,6 +51,7 @@ class _Methods:
         self._tokens = TokenFile(options.auth.token_file) if options.auth else None
         self._admin = TokenFile(options.admin.token_file) if options.admin.token_file else None
         self._log = AccessLog(options.log)
+        self._watches = 0
 
     def inference(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the methods of the inference service."""
@@ -116,43 +117,62 @@ class _Methods:
         except OverloadError as full:
             error, after_s = full.error, full.after_s
         except asyncio.CancelledError:
-            self._done(name, Error(ErrorCode.CANCELLED, "the client went away"), (size, 0), since_ns, context)
+            self._done(name, context, _GONE, (size, 0), since_ns)
             raise
         except Exception as failure:  # noqa: BLE001  (a bug; the client gets a status, and the log the cause)
             error = internal(failure)
         finally:
             if hasattr(work, "close"):
                 work.close()
-        self._done(name, error, (size, len(content)), since_ns, context)
+        self._done(name, context, error, (size, len(content)), since_ns)
         if error is not None:
             await _abort(context, error, after_s)
         return content
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        done = partial(self._done, "ModelStreamInfer", context)
         try:
             self._require_token("infer", context)
         except ResultError as failure:
+            done(failure.error, (0, 0), perf_counter_ns())
             await _abort(context, failure.error, 0)
-        stream = InferStream(self._calls, lambda: left_ms(context), _header(context, TIMEOUT_HEADER))
+        stream = InferStream(self._calls, lambda: left_ms(context), _header(context, TIMEOUT_HEADER), done)
         async for answer in stream.answers(messages):
             yield answer
 
     async def _check(self, message: bytes, context: Context) -> bytes:
-        status = self._health_of(decode("HealthCheckRequest", message)["service"])
-        if status == _SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return encode("HealthCheckResponse", {"status": status})
+        async def run() -> bytes:
+            status = self._health_of(read_small("HealthCheckRequest", message)["service"])
+            if status == _SERVICE_UNKNOWN:
+                raise fail(ErrorCode.NOT_FOUND, "unknown service")
+            return encode("HealthCheckResponse", {"status": status})
+
+        return await self._answered("HealthCheck", "health", len(message), run(), context)
 
     async def _watch(self, message: bytes, context: Context) -> AsyncIterator[bytes]:
-        """Send the status of a service now, and whenever it changes."""
-        service = decode("HealthCheckRequest", message)["service"]
+        """Send the status of a service now, and whenever it changes, until the server drains."""
+
+        async def run() -> bytes:
+            if self._watches >= _MOST_WATCHES:
+                hint = "end one of them, or call `Check`"
+                raise fail(ErrorCode.RESOURCE_EXHAUSTED, f"{self._watches} clients watch, the most accepted", hint)
+            return str(read_small("HealthCheckRequest", message)["service"]).encode()
+
+        service = (await self._answered("HealthWatch", "health", len(message), run(), context)).decode()
+        self._watches += 1
         last = None
-        while not context.cancelled():
-            status = self._health_of(service)
-            if status != last:
-                yield encode("HealthCheckResponse", {"status": status})
-                last = status
-            await asyncio.sleep(_WATCH_EVERY_S)
+        try:
+            while not context.cancelled():
+                is_last = self._calls.service.is_draining
+                status = self._health_of(service)
+                if status != last:
+                    yield encode("HealthCheckResponse", {"status": status})
+                    last = status
+                if is_last:
+                    return
+                await asyncio.sleep(_WATCH_EVERY_S)
+        finally:
+            self._watches -= 1
 
     def _health_of(self, service: str) -> int:
         if service not in ("", _SERVICE):
@@ -175,21 +195,16 @@ class _Methods:
         if not tokens.accepts(authorization.encode("latin-1", "replace") if authorization else None):
             raise ResultError(_NO_TOKEN)
 
-    def _done(self, name: str, error: Error | None, size: tuple[int, int], since_ns: int, context: Context) -> None:
-        status = 0 if error is None else grpc_status(error.code)
+    def _done(self, name: str, context: Context, error: Error | None, size: tuple[int, int], since_ns: int) -> None:
+        """Count and log an answer; `size` is the bytes of the request and of the answer."""
+        status = GRPC_CANCELLED if error is _GONE else 0 if error is None else grpc_status(error.code)
         elapsed_ns = perf_counter_ns() - since_ns
         self._calls.service.traffic.answered("grpc", name, status, elapsed_ns, size)
         self._log.grpc(name, context.peer, status, error, size[1], elapsed_ns, partial(_header, context, "traceparent"))
 
 
 _NO_TOKEN = Error(ErrorCode.PERMISSION_DENIED, "a valid token is missing", "send `authorization: Bearer TOKEN`")
-
-
-def internal(failure: Exception) -> Error:
-    """Return the error of an exception that no code expects."""
-    if isinstance(failure, MemoryError | OSError):
-        return system_error(failure, "the request cannot be answered").error
-    return Error(ErrorCode.INTERNAL, repr(failure))
+_GONE = Error(ErrorCode.CANCELLED, "the client went away")
 
 
 def left_ms(context: Context) -> float | None:

@@ -20,6 +20,8 @@ from aegisrt.serving.tls import TlsFiles
 
 _MS = 1000
 _AGE_GRACE_S = 30
+_MOST_OTHER_CALLS = 128
+"""Beside twice the requests in flight, so that `InFlight` refuses first, with a time, and probes are answered."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,8 @@ async def listen_grpc(service: Service, options: ServerOptions, tls: TlsFiles | 
     if listen.startswith("unix:") and _in_use(listen):  # gRPC would take the socket of a server that runs
         raise _not_listening(listen, "a server answers there")
     handlers = service_handlers(GrpcCalls(service))
-    server = grpc.aio.server(options=_channel_options(options.grpc))
+    most = 2 * options.limits.requests_in_flight + _MOST_OTHER_CALLS
+    server = grpc.aio.server(options=_channel_options(options.grpc), maximum_concurrent_rpcs=most)
     server.add_generic_rpc_handlers(handlers)
     try:
         port = _add_port(server, listen, tls)

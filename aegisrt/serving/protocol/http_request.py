@@ -72,6 +72,9 @@ def read_infer(body: bytes, header_length: str | None) -> InferRequest:
     request = InferRequest(_inputs(head.inputs, memoryview(body)[length:]), wanted_outputs(outputs), head.id or None)
     if head.parameters:
         apply_parameters(request, head.parameters)
+        if request.empty_final:
+            message = "parameter `triton_enable_empty_final_response`: HTTP has no streams"
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, "leave it out: each request has one answer")
     return request
 
 

@@ -36,7 +36,7 @@ class InferRequest:
     binary_output: bool = False
     """HTTP: whether the data of outputs is to be binary by default."""
     empty_final: bool = False
-    """gRPC stream: whether a stream's end is to have an answer of its own."""
+    """gRPC: whether the last answer of the request is to be marked; a request has one, which is its last."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Parameters that are not of the protocol."""
 

@@ -21,10 +21,12 @@ _HTTP = {
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.DEADLINE_EXCEEDED: 504,
 }
-"""499 is nginx's code for a client that went away; it is only ever logged."""
+"""499 is nginx's code for a client that went away; a request that a closing model withdraws has it too."""
+
+GRPC_CANCELLED = 1
+"""What is logged of a call whose client went away."""
 
 _GRPC = {
-    ErrorCode.CANCELLED: 1,
     ErrorCode.INVALID_ARGUMENT: 3,
     ErrorCode.DEADLINE_EXCEEDED: 4,
     ErrorCode.NOT_FOUND: 5,
@@ -34,11 +36,14 @@ _GRPC = {
     ErrorCode.FAILED_PRECONDITION: 9,
     ErrorCode.UNIMPLEMENTED: 12,
     ErrorCode.INTERNAL: 13,
+    ErrorCode.CANCELLED: 14,
     ErrorCode.UNAVAILABLE: 14,
     ErrorCode.NOT_LOADED: 14,
     ErrorCode.DATA_LOSS: 15,
 }
-"""https://grpc.github.io/grpc/core/md_doc_statuscodes.html"""
+"""https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+
+CANCELLED is a request that a closing model withdraws: its client is there, and may send it again."""
 
 TOO_MANY_REQUESTS = 429
 """The status of RESOURCE_EXHAUSTED if a queue or a limit is full: the same request succeeds later."""

@@ -106,3 +106,8 @@ def test_public_messages_are_cut():
     assert shown.message.startswith("`ää")
     assert shown.message.endswith("` is not a model")
     assert error_body(Error(ErrorCode.NOT_FOUND, "short"))["error"] == "short"
+
+
+def test_http_has_no_final_answers():
+    assert "no streams" in refused(read_infer, infer(parameters={"triton_enable_empty_final_response": True}), None)
+    read_infer(infer(parameters={"triton_enable_empty_final_response": False}), None)
