@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.system_error import system_error
 from aegisrt.manifest.server import HttpOptions, split_address
-from aegisrt.serving.http.connection import Connections, HttpConnection, uvicorn_config
+from aegisrt.serving.http.connection import Connections, HttpConnection
 
 _BACKLOG = 2048
 _CUT_S = 1.0
@@ -78,7 +81,7 @@ async def listen(app: Any, options: HttpOptions, tls: ssl.SSLContext | None = No
     UNAVAILABLE: if the address is not one of this machine.
     """
     assert options.listen is not None
-    connections = Connections(options, uvicorn_config(app, options))
+    connections = Connections(options, _uvicorn_config(app, options))
     sock = open_socket(options.listen)
     loop = asyncio.get_running_loop()
     if sock.family == socket.AF_UNIX:
@@ -88,6 +91,23 @@ async def listen(app: Any, options: HttpOptions, tls: ssl.SSLContext | None = No
     host, port = sock.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return HttpListener(f"{'http' if tls is None else 'https'}://{shown}:{port}", server, connections)
+
+
+def _uvicorn_config(app: Any, options: HttpOptions) -> Config:
+    """Return uvicorn's configuration of connections: no logs, no proxies, no WebSockets."""
+    config = Config(
+        app,
+        http=HttpToolsProtocol,
+        interface="asgi3",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+    )
+    config.timeout_keep_alive = options.idle_timeout_s  # type: ignore[assignment]
+    config.load()
+    return config
 
 
 def open_socket(listen: str) -> socket.socket:

@@ -84,7 +84,6 @@ def test_an_ambiguous_request_is_refused_and_nothing_behind_it_is_served(server,
         b"GET /v2 HTTP/1.1\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"BREW /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
 )
