@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -45,6 +46,8 @@ class SignatureOptions(StrictModel):
     """By output name; empty declares nothing."""
 
 
+_ROUTE = re.compile(r"^stats$|/(infer|ready|config|stats|versions/[^/]+)?$")
+"""Names whose metadata clients could not reach: the server would take the end of the path for a call."""
 ServedName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/ -]*$")]
 
 
@@ -76,6 +79,13 @@ class ModelOptions(StrictModel):
     """Expected inputs and outputs."""
     sample: SampleOptions | None = None
     """Real inputs, for `aegisrt run` and for warm-up."""
+
+    @field_validator("served_name")
+    @classmethod
+    def _is_no_route(cls, value: str | None) -> str | None:
+        if value is not None and _ROUTE.search(value):
+            raise ValueError("a served name is not `stats`, and ends neither as a path of the protocol nor with `/`")
+        return value
 
     @field_validator("sha256")
     @classmethod

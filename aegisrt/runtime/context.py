@@ -154,7 +154,12 @@ class ExecutionContext(ModelTable):
         """Return whether every model is loaded and takes requests; False after `close()`, and in a forked child."""
         if self._is_copy or self._is_closed:
             return False
-        return all(served.backend.signature is not None for served in self._served.values())
+        return all(self.is_ready(name) for name in self._served)
+
+    def is_ready(self, model: str) -> bool:
+        """Return whether a model is loaded and takes requests: not one that is being unloaded."""
+        served = self._served.get(model)
+        return served is not None and served.backend.signature is not None and not served.parts.queue.is_closed
 
     def queued(self, model: str) -> int:
         """Return how many requests of a model wait; raise KeyError if the model is unknown."""

@@ -30,6 +30,8 @@ class ModelTable:
         """Held while a model is loaded or unloaded."""
         self._ending = threading.RLock()
         """Held for a moment, when an entry is replaced and when `close` begins: no model is added after that."""
+        self._earlier_calls: dict[str, int] = {}
+        """Calls of the engine before a model was loaded again, by name."""
         self._watch = DeadlineWatch()
         self._served = {name: self._serve(name, backends) for name in backends}
         self._reached: dict[str, Executable] = {name: model.intake for name, model in self._served.items()}
@@ -66,21 +68,32 @@ class ModelTable:
             built = self._rebuild(model)
             if isinstance(built, Err):
                 return built
-            old = self._replace(model, built.value)
-        if old is None:
+            replaced = self._replace(model, built.value)
+        if replaced is None:
             built.value[model].unload()
             return _CLOSED
-        return old.life.close(perf_counter_ns())
+        old, counted = replaced
+        closed = old.life.close(perf_counter_ns())
+        with self._ending:
+            self._earlier_calls[model] += _calls(old) - counted
+        return closed
 
-    def _replace(self, model: str, built: BuiltBackends) -> ServedModel | None:
-        """Let requests go to a new model, and return the old one; None, and nothing is changed, after `close()`."""
+    def calls(self, model: str) -> int:
+        """Return how often the engine of a model was called, also before it was loaded again; KeyError if unknown."""
+        with self._ending:
+            return self._earlier_calls.get(model, 0) + _calls(self._served[model])
+
+    def _replace(self, model: str, built: BuiltBackends) -> tuple[ServedModel, int] | None:
+        """Let requests go to a new model, and return the old one and its calls; after `close()` do nothing: None."""
         with self._ending:
             if self._is_closed:
                 return None
             old, new = self._served[model], self._serve(model, built)
             self._served[model], self._reached[model] = new, new.intake
             self._only = new.intake if len(self._served) == 1 else None
-            return old
+            counted = _calls(old)
+            self._earlier_calls[model] = self._earlier_calls.get(model, 0) + counted
+            return old, counted
 
     def unload(self, model: str) -> Result[None]:
         """Unload a model, once the requests that it accepted are answered; later ones are answered NOT_LOADED.
@@ -124,6 +137,10 @@ class ModelTable:
             )
         message = "the request names no model, and this deployment has several"
         return Err(Error(ErrorCode.INVALID_ARGUMENT, message, f"set `model` to one of {', '.join(known)}"))
+
+
+def _calls(served: ServedModel) -> int:
+    return served.parts.recorder.snapshot(1, 0, 0, None).compute_us.count
 
 
 _CLOSED = Err(Error(ErrorCode.NOT_LOADED, "the deployment is closed", "deploy the manifest again"))

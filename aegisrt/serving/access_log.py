@@ -16,6 +16,7 @@ from aegisrt.manifest.server import ServerLogOptions
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 _LONGEST = 256
+_LONGEST_ERROR = 1024
 
 
 class AccessLog:
@@ -71,17 +72,23 @@ class AccessLog:
         if traced is not None:
             entry["trace_id"] = traced[1].decode()
         if error is not None:
-            entry["error"] = error.message
+            entry["error"] = error.message[:_LONGEST_ERROR]
             if error.cause:
-                entry["cause"] = error.cause
+                entry["cause"] = error.cause[:_LONGEST_ERROR]
         self._write(entry)
 
     def _write(self, entry: dict[str, Any]) -> None:
         if self._json:
             line = json.dumps(entry)
         else:
-            line = " ".join(f"{key}={escaped(str(value))}" for key, value in entry.items() if value is not None)
+            line = " ".join(f"{key}={_word(str(value))}" for key, value in entry.items() if value is not None)
         try:
             sys.stderr.write(line + "\n")
         except (OSError, ValueError):  # closed
             return
+
+
+def _word(text: str) -> str:
+    """Return a value as one word: in quotes, as JSON writes it, if a reader could take it for several fields."""
+    is_plain = text and not any(char.isspace() or char in '="' for char in text)
+    return escaped(text) if is_plain else json.dumps(text)

@@ -50,8 +50,8 @@ class ModelEndpoint:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the model is loaded."""
-        return self._context.signature(self.model) is not None
+        """Whether the model is loaded and takes requests."""
+        return self._context.is_ready(self.model)
 
     async def change(self, change: Literal["load", "unload"]) -> None:
         """Load the model again, or unload it; requests are answered meanwhile.
@@ -115,8 +115,7 @@ class ModelEndpoint:
 
     def statistics(self) -> dict[str, Any]:
         """Return the entry of the model in the protocol's statistics."""
-        calls = self._context.metrics()[self.model].compute_us.count
-        return statistics(self.name, self.version, self.counts.statistics(calls))
+        return statistics(self.name, self.version, self.counts.statistics(self._context.calls(self.model)))
 
     def retry_after_s(self) -> int:
         """Return after how many seconds a client that found the queue full may send its request again."""

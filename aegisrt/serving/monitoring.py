@@ -10,6 +10,7 @@ from typing import Any
 from aegisrt.core.result import Error, ErrorCode
 from aegisrt.manifest.server import HttpOptions, ServerOptions
 from aegisrt.serving.http.answer import METRICS, HttpAnswer, error_answer, json_answer
+from aegisrt.serving.http.gate import Gate
 from aegisrt.serving.http.listener import HttpListener, listen
 from aegisrt.serving.metrics import metrics_text
 from aegisrt.serving.service import Service
@@ -55,6 +56,7 @@ class MonitoringServer:
         self._heart = heart
         protected = options.auth is not None and "metrics" in options.auth.protect
         self._tokens = TokenFile(options.auth.token_file) if options.auth and protected else None
+        self._gate = Gate(options, listen=options.metrics.listen)
         self._options = HttpOptions(listen=options.metrics.listen, max_connections=_CONNECTIONS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -99,6 +101,9 @@ class MonitoringServer:
         if method not in ("GET", "HEAD"):
             error = Error(ErrorCode.INVALID_ARGUMENT, f"{method} is not a method of this path")
             return error_answer(error, 405, (b"allow", b"GET, HEAD"))
+        refused = self._gate.wrong_site(headers)
+        if refused is not None:
+            return refused
         if path == "/v2/health/live":
             return json_answer({"live": self._heart.is_alive}, 200 if self._heart.is_alive else 503)
         if path == "/v2/health/ready":

@@ -55,7 +55,8 @@ class Service:
         """
         endpoint = self._endpoints.get(name)
         if endpoint is None:
-            hint = suggest(name, list(self._endpoints), "models")
+            is_secret = self.options.auth is not None and "metadata" in self.options.auth.protect
+            hint = None if is_secret else suggest(name, list(self._endpoints), "models")
             return Err(Error(ErrorCode.NOT_FOUND, f"{quoted(name)} is not a model of this server", hint))
         if version not in ("", endpoint.version):
             message = f"model {quoted(name)} has no version {quoted(version)}"

@@ -11,7 +11,7 @@ from aegisrt import ErrorCode, deploy
 from tests.serving.http import raw
 from tests.serving.running import identity_models, running
 from tests.serving.test_life import BODY, ask
-from tests.serving.test_protection import TOKEN, bearer
+from tests.serving.test_protection import TOKEN, bearer, manifest_of
 
 
 def test_a_large_input_does_not_run_in_the_loop_of_a_quick_model(tmp_path):
@@ -78,3 +78,21 @@ def test_waiting_changes_hold_up_no_large_body(tmp_path):
             finally:
                 go.set()
             assert {raw.answers(one.result(60))[0] for one in loads} == {200}
+
+
+def test_a_model_that_drains_is_not_ready_and_calls_are_counted_over_a_load(tmp_path):
+    with running(manifest_of(tmp_path)) as server, ThreadPoolExecutor(2) as pool:
+        endpoint = server.server.service.model("slow").unwrap()
+        asked = pool.submit(ask, server.http, "/v2/models/slow/infer", BODY)
+        while server.server.service.in_flight.requests == 0 or not server.context.metrics()["slow"].busy:
+            assert not asked.done()
+        unloading = pool.submit(server.context.unload, "slow")
+        while endpoint.is_ready:
+            assert not unloading.done()
+        assert "slow" not in {entry["name"] for entry in server.server.service.index(ready=True)}
+        assert asked.result(30)[0] == 200
+        unloading.result(30).unwrap()
+        server.context.load("slow").unwrap()
+        assert endpoint.is_ready
+        assert server.context.calls("slow") == 1
+        assert endpoint.statistics()["execution_count"] == 1

@@ -191,6 +191,10 @@ def test_metrics_and_health(tmp_path):
     with running(manifest_of(tmp_path, metrics={"triton_names": True})) as server:
         ask(server.http, "/v2/models/id_fp32/infer", BODY)
         ask(server.http, "/v2/models/nope/infer", BODY)
+        deadline = time.monotonic() + 10
+        while server.server.service.traffic.statuses().get(("http", "infer", "404")) is None:
+            assert time.monotonic() < deadline  # a request is counted when its answer is sent
+            time.sleep(0.01)
         code, content = ask(server.metrics, "/metrics")
         lines = content.decode().splitlines()
         assert code == 200

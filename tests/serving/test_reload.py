@@ -5,13 +5,20 @@ from __future__ import annotations
 import logging
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
-from aegisrt.manifest.server import ServerOptions, TlsOptions
+from aegisrt.core.result import Error, ErrorCode, ResultError
+from aegisrt.manifest.schema import ModelOptions
+from aegisrt.manifest.server import ServerLogOptions, ServerOptions, TlsOptions
+from aegisrt.serving.access_log import AccessLog
 from aegisrt.serving.tls import TlsFiles
-from tests.serving.test_protection import certificate
+from aegisrt.serving.tokens import TokenFile
+from tests.serving.http import raw
+from tests.serving.running import running
+from tests.serving.test_protection import certificate, manifest_of
 
 FAR = {"listen": "0.0.0.0:8000"}
 TLS = {"certificate": Path("c"), "key": Path("k")}
@@ -107,3 +114,58 @@ def test_an_authority_that_was_removed_is_trusted_no_more(tmp_path):
     assert files.refresh()
     assert is_accepted(files, other)
     assert not is_accepted(files, one)
+
+
+def test_a_line_is_one_token(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("aegisrt.serving.tokens._CHECK_EVERY_S", -1.0)
+    path = tmp_path / "tokens"
+    path.write_text("frontend-team s3cret\n")
+    with pytest.raises(ResultError, match="blanks"):
+        TokenFile(path)
+    path.write_text("first-token\r\n\n  second-token \n")
+    tokens = TokenFile(path)
+    assert tokens.accepts(b"Bearer first-token")
+    assert tokens.accepts(b"Bearer second-token")
+    with caplog.at_level(logging.WARNING, "aegisrt"):
+        path.write_text("a b c d e f g h i j\n")
+        assert tokens.accepts(b"Bearer first-token")
+        assert tokens.accepts(b"Bearer first-token")
+    assert [record.getMessage().count("still valid") for record in caplog.records] == [1]
+    path.write_text("third-token\n")
+    assert tokens.accepts(b"Bearer third-token")
+    assert not tokens.accepts(b"Bearer first-token")
+
+
+def test_a_text_line_has_no_field_of_a_client(capsys):
+    scope = {"client": ("127.0.0.1", 1), "method": "GET", "path": '/x status=200 "'}
+    error = Error(ErrorCode.NOT_FOUND, "e" * 5000)
+    AccessLog(ServerLogOptions()).http(scope, "m", 404, error, 0, 1, None)
+    line = capsys.readouterr().err
+    assert 'path="/x status=200 \\"" model=m' in line
+    assert " status=404 " in line
+    assert len(line) < 1500
+
+
+@pytest.mark.parametrize("name", ["stats", "x/infer", "x/versions/1", "x/ready", "x/"])
+def test_a_served_name_hides_no_route(name):
+    with pytest.raises(ValidationError, match="served name"):
+        ModelOptions.model_validate({"path": Path("m"), "backend": "mock", "served_name": name})
+    ModelOptions.model_validate({"path": Path("m"), "backend": "mock", "served_name": f"{name.strip('/')}/m"})
+
+
+def test_pages_reach_neither_calls_nor_metrics(tmp_path):
+    pytest.importorskip("prometheus_client")
+    tokens = tmp_path / "tokens"
+    tokens.write_text("0123456789abcdef")
+    server = {"auth": {"token_file": str(tokens)}, "cors": {"origins": ["https://app.example"]}}
+    with running(manifest_of(tmp_path, **server)) as one:
+        monitor = SimpleNamespace(http_address=("127.0.0.1", int(one.metrics.rpartition(":")[2])))
+        rebound = b"GET /metrics HTTP/1.1\r\nHost: evil.example:1\r\nConnection: close\r\n\r\n"
+        assert raw.answers(raw.exchange(monitor, rebound)) == [403]
+        assert raw.answers(raw.exchange(monitor, raw.get("/metrics", raw.CLOSE))) == [200]
+        crossing = raw.CLOSE + b"Sec-Fetch-Site: cross-site\r\n"
+        assert raw.answers(raw.exchange(one, raw.get("/v2/health/ready", crossing))) == [403]
+        unknown = raw.exchange(one, raw.get("/v2/models/zz/ready", raw.CLOSE + b"Origin: https://app.example\r\n"))
+        assert raw.answers(unknown) == [404]
+        assert b"id_fp32" not in unknown
+        assert b"access-control-expose-headers: inference-header-content-length" in unknown

@@ -50,6 +50,11 @@ class RequestQueue:
         """Whether an instance is free and no request waits; read without the lock, so it may change at once."""
         return self._free > 0 and not self._waiting.size
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no request is accepted any more; read without the lock."""
+        return self._closed
+
     def enter(self, call: Call[Any, Any]) -> bool:
         """Take a free instance, and a slot of the backend, for the caller's own thread.
 

@@ -14,7 +14,8 @@ from aegisrt.serving.requirements import SERVER
 def asgi(context: ExecutionContext) -> AsgiApplication:
     """Return an ASGI application that serves the context: the Open Inference Protocol and `/metrics`.
 
-    Tokens, limits and origins are those of the manifest's `server` section; its listeners are not used. The
+    Tokens, limits and origins are those of the manifest's `server` section; its listeners and `hosts` are not used: the
+    server that runs the application checks `Host`, since it knows its names. The
     application's lifespan closes the context when the server ends; mounted in another application, which keeps the
     lifespan to itself, close the context yourself.
 

@@ -26,8 +26,8 @@ class Gate:
     points to this machine (`Host`, DNS rebinding). Clients that are not browsers send no `Origin`.
     """
 
-    def __init__(self, options: ServerOptions, *, mounted: bool = False) -> None:
-        """Raise ResultError if a file of tokens cannot be read.
+    def __init__(self, options: ServerOptions, *, mounted: bool = False, listen: str | None = None) -> None:
+        """Raise ResultError if a file of tokens cannot be read. `listen` is that of HTTP if left out.
 
         A `mounted` application answers for any host: the one that mounts it knows its names.
         """
@@ -37,13 +37,15 @@ class Gate:
         self._admin = TokenFile(options.admin.token_file) if options.admin.token_file else None
         self._origins = frozenset(origin.lower().encode() for origin in (options.cors.origins if options.cors else ()))
         self._hosts = frozenset(host.lower().encode() for host in options.hosts)
-        self._is_local = options.http.listen is not None and is_local(options.http.listen)
+        listen = listen or options.http.listen
+        self._is_local = listen is not None and is_local(listen)
 
     def refusal(self, route: Route, headers: Headers) -> HttpAnswer | None:
         """Return the answer to a request that may not pass; None if it may."""
-        return self._wrong_site(headers) or self._wrong_token(route, headers.get(b"authorization"))
+        return self.wrong_site(headers) or self._wrong_token(route, headers.get(b"authorization"))
 
-    def _wrong_site(self, headers: Headers) -> HttpAnswer | None:
+    def wrong_site(self, headers: Headers) -> HttpAnswer | None:
+        """Return the answer to a request of a page that may not call the server, or by a name that is not its own."""
         host, origin = headers.get(b"host", b"").lower(), headers.get(b"origin", b"").lower()
         trusted = self._mounted or _is_own_name(host) or _without_port(host) in self._hosts
         from_browser = bool(origin) or b"sec-fetch-site" in headers
@@ -54,6 +56,9 @@ class Gate:
             return error_answer(
                 Error(ErrorCode.PERMISSION_DENIED, message, "add it to `server.hosts`, or use the address")
             )
+        if not origin and headers.get(b"sec-fetch-site", b"").lower() == b"cross-site":
+            message = "pages of other sites may not call this server"
+            return error_answer(Error(ErrorCode.PERMISSION_DENIED, message, "add the origin to `server.cors.origins`"))
         if origin and origin.partition(b"://")[2] != host:
             message = f"pages of {origin.decode('latin-1')!r} may not call this server"
             return error_answer(Error(ErrorCode.PERMISSION_DENIED, message, "add the origin to `server.cors.origins`"))
@@ -76,7 +81,11 @@ class Gate:
         origin = headers.get(b"origin")
         if origin is None or not self._origins or not self._allows(origin.lower()):
             return []
-        return [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", b"inference-header-content-length"),
+            (b"vary", b"Origin"),
+        ]
 
     def preflight(self, headers: Headers) -> HttpAnswer:
         """Return the answer to an OPTIONS request: what a page of an allowed origin may send."""
@@ -87,7 +96,6 @@ class Gate:
         allowed += [
             (b"access-control-allow-methods", _METHODS),
             (b"access-control-allow-headers", asked or b"*"),
-            (b"access-control-expose-headers", b"inference-header-content-length"),
             (b"access-control-max-age", _PREFLIGHT_S),
         ]
         return HttpAnswer(204, allowed)
