@@ -8,6 +8,7 @@ from typing import Any
 
 from aegisrt.core.result import ErrorCode, ResultError, fail
 from aegisrt.core.shown.log import Log
+from aegisrt.core.system_error import system_error
 from aegisrt.manifest.server import TlsOptions
 
 _log = Log(__name__)
@@ -42,6 +43,10 @@ class TlsFiles:
         self._failing = False
         self.context = NewestContext(ssl.PROTOCOL_TLS_SERVER)
         self._stamps, self._content = self._load()
+
+    @property
+    def _hint(self) -> str:
+        return f"check {', '.join(map(str, self._paths))}"
 
     @property
     def _paths(self) -> list[Path]:
@@ -88,9 +93,11 @@ class TlsFiles:
                 context.load_verify_locations(options.client_ca)
             if stamps != self._times():
                 raise OSError("the files change at this moment")
-        except (OSError, ssl.SSLError) as error:
+        except ssl.SSLError as error:
             message = f"the certificate of `server.tls` cannot be used: {error}"
-            hint = f"check {', '.join(map(str, self._paths))}"
-            raise fail(ErrorCode.INVALID_ARGUMENT, message, hint) from None
+            raise fail(ErrorCode.INVALID_ARGUMENT, message, self._hint) from None
+        except OSError as error:
+            message = "the certificate of `server.tls` cannot be read"
+            raise system_error(error, message, self._hint, otherwise=ErrorCode.INVALID_ARGUMENT) from None
         self.context.newest = context
         return stamps, (certificate, key, authorities[0] if authorities else None)
