@@ -7,11 +7,13 @@ permits, as ONNX Runtime does (https://onnx.ai/onnx/repo-docs/ExternalData.html)
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aegisrt.backends.files.onnx import read_onnx
 from aegisrt.backends.files.source import weights_file
 from aegisrt.core.result import ErrorCode, fail
 from aegisrt.core.suggest import quoted
@@ -27,14 +29,29 @@ def load_onnx(path: Path) -> Any:
 
     The errors of `weights_file`, and:
     DATA_LOSS: if a file of weights is too short, or the place in it is not a number.
+    MemoryError: if there is no memory for it.
     """
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
+    model = _parsed(path)
     for tensor in _tensors(model):
         if tensor.data_location == _EXTERNAL:
             _read(tensor, path)
     return model
+
+
+def _parsed(path: Path) -> Any:
+    """Return the model without its external weights.
+
+    protobuf's parser (upb, in 6.33) reports an allocation that the system refuses as damage. So a file that it calls
+    damaged is read here once more: if it is not, memory ran out.
+    """
+    import onnx
+
+    damaged: Any = importlib.import_module("google.protobuf.message").DecodeError  # it has no types of its own
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except damaged as error:
+        read_onnx(path)
+        raise MemoryError(f"no memory for the model {path}") from error
 
 
 def _read(tensor: Any, model: Path) -> None:
