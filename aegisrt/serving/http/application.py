@@ -21,6 +21,7 @@ from aegisrt.serving.limits import Held
 from aegisrt.serving.protocol.compression import accepted, compressed
 from aegisrt.serving.protocol.http_answer import infer_answer
 from aegisrt.serving.protocol.http_request import HEADER_LENGTH, read_infer
+from aegisrt.serving.protocol.status import HTTP_GONE
 from aegisrt.serving.protocol.timeouts import TIMEOUT_HEADER, shortest_ms
 from aegisrt.serving.service import Service
 
@@ -64,7 +65,7 @@ class HttpApplication:
         except DisconnectedError:
             error = Error(ErrorCode.CANCELLED, "the client went away")
             held.leave()
-            self._done(scope, route, error_answer(error), headers, held.received, since_ns)
+            self._done(scope, route, error_answer(error, HTTP_GONE), headers, held.received, since_ns)
             return
         except asyncio.CancelledError:
             answer = error_answer(Error(ErrorCode.UNAVAILABLE, _CUT, "send it again"), None, CLOSE)
@@ -73,7 +74,8 @@ class HttpApplication:
         try:
             await self._send(send, scope["method"], answer, headers)
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001  (the client went away)
-            answer = error_answer(Error(ErrorCode.CANCELLED, "the answer was cut off", cause=repr(failure)))
+            gone = Error(ErrorCode.CANCELLED, "the answer was cut off", cause=repr(failure))
+            answer = error_answer(gone, HTTP_GONE)
         finally:
             held.leave()
         self._done(scope, route, answer, headers, held.received, since_ns)

@@ -13,7 +13,7 @@ _HTTP = {
     ErrorCode.ALREADY_EXISTS: 409,
     ErrorCode.FAILED_PRECONDITION: 409,
     ErrorCode.RESOURCE_EXHAUSTED: 503,
-    ErrorCode.CANCELLED: 499,
+    ErrorCode.CANCELLED: 503,
     ErrorCode.DATA_LOSS: 500,
     ErrorCode.INTERNAL: 500,
     ErrorCode.UNIMPLEMENTED: 501,
@@ -21,7 +21,10 @@ _HTTP = {
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.DEADLINE_EXCEEDED: 504,
 }
-"""499 is nginx's code for a client that went away; a request that a closing model withdraws has it too."""
+"""CANCELLED is a request that a closing model withdraws: its client is there, and may send it again."""
+
+HTTP_GONE = 499
+"""nginx's code for a client that went away; it is only ever logged."""
 
 GRPC_CANCELLED = 1
 """What is logged of a call whose client went away."""

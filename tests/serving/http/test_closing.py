@@ -90,3 +90,11 @@ def test_a_reader_is_slow_only_if_it_reads_nothing(server, monkeypatch, stops):
         if stops:
             time.sleep(3.0)
         assert (total + len(raw.read_to_end(connection)) > size) is not stops
+
+
+def test_a_request_that_a_closing_model_withdraws_may_be_sent_again():
+    from aegisrt.core.result import ErrorCode
+    from aegisrt.serving.protocol.status import HTTP_GONE, http_status
+
+    assert http_status(ErrorCode.CANCELLED) == 503
+    assert HTTP_GONE == 499
