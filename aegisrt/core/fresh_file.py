@@ -30,11 +30,11 @@ def fresh_file(target: Path) -> Iterator[Path]:
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """Write a file completely or not at all; a link is replaced, and a pipe or a device is written to.
+    """Write a file completely or not at all; a link to a file is replaced, and a pipe or a device is written to.
 
     Raise OSError if it cannot be written.
     """
-    if target.exists() and not target.is_symlink() and not target.is_file():
+    if target.exists() and not target.is_file():
         target.write_bytes(content)
         return
     with fresh_file(target) as fresh:
