@@ -21,7 +21,7 @@ serve: python  ## serve the packaged manifest over HTTP and gRPC
 test: announce lint test-unit test-engines  ## the whole test command: each test once
 
 announce:
-	@echo 'make test: about 9 minutes on two idle cores. The first run installs about 2.6 GB into .venv-lint, .venv-unit and'
+	@echo 'make test: about 17 minutes on two idle cores. The first run installs about 2.6 GB into .venv-lint, .venv-unit and'
 	@echo '.venv-cpu, which takes 2 to 5 minutes more. `make check` is the short form: lint, and the tests of what changed.'
 
 check: lint .venv-unit/installed  ## lint, and the tests of what changed since the main branch, without an engine
