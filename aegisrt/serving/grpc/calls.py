@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from traceback import format_exception
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from aegisrt.core.result import Err, Error, ErrorCode, ResultError, fail
 from aegisrt.core.suggest import quoted
 from aegisrt.core.system_error import system_error
 from aegisrt.serving.endpoint import ModelEndpoint
+from aegisrt.serving.off_loop import off_loop
 from aegisrt.serving.protocol.grpc_answer import final_parameters, infer_message
 from aegisrt.serving.protocol.grpc_request import read_infer_message
 from aegisrt.serving.protocol.inference import InferRequest
@@ -66,10 +66,7 @@ class GrpcCalls:
         if full is not None:
             raise OverloadError(full, 1)
         try:
-            if len(message) > _DECODED_HERE_BYTES:
-                asked = await asyncio.to_thread(read_infer_message, message)
-            else:
-                asked = read_infer_message(message)
+            asked = await off_loop(len(message) > _DECODED_HERE_BYTES, read_infer_message, message)
             return await self._answer(*asked, left_ms, header)
         finally:
             self.service.in_flight.leave(len(message))
@@ -87,9 +84,8 @@ class GrpcCalls:
         outputs = result.value.outputs
         parameters = final_parameters(request.parameters) if request.empty_final else request.parameters
         arguments = (request, name, endpoint.version, outputs, parameters)
-        if sum(value.nbytes for value in outputs.values()) > _ENCODED_HERE_BYTES:
-            return await asyncio.to_thread(infer_message, *arguments)
-        return infer_message(*arguments)
+        large = sum(value.nbytes for value in outputs.values()) > _ENCODED_HERE_BYTES
+        return await off_loop(large, infer_message, *arguments)
 
     def server_live(self, _message: bytes) -> bytes:
         """Answer `ServerLive`."""

@@ -18,6 +18,7 @@ from aegisrt.serving.http.handlers import Handlers
 from aegisrt.serving.http.routes import Route, find_route
 from aegisrt.serving.http.watch import ClientWatch
 from aegisrt.serving.limits import Held
+from aegisrt.serving.off_loop import off_loop
 from aegisrt.serving.protocol.compression import accepted, compressed
 from aegisrt.serving.protocol.http_answer import infer_answer
 from aegisrt.serving.protocol.http_request import HEADER_LENGTH, read_infer
@@ -131,9 +132,7 @@ class HttpApplication:
         endpoint = self._service.model(route.model, route.version).unwrap()
         length = headers.get(_HEADER_LENGTH)
         text = None if length is None else length.decode("latin-1")
-        request = (
-            await asyncio.to_thread(read_infer, body, text) if len(body) > _LARGE_BYTES else read_infer(body, text)
-        )
+        request = await off_loop(len(body) > _LARGE_BYTES, read_infer, body, text)
         limit = headers.get(_TIMEOUT)
         timeout_ms = shortest_ms(
             parameter_us=request.timeout_us, header=None if limit is None else limit.decode("latin-1")
@@ -149,10 +148,8 @@ class HttpApplication:
             return _failed(result.error, endpoint)
         outputs = result.value.outputs
         arguments = (request, route.model, endpoint.version, outputs, request.parameters)
-        if sum(value.nbytes for value in outputs.values()) > _LARGE_BYTES:
-            content, json_length = await asyncio.to_thread(infer_answer, *arguments)
-        else:
-            content, json_length = infer_answer(*arguments)
+        large = sum(value.nbytes for value in outputs.values()) > _LARGE_BYTES
+        content, json_length = await off_loop(large, infer_answer, *arguments)
         if json_length is None:
             return HttpAnswer(200, [JSON], content)
         return HttpAnswer(200, [BINARY, (_HEADER_LENGTH, b"%d" % json_length)], content)
@@ -162,8 +159,7 @@ class HttpApplication:
         if len(body) > _COMPRESSED_ABOVE and b"accept-encoding" in headers:
             encoding = accepted(headers[b"accept-encoding"].decode("latin-1"))
             if encoding is not None:
-                large = len(body) > _LARGE_BYTES
-                body = await asyncio.to_thread(compressed, body, encoding) if large else compressed(body, encoding)
+                body = await off_loop(len(body) > _LARGE_BYTES, compressed, body, encoding)
                 extra.append((b"content-encoding", encoding.encode()))
         length: list[Header] = [] if answer.status == 204 else [(b"content-length", b"%d" % len(body))]
         start = {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *extra, *length]}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aegisrt.core.result import Error, ErrorCode
 from aegisrt.serving.http.answer import CLOSE, HttpAnswer, error_answer
 from aegisrt.serving.limits import Held
+from aegisrt.serving.off_loop import off_loop
 from aegisrt.serving.protocol.compression import BodyTooLargeError, decompressed
 from aegisrt.serving.protocol.status import TOO_MANY_REQUESTS
 
@@ -38,7 +38,7 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int
     arguments = (body, encoding.decode("latin-1"), limit)
     try:
         in_loop = len(body) <= _IN_LOOP_BYTES
-        content = decompressed(*arguments) if in_loop else await asyncio.to_thread(decompressed, *arguments)
+        content = await off_loop(not in_loop, decompressed, *arguments)
     except BodyTooLargeError:
         return _too_large(limit)
     full = held.grow(len(content))
