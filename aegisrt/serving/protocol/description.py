@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aegisrt.core.tensor import DataType, Signature, TensorSpec
@@ -119,8 +119,6 @@ class Statistics:
     compute_input: Duration = Duration()
     compute: Duration = Duration()
     compute_output: Duration = Duration()
-    batches: dict[int, Duration] = field(default_factory=dict)
-    """Calls by number of rows."""
 
 
 def statistics(name: str, version: str, counts: Statistics) -> dict[str, Any]:
@@ -142,15 +140,7 @@ def statistics(name: str, version: str, counts: Statistics) -> dict[str, Any]:
         "inference_count": counts.inferences,
         "execution_count": counts.executions,
         "inference_stats": {key: value.to_json() for key, value in durations.items()},
-        "batch_stats": [
-            {
-                "batch_size": rows,
-                "compute_input": Duration().to_json(),
-                "compute_infer": value.to_json(),
-                "compute_output": Duration().to_json(),
-            }
-            for rows, value in sorted(counts.batches.items())
-        ],
+        "batch_stats": [],  # the engine's time is counted over all sizes of batches
     }
 
 
