@@ -6,17 +6,17 @@ import asyncio
 import http.client
 import json
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 
 from aegisrt.core.result import Err, ErrorCode, Ok, Result, ResultError, fail
 from aegisrt.core.system_error import system_error
-from aegisrt.core.tensor import Array, DataType
+from aegisrt.core.tensor import Array
 from aegisrt.manifest.server import ServerOptions
 from aegisrt.runtime.building.input_budget import InputBudget
 from aegisrt.runtime.building.sample import read_sample, zeros
 from aegisrt.runtime.context import ExecutionContext
+from aegisrt.serving.protocol.http_answer import json_body
+from aegisrt.serving.protocol.http_request import HEADER_LENGTH
+from aegisrt.serving.protocol.tensors import datatype_of, tensor_bytes
 from aegisrt.serving.server import Server
 
 _LOCAL = "127.0.0.1:0"
@@ -72,7 +72,7 @@ def _read_files(options: ServerOptions) -> None:
 def _ask(port: int, context: ExecutionContext, model: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": _inputs(context, model)}))
+        connection.request("POST", f"/v2/models/{model}/infer", *_request(context, model))
         answer = connection.getresponse()
         document = json.loads(answer.read())
     except OSError as error:
@@ -87,7 +87,8 @@ def _ask(port: int, context: ExecutionContext, model: str) -> str:
     return f"{model}: {outputs}"
 
 
-def _inputs(context: ExecutionContext, model: str) -> list[dict[str, Any]]:
+def _request(context: ExecutionContext, model: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body of a request with binary tensors, and its headers."""
     signature = context.signature(model)
     if signature is None:
         raise fail(ErrorCode.NOT_LOADED, f"model `{model}` is not loaded")
@@ -96,14 +97,11 @@ def _inputs(context: ExecutionContext, model: str) -> list[dict[str, Any]]:
     arrays: Mapping[str, Array] = (
         zeros(signature, budget) if sample is None else read_sample(sample, signature, budget).inputs
     )
-    return [
-        {"name": name, "shape": list(array.shape), "datatype": str(DataType.of(array.dtype)), "data": _plain(array)}
-        for name, array in arrays.items()
-    ]
-
-
-def _plain(array: Array) -> list[Any]:
-    if array.dtype.kind in "OSU":
-        return [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]
-    flat = array.reshape(-1)
-    return list((flat.astype(np.float32) if array.dtype.kind == "V" else flat).tolist())
+    inputs, buffers = [], []
+    for name, array in arrays.items():
+        data = tensor_bytes(array)
+        size = {"binary_data_size": len(data)}
+        inputs.append({"name": name, "shape": array.shape, "datatype": datatype_of(array, name), "parameters": size})
+        buffers.append(data)
+    head = json_body({"inputs": inputs})
+    return b"".join((head, *buffers)), {HEADER_LENGTH: str(len(head))}
