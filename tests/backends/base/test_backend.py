@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from aegisrt.core.result import Err, Error, ErrorCode, ResultError, fail
 from aegisrt.devices.base import Device
 from tests.backends.probe import Probe
 from tests.fakes.builder import FakeBackend
+from tests.interrupts import ends_before
 from tests.runtime.serving import until
 
 X = np.array([1, 2, 3], np.float32)
@@ -413,29 +413,8 @@ class TestErrors:
         assert probe.unload().is_ok()
 
     def test_an_interrupt_anywhere_in_a_call_loses_no_slot(self, probe):
-        """Python may raise KeyboardInterrupt wherever it enters a function, and after each call of one in C."""
-
-        def execute_until(count: int) -> int:
-            left = count
-
-            def interrupt(frame, event, argument):
-                nonlocal left
-                if event in ("call", "c_return") and "/aegisrt/" in frame.f_code.co_filename:
-                    left -= 1
-                    if not left:
-                        raise KeyboardInterrupt
-
-            sys.setprofile(interrupt)
-            try:
-                probe.execute(request())
-            except KeyboardInterrupt:
-                return 0
-            finally:
-                sys.setprofile(None)
-            return left
-
         count = 1
-        while not execute_until(count):
+        while not ends_before(count, lambda: probe.execute(request())):
             assert probe._loaded.free == probe._loaded.slots, f"at {count}"
             count += 1
         assert count > 10

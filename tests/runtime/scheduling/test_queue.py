@@ -1,7 +1,6 @@
 """Requests that wait: order, priorities, bounds, cancellation, and the end."""
 
 import asyncio
-import sys
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from aegisrt import ErrorCode, Ok
+from tests.interrupts import ends_before
 from tests.runtime.serving import busy, request, served, until
 
 
@@ -254,30 +254,9 @@ def test_where_no_thread_can_be_started_a_request_says_so_and_later_ones_are_ser
 
 
 def test_an_interrupt_anywhere_in_a_call_costs_no_instance(tmp_path):
-    """Python may raise KeyboardInterrupt wherever it enters a function, and after each call of one in C."""
-
-    def execute_until(count: int) -> int:
-        left = count
-
-        def interrupt(frame, event, argument):
-            nonlocal left
-            if event in ("call", "c_return") and "/aegisrt/" in frame.f_code.co_filename:
-                left -= 1
-                if not left:
-                    raise KeyboardInterrupt
-
-        sys.setprofile(interrupt)
-        try:
-            model.intake.execute(request(1))
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            sys.setprofile(None)
-        return left
-
     with served(tmp_path) as (model, probe):
         count = 1
-        while not execute_until(count):
+        while not ends_before(count, lambda: model.intake.execute(request(1))):
             assert model.parts.queue.load() == (0, 0), f"at {count}"
             assert probe._loaded.free == probe._loaded.slots, f"at {count}"
             count += 1
